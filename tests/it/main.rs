@@ -1,0 +1,11 @@
+//! Every integration test, in one binary: real Postgres, real sockets, the real program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod admin;
+mod cli;
+mod config;
+mod daemon;
+mod hubspot;
+mod outbox;
+mod simulator;
+mod support;
