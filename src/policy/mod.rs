@@ -1,1 +1,11 @@
-//! (policy)
+//! Every decision, as pure functions over plain types: what an answer means, how batches are made,
+//! when to try again, when to stand still.
+//!
+//! Values in, values out: `now` and `jitter` are arguments. Imports `course` only.
+
+pub mod answer;
+pub mod batch;
+pub mod interpret;
+pub mod pause;
+pub mod reconcile;
+pub mod retry;

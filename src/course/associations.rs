@@ -1,0 +1,106 @@
+//! The links of a new course to records that HubSpot already holds, in HubSpot's own shape.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Invalid;
+
+/// Who defined a kind of association. The four values that HubSpot knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum AssociationCategory {
+    HubspotDefined,
+    IntegratorDefined,
+    UserDefined,
+    Work,
+}
+
+/// One kind of association, such as course to company.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AssociationType {
+    /// Who defined it.
+    pub association_category: AssociationCategory,
+    /// Its number in HubSpot.
+    pub association_type_id: i64,
+}
+
+/// The record at the other end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    id: String,
+}
+
+/// One link: to which record, in which roles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Association {
+    to: Target,
+    types: Vec<AssociationType>,
+}
+
+/// All links of one course, possibly none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Associations(Vec<Association>);
+
+impl Associations {
+    /// Accepts HubSpot's own shape only.
+    pub fn parse(value: Value) -> Result<Self, Invalid> {
+        let list: Vec<Association> = serde_json::from_value(value).map_err(|error| {
+            Invalid::new(format!(
+                "associations are not in HubSpot's shape \
+                 [{{\"to\":{{\"id\":\"…\"}},\"types\":[{{\"associationCategory\":\"…\",\"associationTypeId\":0}}]}}]: {error}"
+            ))
+        })?;
+        match list.iter().find(|link| link.to.id.is_empty() || link.types.is_empty()) {
+            Some(_) => Err(Invalid::new("an association needs the id it leads to and at least one type")),
+            None => Ok(Self(list)),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The associations as the JSON array that the outbox stores.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_else(|_| Value::Array(Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        r#"[{"to":{"id":"42"},"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":938}]}]"#;
+
+    #[test]
+    fn hubspots_shape_passes_unchanged() {
+        for text in ["[]", GOOD] {
+            let parsed = Associations::parse(serde_json::from_str(text).unwrap()).unwrap();
+            assert_eq!(parsed.to_json().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "{}",
+            r#"[{"to":{"id":42},"types":[]}]"#,
+            r#"[{"to":{"id":"42"},"types":[]}]"#,
+            r#"[{"to":{"id":""},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#,
+            r#"[{"to":{"id":"42"},"types":[{"associationCategory":"OTHER","associationTypeId":1}]}]"#,
+            r#"[{"to":{"id":"42"},"types":[{"associationCategory":"WORK","associationTypeId":"1"}]}]"#,
+            r#"[{"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#,
+        ] {
+            assert!(Associations::parse(serde_json::from_str(bad).unwrap()).is_err(), "{bad} passed");
+        }
+    }
+}

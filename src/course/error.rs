@@ -1,0 +1,139 @@
+//! The last error of a course, as its row keeps it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What kind of error it is: a closed set.
+///
+/// Capitals are HubSpot's own categories, small letters are course-sync's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Category {
+    /// HubSpot: a value, a property or an association is not acceptable.
+    #[serde(rename = "VALIDATION_ERROR")]
+    Validation,
+    /// HubSpot: another record already holds this value or key.
+    #[serde(rename = "CONFLICT")]
+    Conflict,
+    /// HubSpot refused the course and gave a category that is not one of the above, or none.
+    #[serde(rename = "refused")]
+    Refused,
+    /// HubSpot holds a record under a key that equals this one only after HubSpot's normalisation.
+    #[serde(rename = "key_collision")]
+    KeyCollision,
+    /// The request is too large for HubSpot, even with this course alone in it.
+    #[serde(rename = "too_large")]
+    TooLarge,
+    /// The row cannot be sent as it stands; HubSpot was not asked.
+    #[serde(rename = "invalid_row")]
+    InvalidRow,
+    /// The course was sent and nobody knows whether HubSpot created it.
+    #[serde(rename = "unknown_outcome")]
+    UnknownOutcome,
+}
+
+impl Category {
+    /// The category as it stands in the row.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "VALIDATION_ERROR",
+            Self::Conflict => "CONFLICT",
+            Self::Refused => "refused",
+            Self::KeyCollision => "key_collision",
+            Self::TooLarge => "too_large",
+            Self::InvalidRow => "invalid_row",
+            Self::UnknownOutcome => "unknown_outcome",
+        }
+    }
+}
+
+/// The last error of a course. `message` is HubSpot's own text where HubSpot spoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CourseError {
+    /// What kind of error.
+    pub category: Category,
+    /// What happened, for a person.
+    pub message: String,
+    /// HubSpot's code, such as `PROPERTY_DOESNT_EXIST`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<String>,
+    /// The property that HubSpot named.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub property: Option<String>,
+    /// The HTTP status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<u16>,
+    /// HubSpot's identifier of the request, for its support.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub correlation_id: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+impl CourseError {
+    /// An error of this category, made storable: clipped, and without NUL, which Postgres refuses.
+    #[must_use]
+    pub fn new(category: Category, message: &str, at: Timestamp) -> Self {
+        Self {
+            category,
+            message: clip(message, Self::MAX_MESSAGE_BYTES),
+            code: None,
+            property: None,
+            http_status: None,
+            correlation_id: None,
+            at,
+        }
+    }
+
+    /// The longest message kept, in bytes.
+    pub const MAX_MESSAGE_BYTES: usize = 2_000;
+}
+
+/// `text` without NUL and cut at a character boundary to at most `max_bytes` bytes, `…` included.
+#[must_use]
+pub fn clip(text: &str, max_bytes: usize) -> String {
+    let clean = text.replace('\0', "\u{fffd}");
+    if clean.len() <= max_bytes {
+        return clean;
+    }
+    let room = max_bytes.saturating_sub('…'.len_utf8());
+    let end = (0..=room).rev().find(|&at| clean.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", clean.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_shape() {
+        let mut error = CourseError::new(Category::Validation, "no", Timestamp::UNIX_EPOCH);
+        error.http_status = Some(207);
+        assert_eq!(
+            serde_json::to_string(&error).unwrap(),
+            r#"{"category":"VALIDATION_ERROR","message":"no","http_status":207,"at":"1970-01-01T00:00:00Z"}"#
+        );
+    }
+
+    #[test]
+    fn the_name_of_a_category_is_its_stored_form() {
+        for category in [
+            Category::Validation,
+            Category::Conflict,
+            Category::Refused,
+            Category::KeyCollision,
+            Category::TooLarge,
+            Category::InvalidRow,
+            Category::UnknownOutcome,
+        ] {
+            assert_eq!(serde_json::to_value(category).unwrap(), category.as_str());
+        }
+    }
+
+    #[test]
+    fn clipping_keeps_whole_characters_and_drops_nul() {
+        assert_eq!(clip("abc", 3), "abc");
+        assert_eq!(clip("äöü", 5), "ä…");
+        assert_eq!(clip("a\0b", 9), "a\u{fffd}b");
+    }
+}

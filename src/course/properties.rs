@@ -1,0 +1,143 @@
+//! The HubSpot properties of a course: property name → value.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Invalid;
+
+/// One value as the catalogue wrote it. HubSpot takes strings only; see [`Properties::sent`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum PropertyValue {
+    /// A JSON string.
+    Text(String),
+    /// A JSON number, digits kept as written (`19.90` stays `19.90`).
+    Number(serde_json::Number),
+    /// A JSON boolean.
+    Bool(bool),
+    /// JSON null: not sent.
+    Null,
+}
+
+impl PropertyValue {
+    /// The value as HubSpot wants it, or `None` where it is left out.
+    fn sent(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Number(number) => Some(Cow::Owned(number.to_string())),
+            Self::Bool(true) => Some(Cow::Borrowed("true")),
+            Self::Bool(false) => Some(Cow::Borrowed("false")),
+            Self::Null => None,
+        }
+    }
+}
+
+/// A flat object of property values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Properties(BTreeMap<String, PropertyValue>);
+
+impl Properties {
+    /// Accepts a JSON object without nested values.
+    pub fn parse(value: Value) -> Result<Self, Invalid> {
+        let Value::Object(members) = value else {
+            return Err(Invalid::new("properties must be a JSON object of property name → value"));
+        };
+        members
+            .into_iter()
+            .map(|(name, value)| Ok((checked_name(name)?, value)))
+            .map(|member| member.and_then(|(name, value)| Ok((name.clone(), parse_value(&name, value)?))))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// What goes to HubSpot: names with their values as strings, nulls left out, in order of name.
+    pub fn sent(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.sent()?)))
+    }
+
+    /// The value sent under `name`, if one is.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.get(name).and_then(PropertyValue::sent)
+    }
+
+    /// The properties as the JSON object that the outbox stores.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let member = |(name, value): (&String, &PropertyValue)| {
+            let value = match value {
+                PropertyValue::Text(text) => Value::String(text.clone()),
+                PropertyValue::Number(number) => Value::Number(number.clone()),
+                PropertyValue::Bool(truth) => Value::Bool(*truth),
+                PropertyValue::Null => Value::Null,
+            };
+            (name.clone(), value)
+        };
+        Value::Object(self.0.iter().map(member).collect())
+    }
+}
+
+impl FromIterator<(String, PropertyValue)> for Properties {
+    fn from_iter<I: IntoIterator<Item = (String, PropertyValue)>>(members: I) -> Self {
+        Self(members.into_iter().collect())
+    }
+}
+
+fn checked_name(name: String) -> Result<String, Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::new("a property has an empty name"));
+    }
+    if name.contains('\0') {
+        return Err(Invalid::new("a property name contains a NUL character, which Postgres cannot store"));
+    }
+    Ok(name)
+}
+
+fn parse_value(name: &str, value: Value) -> Result<PropertyValue, Invalid> {
+    match value {
+        Value::String(text) if text.contains('\0') => Err(Invalid::new(format!(
+            "property {name:?} contains a NUL character, which Postgres cannot store"
+        ))),
+        Value::String(text) => Ok(PropertyValue::Text(text)),
+        Value::Number(number) => Ok(PropertyValue::Number(number)),
+        Value::Bool(truth) => Ok(PropertyValue::Bool(truth)),
+        Value::Null => Ok(PropertyValue::Null),
+        Value::Array(_) | Value::Object(_) => Err(Invalid::new(format!(
+            "property {name:?} holds a nested value; HubSpot takes strings, numbers, booleans or null"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Properties, Invalid> {
+        Properties::parse(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn values_are_sent_as_strings_and_nulls_left_out() {
+        let properties =
+            parse(r#"{"b":true,"n":19.90,"big":123456789012345678901234567890,"s":"x","z":null}"#).unwrap();
+        let sent: Vec<_> = properties.sent().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(sent, ["b=true", "big=123456789012345678901234567890", "n=19.90", "s=x"]);
+        assert_eq!(properties.get("z"), None);
+    }
+
+    #[test]
+    fn nested_values_and_other_shapes_are_refused() {
+        for bad in
+            [r#"{"a":{}}"#, r#"{"a":["x"]}"#, "[]", "\"x\"", "null", r#"{"":"x"}"#, "{\"a\":\"\\u0000\"}"]
+        {
+            assert!(parse(bad).is_err(), "{bad} passed");
+        }
+    }
+
+    #[test]
+    fn the_stored_form_is_the_parsed_one() {
+        let text = r#"{"b":false,"n":1.50,"s":"x","z":null}"#;
+        assert_eq!(parse(text).unwrap().to_json().to_string(), text);
+    }
+}

@@ -1,0 +1,195 @@
+//! The life of a course: its states, and the transitions between them.
+//!
+//! ```text
+//!              claim                    Synced
+//!   pending ─────────────▶ in_flight ─────────────▶ synced
+//!      ▲  ▲                 │  │  │     Failed
+//!      │  └──── Pending ────┘  │  └───────────────▶ failed ──┐
+//!      │                       │ Unconfirmed           ▲     │
+//!      │                       ▼                       │     │ a person's retry
+//!      └────── Pending ─── unconfirmed ── Failed ──────┘     │
+//!      │                       │                             │
+//!      │                       └── Synced ──▶ synced         │
+//!      └─────────────────────────────────────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use super::CourseError;
+
+/// The five states of a course, as the outbox stores them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// Entered by the catalogue's insert, by a transition back, by a person's retry. Left by a claim.
+    /// A crash changes nothing: it was not sent.
+    Pending,
+    /// Entered by a claim, before a byte is sent. Left by the record of the answer. After a crash
+    /// the next leader makes it unconfirmed.
+    InFlight,
+    /// Sent, outcome unknown. Left only by proof (HubSpot was asked) or by a person's word,
+    /// never because time passed.
+    Unconfirmed,
+    /// HubSpot holds the record. Final.
+    Synced,
+    /// HubSpot refused it for good, or its attempts ran out. Left only by a person's retry.
+    Failed,
+}
+
+impl Status {
+    /// Every status, in the order of a course's life.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::InFlight, Self::Unconfirmed, Self::Synced, Self::Failed];
+
+    /// The status as the outbox stores it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InFlight => "in_flight",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Synced => "synced",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status that the outbox stores as `text`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Whether a record of an answer may take a course from here to `to`.
+    #[must_use]
+    pub fn may_become(self, to: Self) -> bool {
+        match self {
+            Self::Pending => to == Self::InFlight,
+            Self::InFlight => to != Self::InFlight,
+            Self::Unconfirmed => !matches!(to, Self::InFlight | Self::Unconfirmed),
+            Self::Failed => to == Self::Pending,
+            Self::Synced => false,
+        }
+    }
+}
+
+/// A record's identifier in HubSpot: not blank, at most 64 characters, no control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HubSpotId(String);
+
+impl HubSpotId {
+    /// The identifier, if `text` can be one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let usable = !text.trim().is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
+        usable.then(|| Self(text.to_owned()))
+    }
+
+    /// The identifier's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the record of an answer does to one course. Each variant carries exactly the columns that
+/// its state demands, so no state exists without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// HubSpot holds the record.
+    Synced {
+        /// The record's identifier.
+        hubspot_id: HubSpotId,
+        /// Found in HubSpot rather than created by the request at hand.
+        adopted: bool,
+    },
+    /// HubSpot refused it for good, or its attempts ran out.
+    Failed {
+        /// Why.
+        error: CourseError,
+    },
+    /// HubSpot certainly did not take it; it goes again.
+    Pending(Again),
+    /// Sent, outcome unknown.
+    Unconfirmed {
+        /// What is unknown, and since when.
+        error: CourseError,
+        /// The doubt is this course's own doing and counts towards `retry.max_attempts`.
+        own_fault: bool,
+        /// How long to wait before HubSpot is asked.
+        look_after: Duration,
+    },
+}
+
+/// How a course that HubSpot certainly did not take goes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing left this machine: the attempt is given back, nothing else changes.
+    NotSent,
+    /// The account or the world stood in the way: nothing but the status changes.
+    Held,
+    /// HubSpot refused the batch and named nobody: in smaller company, at once.
+    Isolate {
+        /// The largest batch it may travel in from now on; at least 1.
+        batch_limit: u16,
+        /// What HubSpot said.
+        error: CourseError,
+    },
+    /// Looked up and not there: once more, later.
+    Resend {
+        /// How long to wait.
+        after: Duration,
+    },
+}
+
+impl Transition {
+    /// The state it leads to.
+    #[must_use]
+    pub fn to(&self) -> Status {
+        match self {
+            Self::Synced { .. } => Status::Synced,
+            Self::Failed { .. } => Status::Failed,
+            Self::Pending(_) => Status::Pending,
+            Self::Unconfirmed { .. } => Status::Unconfirmed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_diagram_as_a_table() {
+        use Status::{Failed, InFlight, Pending, Synced, Unconfirmed};
+        let arrows = [
+            (Pending, InFlight),
+            (InFlight, Pending),
+            (InFlight, Unconfirmed),
+            (InFlight, Synced),
+            (InFlight, Failed),
+            (Unconfirmed, Pending),
+            (Unconfirmed, Synced),
+            (Unconfirmed, Failed),
+            (Failed, Pending),
+        ];
+        for from in Status::ALL {
+            for to in Status::ALL {
+                assert_eq!(from.may_become(to), arrows.contains(&(from, to)), "{from:?} → {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_status_is_read_as_it_is_written() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(Status::parse("done"), None);
+    }
+
+    #[test]
+    fn what_may_be_an_identifier() {
+        assert!(HubSpotId::parse("860247707").is_some());
+        for bad in ["", "  ", "1\n2", &"9".repeat(65)] {
+            assert!(HubSpotId::parse(bad).is_none(), "{bad:?} passed");
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What HubSpot said, as plain types read tolerantly: a field that is absent or of another type than
+//! documented reads as absent, and never makes the rest unreadable.
+//!
+//! Sources: HubSpot's OpenAPI description of the course objects, its error-handling guide, and the
+//! deviations from both that recorded answers show.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// How a request ended. Three arms and no fourth.
+#[derive(Debug, Clone)]
+pub enum Exchange {
+    /// Certainly not taken: nothing of the request reached HubSpot.
+    NotSent(NotSent),
+    /// It may have happened: at least a part was written and no answer came.
+    NoAnswer(NoAnswer),
+    /// An answer came, whole or not.
+    Answered {
+        /// The status line and the headers.
+        meta: Meta,
+        /// The body, as far as it could be read.
+        body: Body,
+    },
+}
+
+/// Why a request was certainly not sent. The text is for a person and holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotSent {
+    /// Name resolution, connection or TLS handshake failed.
+    Unreachable(String),
+    /// No usable access token.
+    NoToken(String),
+    /// The request could not be built.
+    Unbuildable(String),
+}
+
+/// Why no answer came to a request that may have been taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The time for an answer ran out.
+    Timeout,
+    /// The connection ended before an answer.
+    Lost(String),
+    /// The task that sent it ended before it could tell.
+    Abandoned,
+}
+
+/// The status line and the headers that matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The HTTP status; not always one of the standard's (477).
+    pub status: u16,
+    /// `X-HubSpot-Correlation-Id`.
+    pub correlation_id: Option<String>,
+    /// `Retry-After`, in whole seconds from the answer on.
+    pub retry_after: Option<Duration>,
+    /// The quota headers.
+    pub quota: QuotaHeaders,
+}
+
+/// `X-HubSpot-RateLimit-*`, without the deprecated and derived `-Secondly*`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuotaHeaders {
+    /// Calls allowed in one interval.
+    pub max: Option<u32>,
+    /// Calls left in the current interval, after this one.
+    pub remaining: Option<u32>,
+    /// The interval's length in milliseconds.
+    pub interval_ms: Option<u64>,
+    /// Calls allowed a day; absent under OAuth.
+    pub daily: Option<u64>,
+    /// Calls left today; absent under OAuth.
+    pub daily_remaining: Option<u64>,
+}
+
+/// The body of an answer.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// The answer of a batch operation.
+    Batch(Box<BatchReply>),
+    /// An error, as a JSON object.
+    Error(Box<ErrorReply>),
+    /// Not JSON, or JSON that is neither. Holds the beginning, for a person.
+    Unreadable(Unreadable),
+}
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// No byte came.
+    Empty,
+    /// It ended too early, or too late.
+    Cut(String),
+    /// It is longer than anything HubSpot has to say.
+    TooLong,
+    /// It is no JSON object of a known shape; the beginning of it.
+    Foreign(String),
+}
+
+/// The answer of a batch operation, at 200, 201 and 207 alike.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BatchReply {
+    /// Absent or unknown statuses read as [`BatchStatus::Other`].
+    #[serde(deserialize_with = "lenient")]
+    pub status: BatchStatus,
+    /// The records, in any order. `None` where one could not be read.
+    #[serde(deserialize_with = "each")]
+    pub results: Vec<Option<Record>>,
+    /// The errors; one may name many inputs.
+    #[serde(deserialize_with = "each")]
+    pub errors: Vec<Option<ErrorReply>>,
+    /// The number of error objects, not of records.
+    #[serde(deserialize_with = "lenient")]
+    pub num_errors: Option<u64>,
+    /// Links, by name.
+    #[serde(deserialize_with = "lenient")]
+    pub links: BTreeMap<String, String>,
+    /// When HubSpot got the request.
+    #[serde(deserialize_with = "lenient")]
+    pub requested_at: Option<String>,
+    /// When HubSpot began.
+    #[serde(deserialize_with = "lenient")]
+    pub started_at: Option<String>,
+    /// When HubSpot ended.
+    #[serde(deserialize_with = "lenient")]
+    pub completed_at: Option<String>,
+}
+
+/// How far a batch got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum BatchStatus {
+    Complete,
+    Pending,
+    Processing,
+    #[serde(alias = "CANCELLED")]
+    Canceled,
+    /// Absent, or a word that is not documented.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// One record.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Record {
+    /// Its identifier.
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
+    /// Its properties, as sent plus those that HubSpot computes.
+    #[serde(deserialize_with = "lenient")]
+    pub properties: BTreeMap<String, Option<String>>,
+    /// The trace id of the input it came from; often absent.
+    #[serde(deserialize_with = "lenient")]
+    pub object_write_trace_id: Option<String>,
+    /// When it was created.
+    #[serde(deserialize_with = "lenient")]
+    pub created_at: Option<String>,
+    /// When it was last changed.
+    #[serde(deserialize_with = "lenient")]
+    pub updated_at: Option<String>,
+    /// Whether it lies in the recycle bin.
+    #[serde(deserialize_with = "lenient")]
+    pub archived: bool,
+    /// Since when it lies there.
+    #[serde(deserialize_with = "lenient")]
+    pub archived_at: Option<String>,
+    /// Its page.
+    #[serde(deserialize_with = "lenient")]
+    pub url: Option<String>,
+    /// What HubSpot changed on the way in.
+    #[serde(deserialize_with = "each")]
+    pub warnings: Vec<Option<Warning>>,
+}
+
+/// A remark on an accepted record.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Warning {
+    /// Such as `PROPERTY_VALUE_NORMALIZED`.
+    #[serde(deserialize_with = "lenient")]
+    pub category: Option<String>,
+    /// For a person.
+    #[serde(deserialize_with = "lenient")]
+    pub message: Option<String>,
+    /// What it is about.
+    #[serde(deserialize_with = "lenient")]
+    pub context: BTreeMap<String, String>,
+}
+
+/// An error: of a whole request, or one of `errors[]` in the answer of a batch.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorReply {
+    /// `"error"`, or at the token endpoint a code such as `BAD_REFRESH_TOKEN`.
+    #[serde(deserialize_with = "lenient")]
+    pub status: Option<String>,
+    /// The error's own identifier.
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
+    /// For a person.
+    #[serde(deserialize_with = "lenient")]
+    pub message: Option<String>,
+    /// Such as `VALIDATION_ERROR`; absent from several kinds of errors.
+    #[serde(deserialize_with = "lenient")]
+    pub category: Option<String>,
+    /// Documented as object or string; any JSON.
+    pub sub_category: Option<Value>,
+    /// HubSpot's identifier of the request.
+    #[serde(deserialize_with = "lenient")]
+    pub correlation_id: Option<String>,
+    /// `RATE_LIMIT` in one of the dialects of 429.
+    #[serde(deserialize_with = "lenient")]
+    pub error_type: Option<String>,
+    /// The quota that was exceeded.
+    #[serde(deserialize_with = "lenient")]
+    pub policy_name: Option<String>,
+    /// Details; not always as many as the message lists.
+    #[serde(deserialize_with = "each")]
+    pub errors: Vec<Option<ErrorDetail>>,
+    /// What it is about: `objectWriteTraceId`, `ids`, `existingId`, `propertyName`, …
+    #[serde(deserialize_with = "context")]
+    pub context: BTreeMap<String, Vec<String>>,
+    /// Links, by name.
+    #[serde(deserialize_with = "lenient")]
+    pub links: BTreeMap<String, String>,
+}
+
+/// One detail of an error.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorDetail {
+    /// For a person.
+    #[serde(deserialize_with = "lenient")]
+    pub message: Option<String>,
+    /// Such as `PROPERTY_DOESNT_EXIST`. An open set.
+    #[serde(deserialize_with = "lenient")]
+    pub code: Option<String>,
+    /// The part of the request at fault.
+    #[serde(deserialize_with = "lenient")]
+    pub r#in: Option<String>,
+    /// Any JSON.
+    pub sub_category: Option<Value>,
+    /// What it is about: `propertyName`, …
+    #[serde(deserialize_with = "context")]
+    pub context: BTreeMap<String, Vec<String>>,
+}
+
+/// The detail form that HubSpot embeds as a JSON array in the text of a message.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct EmbeddedDetail {
+    #[serde(deserialize_with = "lenient")]
+    message: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    error: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    name: Option<String>,
+}
+
+/// What a detail says of one property, wherever HubSpot put it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PropertyFault {
+    /// For a person.
+    pub message: Option<String>,
+    /// Such as `PROPERTY_DOESNT_EXIST`.
+    pub code: Option<String>,
+    /// The property's name.
+    pub property: Option<String>,
+}
+
+impl ErrorReply {
+    /// The properties at fault: from `errors[]`, else from the JSON array within the message, else
+    /// from the context. In that order because only the first two give a code.
+    #[must_use]
+    pub fn property_faults(&self) -> Vec<PropertyFault> {
+        let details: Vec<_> = self.errors.iter().flatten().map(ErrorDetail::fault).collect();
+        if details.iter().any(|detail| detail.code.is_some() || detail.property.is_some()) {
+            return details;
+        }
+        let embedded = self.embedded_faults();
+        if !embedded.is_empty() {
+            return embedded;
+        }
+        let named = |key: &str| self.context.get(key).into_iter().flatten();
+        named("propertyName")
+            .chain(named("properties"))
+            .map(|name| PropertyFault { property: Some(name.clone()), ..PropertyFault::default() })
+            .collect()
+    }
+
+    fn embedded_faults(&self) -> Vec<PropertyFault> {
+        let Some(message) = &self.message else { return Vec::new() };
+        let Some(list) = message.find('[').and_then(|at| message.get(at..)) else { return Vec::new() };
+        // A stream, because a sentence may follow the array.
+        let mut stream = serde_json::Deserializer::from_str(list).into_iter::<Vec<EmbeddedDetail>>();
+        let Some(Ok(details)) = stream.next() else { return Vec::new() };
+        details
+            .into_iter()
+            .map(|detail| PropertyFault {
+                message: detail.message,
+                code: detail.error,
+                property: detail.name,
+            })
+            .collect()
+    }
+}
+
+impl ErrorDetail {
+    fn fault(&self) -> PropertyFault {
+        let property = self.context.get("propertyName").and_then(|names| names.first()).cloned();
+        PropertyFault { message: self.message.clone(), code: self.code.clone(), property }
+    }
+}
+
+/// Reads a field of the wrong type as absent.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// Reads each element by itself, so that one strange element costs only itself.
+fn each<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<Option<T>>, D::Error> {
+    let Value::Array(list) = Value::deserialize(from)? else { return Ok(Vec::new()) };
+    Ok(list.into_iter().map(|item| serde_json::from_value(item).ok()).collect())
+}
+
+/// Reads a context: name → list of strings; a single string counts as a list of one.
+fn context<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let Value::Object(members) = Value::deserialize(from)? else { return Ok(BTreeMap::new()) };
+    let texts = |value: Value| match value {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    };
+    Ok(members.into_iter().map(|(name, value)| (name, texts(value))).collect())
+}

@@ -1,0 +1,149 @@
+//! What travels together: a claim becomes a batch, and courses that cannot be sent as they stand
+//! are told apart before they cost a request.
+//!
+//! How many courses a claim takes, in number, bytes and distinguishable ones, is the claim
+//! statement's work (`outbox/claim.rs`), because it alone can leave the rest untouched.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::course::{Associations, Category, CourseError, CourseKey, Properties};
+
+/// The outbox's number of a course.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowId(pub i64);
+
+/// HubSpot's own limit of courses a request.
+pub const MAX_COURSES: u16 = 100;
+
+/// A course that was claimed: its row says `in_flight` under the batch's id.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The row.
+    pub id: RowId,
+    /// The catalogue's identifier.
+    pub key: CourseKey,
+    /// What to send.
+    pub properties: Properties,
+    /// What to link it to.
+    pub associations: Associations,
+    /// How often it was sent, this time included.
+    pub attempts: u32,
+    /// How many of its attempts failed by its own fault.
+    pub faults: u32,
+    /// When the catalogue enqueued it.
+    pub created_at: Timestamp,
+}
+
+/// The courses of one request.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    id: Uuid,
+    unique_property: Option<String>,
+    courses: Vec<Claimed>,
+}
+
+impl Batch {
+    /// Makes a batch of a claim. Second, the courses that cannot be sent as they stand, with the reason.
+    ///
+    /// `unique_property` is the HubSpot property that carries the course's key, if there is one.
+    #[must_use]
+    pub fn assemble(
+        id: Uuid,
+        claimed: Vec<Claimed>,
+        unique_property: Option<&str>,
+        now: Timestamp,
+    ) -> (Self, Vec<(RowId, CourseError)>) {
+        let mut courses = Vec::with_capacity(claimed.len());
+        let mut unfit = Vec::new();
+        for course in claimed {
+            match unfit_reason(&course, unique_property) {
+                None => courses.push(course),
+                Some(reason) => unfit.push((course.id, CourseError::new(Category::InvalidRow, &reason, now))),
+            }
+        }
+        (Self { id, unique_property: unique_property.map(str::to_owned), courses }, unfit)
+    }
+
+    /// The batch's identifier, as its intent was written.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The property that carries the course's key.
+    #[must_use]
+    pub fn unique_property(&self) -> Option<&str> {
+        self.unique_property.as_deref()
+    }
+
+    /// The courses, in the order in which they are sent.
+    #[must_use]
+    pub fn courses(&self) -> &[Claimed] {
+        &self.courses
+    }
+
+    /// What HubSpot is to call the course at `position`: unique within the request, and what makes
+    /// HubSpot answer for each input instead of refusing all for one.
+    #[must_use]
+    pub fn trace_id(&self, position: usize) -> String {
+        format!("{}:{position}", self.id)
+    }
+
+    /// Every property that is sent for a course of this batch, the unique one included.
+    pub fn sent<'a>(&'a self, course: &'a Claimed) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
+        let unique = self.unique_property();
+        let key = unique.map(|name| (name, Cow::Borrowed(course.key.as_str())));
+        course.properties.sent().filter(move |(name, _)| Some(*name) != unique).chain(key)
+    }
+}
+
+/// Why a course cannot be sent as it stands.
+fn unfit_reason(course: &Claimed, unique_property: Option<&str>) -> Option<String> {
+    let unique = unique_property?;
+    let own = course.properties.get(unique)?;
+    (own != course.key.as_str()).then(|| {
+        format!(
+            "property {unique:?} is reserved for the course key (hubspot.unique_property) but the course \
+             brings {own:?}; leave it out of `properties`"
+        )
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn claimed(id: i64, key: &str, properties: &str) -> Claimed {
+        Claimed {
+            id: RowId(id),
+            key: CourseKey::parse(key).unwrap(),
+            properties: Properties::parse(serde_json::from_str(properties).unwrap()).unwrap(),
+            associations: Associations::default(),
+            attempts: 1,
+            faults: 0,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_unique_property_carries_the_key() {
+        let claims = vec![claimed(1, "A", r#"{"x":"1"}"#), claimed(2, "B", r#"{"key":"B"}"#)];
+        let (batch, unfit) = Batch::assemble(Uuid::nil(), claims, Some("key"), Timestamp::UNIX_EPOCH);
+        assert!(unfit.is_empty());
+        let sent: Vec<Vec<_>> = batch.courses().iter().map(|course| batch.sent(course).collect()).collect();
+        assert_eq!(sent[0], [("x", "1".into()), ("key", "A".into())]);
+        assert_eq!(sent[1], [("key", "B".into())]);
+    }
+
+    #[test]
+    fn a_course_that_contradicts_its_key_is_told_apart() {
+        let claims = vec![claimed(1, "A", r#"{"key":"Z"}"#), claimed(2, "B", "{}")];
+        let (batch, unfit) = Batch::assemble(Uuid::nil(), claims, Some("key"), Timestamp::UNIX_EPOCH);
+        assert_eq!(batch.courses().len(), 1);
+        assert_eq!(unfit[0].0, RowId(1));
+        assert!(unfit[0].1.message.contains("\"key\"") && unfit[0].1.message.contains("\"Z\""));
+    }
+}

@@ -1,0 +1,77 @@
+//! A batch that was refused as a whole: nothing of it was created. Who is to blame?
+
+use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
+use super::{all, does_not_exist, is_conflict, lacks_unique_property};
+use crate::course::Category;
+use crate::policy::answer::{ErrorReply, PropertyFault};
+use crate::policy::batch::Claimed;
+use crate::policy::pause::Reason;
+
+/// The request is larger than HubSpot, or something before it, takes.
+pub(super) fn too_large(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
+    let error = answer.own(Category::TooLarge, &answer.summary());
+    let verdict = match batch.courses() {
+        [_] => Verdict::Refused(error),
+        _ => Verdict::NotTaken(NotTaken::Unnamed(error)),
+    };
+    all(batch, &verdict, RequestOutcome::Rejected, Signal::Proceed)
+}
+
+/// A refusal in HubSpot's own JSON.
+pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) -> Interpretation {
+    let outcome = RequestOutcome::Rejected;
+    let untouched = Verdict::NotTaken(NotTaken::Untouched);
+    if blames_object_type(error) {
+        return all(batch, &untouched, outcome, answer.pause(Reason::ObjectType));
+    }
+    if lacks_unique_property(batch, error) {
+        return all(batch, &untouched, outcome, answer.pause(Reason::Schema));
+    }
+    let said = answer.said(error);
+    if (answer.meta.status == 409 || is_conflict(error)) && batch.unique_property().is_some() {
+        // Only the first conflict is told, so a single read for all costs less than halving.
+        return all(batch, &Verdict::Exists(said), outcome, Signal::Proceed);
+    }
+    if let [_] = batch.courses() {
+        return all(batch, &Verdict::Refused(said), outcome, Signal::Proceed);
+    }
+    let blamed = |position, course| {
+        named(batch, error, position).then(|| answer.said(error)).or_else(|| {
+            let fault =
+                error.property_faults().into_iter().find(|fault| certainly_blames(batch, course, fault))?;
+            Some(answer.said_of(error, &fault))
+        })
+    };
+    let mut verdicts: Vec<_> = (batch.courses().iter().enumerate())
+        .map(|(position, course)| blamed(position, course).map_or(untouched.clone(), Verdict::Refused))
+        .collect();
+    if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refused(_))) {
+        verdicts.fill(Verdict::NotTaken(NotTaken::Unnamed(said)));
+    }
+    Interpretation { verdicts, signal: Signal::Proceed, outcome, surplus: 0 }
+}
+
+fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
+    let trace_id = batch.trace_id(position);
+    error.context.get("objectWriteTraceId").is_some_and(|ids| ids.contains(&trace_id))
+}
+
+/// Whether this fault of a property can be nobody's but the courses' that send just this.
+fn certainly_blames(batch: &Batch, course: &Claimed, fault: &PropertyFault) -> bool {
+    let Some(property) = fault.property.as_deref() else { return false };
+    let Some((_, value)) = batch.sent(course).find(|(name, _)| *name == property) else { return false };
+    // HubSpot begins such a message with the value itself: `asd000 was not a valid long.`
+    let begins_with_value = || {
+        let message = fault.message.as_deref().unwrap_or_default();
+        !value.is_empty() && message.strip_prefix(&*value).is_some_and(|rest| rest.starts_with(" was not "))
+    };
+    does_not_exist(fault) || begins_with_value()
+}
+
+/// The two sentences by which HubSpot says that it has no such object type. They come with 400 and
+/// without a category.
+fn blames_object_type(error: &ErrorReply) -> bool {
+    let message = error.message.as_deref().unwrap_or_default();
+    message.starts_with("Unable to infer object type")
+        || message.starts_with("Invalid object or event type id")
+}

@@ -1,0 +1,326 @@
+//! When to stand still for the whole account, how to begin again, and how wide to open.
+//!
+//! One small state machine. Trouble closes the gate for its reason; the gate opens again by itself
+//! when the reason's time is over, first for a single request of a single course, then wider with
+//! every success. Imports `retry` for the backoff.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::batch::MAX_COURSES;
+use super::retry::RetryPolicy;
+
+/// Why nothing is sent: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// A person said so.
+    Operator,
+    /// HubSpot does not accept the access token.
+    Token,
+    /// The token lacks a scope.
+    Scopes,
+    /// The account has no such object type: courses are not switched on, or the path is wrong.
+    ObjectType,
+    /// The quota of the rolling window is used up.
+    IntervalQuota,
+    /// The quota of the day is used up.
+    DailyQuota,
+    /// HubSpot, or the way to it, is in trouble.
+    Unavailable,
+    /// The property that carries the course key does not exist.
+    Schema,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Operator,
+        Self::Token,
+        Self::Scopes,
+        Self::ObjectType,
+        Self::IntervalQuota,
+        Self::DailyQuota,
+        Self::Unavailable,
+        Self::Schema,
+    ];
+
+    /// The reason's name in metrics, `status` and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Token => "token",
+            Self::Scopes => "scopes",
+            Self::ObjectType => "object_type",
+            Self::IntervalQuota => "interval_quota",
+            Self::DailyQuota => "daily_quota",
+            Self::Unavailable => "unavailable",
+            Self::Schema => "schema",
+        }
+    }
+
+    /// Whether the account itself forbids the work, so that only a person can mend it.
+    #[must_use]
+    pub fn needs_a_person(self) -> bool {
+        match self {
+            Self::Operator | Self::Token | Self::Scopes | Self::ObjectType | Self::Schema => true,
+            Self::IntervalQuota | Self::DailyQuota | Self::Unavailable => false,
+        }
+    }
+
+    /// Whether what follows is uncertain, so that it is tried out with little.
+    fn is_followed_by_a_probe(self) -> bool {
+        !matches!(self, Self::Operator | Self::IntervalQuota)
+    }
+}
+
+/// What an answer says against the whole account or the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why.
+    pub reason: Reason,
+    /// How long HubSpot asks to wait, if it does.
+    pub retry_after: Option<Duration>,
+    /// What happened, for a person.
+    pub message: String,
+}
+
+/// One reason that holds at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// When it began.
+    pub since: Instant,
+    /// When the next try is due; `None` where only a person ends it.
+    pub until: Option<Instant>,
+    /// What happened, for a person.
+    pub message: String,
+    /// Tries that failed for this reason in a row.
+    strikes: u32,
+}
+
+/// What may be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing, until then at least; `None`: until a person acts.
+    Closed(Option<Instant>),
+    /// This much at once.
+    Open {
+        /// Courses in one request.
+        courses: u16,
+        /// Whether a request may start while another is open.
+        concurrent: bool,
+    },
+}
+
+/// The pauses of one account.
+#[derive(Debug, Clone)]
+pub struct Pauses {
+    retry: RetryPolicy,
+    interval: Duration,
+    active: BTreeMap<Reason, Pause>,
+    /// Courses that the next probe may carry; `None` when fully open.
+    probe: Option<u16>,
+}
+
+/// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
+const UNAVAILABLE_MAX: Duration = Duration::from_secs(60);
+/// How often a fault that a person must mend is tried again, since the mend is not announced.
+const PERSON_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a used-up day is tried again where HubSpot does not say when it ends.
+const DAILY_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// The longest wait that HubSpot can ask for: its own documented maximum, for a migration.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Pauses {
+    /// No pause. `interval` is the length of the account's rolling window.
+    #[must_use]
+    pub fn new(retry: RetryPolicy, interval: Duration) -> Self {
+        Self { retry, interval, active: BTreeMap::new(), probe: None }
+    }
+
+    /// A request that started at `sent_at` met trouble. True where that is news: the reason did
+    /// not hold before. `jitter` is drawn from 0..1.
+    pub fn trouble(&mut self, trouble: &Trouble, sent_at: Instant, now: Instant, jitter: f64) -> bool {
+        let before = self.active.get(&trouble.reason);
+        // What was already under way when the pause began says nothing new.
+        if before
+            .is_some_and(|pause| sent_at < pause.since || pause.until.is_some_and(|until| sent_at < until))
+        {
+            return false;
+        }
+        let strikes = before.map_or(0, |pause| pause.strikes).saturating_add(1);
+        let since = before.map_or(now, |pause| pause.since);
+        let wait = self.wait(trouble, strikes, jitter);
+        let is_news = before.is_none();
+        self.active.insert(
+            trouble.reason,
+            Pause { since, until: Some(now + wait), message: trouble.message.clone(), strikes },
+        );
+        if trouble.reason.is_followed_by_a_probe() {
+            self.probe = Some(1);
+        }
+        is_news
+    }
+
+    fn wait(&self, trouble: &Trouble, strikes: u32, jitter: f64) -> Duration {
+        if let Some(asked) = trouble.retry_after.filter(|asked| !asked.is_zero()) {
+            return asked.min(RETRY_AFTER_MAX) + self.retry.backoff(1, jitter) / 4;
+        }
+        match trouble.reason {
+            Reason::IntervalQuota => self.interval + self.interval.mul_f64(jitter / 10.0),
+            Reason::DailyQuota => DAILY_INTERVAL,
+            // Half of it is a floor: a herd is spread, and nobody comes back at once.
+            Reason::Unavailable => self.retry.equal_jitter(strikes, jitter, UNAVAILABLE_MAX),
+            Reason::Operator | Reason::Token | Reason::Scopes | Reason::ObjectType | Reason::Schema => {
+                self.retry.equal_jitter(strikes, jitter, PERSON_INTERVAL)
+            }
+        }
+    }
+
+    /// A request that started at `sent_at` was answered as it should be. Returns the reasons that end.
+    pub fn success(&mut self, sent_at: Instant) -> Vec<Reason> {
+        let ended: Vec<_> = self
+            .active
+            .iter()
+            .filter(|(reason, pause)| {
+                **reason != Reason::Operator && sent_at >= pause.until.unwrap_or(pause.since)
+            })
+            .map(|(reason, _)| *reason)
+            .collect();
+        for reason in &ended {
+            self.active.remove(reason);
+        }
+        if self.active.is_empty() {
+            self.probe = self.probe.and_then(|courses| match courses {
+                ..10 => Some(10),
+                10..MAX_COURSES => Some(MAX_COURSES),
+                MAX_COURSES.. => None,
+            });
+        }
+        ended
+    }
+
+    /// A person pauses (`Some`, with the reason given) or resumes. True where that is a change.
+    pub fn operator(&mut self, word: Option<&str>, now: Instant) -> bool {
+        match word {
+            Some(message)
+                if self.active.get(&Reason::Operator).is_some_and(|pause| pause.message == message) =>
+            {
+                false
+            }
+            Some(message) => {
+                let pause = Pause { since: now, until: None, message: message.to_owned(), strikes: 0 };
+                self.active.insert(Reason::Operator, pause);
+                true
+            }
+            None => self.active.remove(&Reason::Operator).is_some(),
+        }
+    }
+
+    /// What may be sent now.
+    #[must_use]
+    pub fn gate(&self, now: Instant) -> Gate {
+        if self.active.values().any(|pause| pause.until.is_none()) {
+            return Gate::Closed(None);
+        }
+        match self.active.values().filter_map(|pause| pause.until).max() {
+            Some(until) if until > now => Gate::Closed(Some(until)),
+            _ => Gate::Open { courses: self.probe.unwrap_or(MAX_COURSES), concurrent: self.probe.is_none() },
+        }
+    }
+
+    /// The reasons that hold.
+    pub fn active(&self) -> impl Iterator<Item = (Reason, &Pause)> {
+        self.active.iter().map(|(reason, pause)| (*reason, pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses() -> Pauses {
+        Pauses::new(RetryPolicy::default(), Duration::from_secs(10))
+    }
+
+    fn trouble(reason: Reason) -> Trouble {
+        Trouble { reason, retry_after: None, message: "why".into() }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_outage_closes_the_gate_and_a_probe_opens_it_step_by_step() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        assert!(pauses.trouble(&trouble(Reason::Unavailable), start, start, 0.5));
+        assert!(matches!(pauses.gate(start), Gate::Closed(Some(until)) if until > start));
+        let later = start + 60 * SECOND;
+        let mut widths = Vec::new();
+        for _ in 0..4 {
+            let Gate::Open { courses, concurrent } = pauses.gate(later) else { panic!("closed") };
+            widths.push((courses, concurrent));
+            pauses.success(later);
+        }
+        assert_eq!(widths, [(1, false), (10, false), (100, false), (100, true)]);
+    }
+
+    #[test]
+    fn what_was_under_way_neither_lengthens_nor_ends_a_pause() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        pauses.trouble(&trouble(Reason::Unavailable), start, start + SECOND, 0.0);
+        let gate = pauses.gate(start + SECOND);
+        assert!(!pauses.trouble(&trouble(Reason::Unavailable), start, start + SECOND, 0.9));
+        assert!(pauses.success(start).is_empty());
+        assert_eq!(pauses.gate(start + SECOND), gate);
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let (mut pauses, mut now) = (pauses(), Instant::now());
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            pauses.trouble(&trouble(Reason::Unavailable), now, now, 0.999);
+            let Gate::Closed(Some(until)) = pauses.gate(now) else { panic!("open") };
+            assert!(until - now >= longest.min(UNAVAILABLE_MAX / 2), "a wait shrank");
+            longest = until - now;
+            now = until;
+        }
+        assert!(longest <= UNAVAILABLE_MAX);
+    }
+
+    #[test]
+    fn hubspots_own_word_is_kept_within_reason() {
+        let start = Instant::now();
+        for (asked, at_least, at_most) in [(30, 30, 31), (1_000_000_000, 86_400, 86_401), (0, 10, 11)] {
+            let mut pauses = pauses();
+            let asked = Some(Duration::from_secs(asked));
+            pauses.trouble(
+                &Trouble { retry_after: asked, ..trouble(Reason::IntervalQuota) },
+                start,
+                start,
+                0.9,
+            );
+            let Gate::Closed(Some(until)) = pauses.gate(start) else { panic!("open") };
+            let wait = (until - start).as_secs();
+            assert!((at_least..=at_most).contains(&wait), "{asked:?} gave {wait} s");
+        }
+    }
+
+    #[test]
+    fn a_quota_pause_is_not_followed_by_a_probe() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        pauses.trouble(&trouble(Reason::IntervalQuota), start, start, 0.0);
+        assert_eq!(pauses.gate(start + 11 * SECOND), Gate::Open { courses: 100, concurrent: true });
+    }
+
+    #[test]
+    fn only_a_person_ends_a_persons_pause() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        assert!(pauses.operator(Some("spring cleaning"), start));
+        assert!(!pauses.operator(Some("spring cleaning"), start));
+        assert!(pauses.success(start + SECOND).is_empty());
+        assert_eq!(pauses.gate(start + 3600 * SECOND), Gate::Closed(None));
+        assert!(pauses.operator(None, start));
+        assert_eq!(pauses.gate(start), Gate::Open { courses: 100, concurrent: true });
+    }
+}

@@ -1,0 +1,285 @@
+//! Courses whose outcome is unknown: what to ask HubSpot, and what its answer proves.
+//!
+//! With a unique property HubSpot is asked by key, first among its live records, then in its recycle
+//! bin. Absence proves little by itself (a late request may still commit), yet makes a resend safe:
+//! HubSpot's uniqueness turns the loser into a conflict, which is read back and adopted. Without a
+//! unique property nothing can prove anything, and the course is held for a person, or sent again
+//! where the operator has accepted duplicates.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::answer::{Body, Exchange, Meta, NoAnswer, NotSent, Record};
+use super::batch::RowId;
+use super::interpret::{RequestOutcome, Signal};
+use super::pause::{Reason, Trouble};
+use super::retry::RetryPolicy;
+use crate::course::{Again, Category, CourseError, CourseKey, HubSpotId, Transition};
+
+/// A course whose row says `unconfirmed`.
+#[derive(Debug, Clone)]
+pub struct Doubted {
+    /// The row.
+    pub id: RowId,
+    /// The batch under which it was sent.
+    pub batch: Uuid,
+    /// The catalogue's identifier.
+    pub key: CourseKey,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// How many of its attempts failed by its own fault.
+    pub faults: u32,
+    /// What its row says.
+    pub error: Option<CourseError>,
+}
+
+/// Which of HubSpot's records a read looks among.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The live ones.
+    Live,
+    /// The recycle bin.
+    Archived,
+}
+
+/// What HubSpot says of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A record carries exactly this key.
+    Held(HubSpotId),
+    /// A record carries a key that equals this one only after normalisation.
+    Collision(HubSpotId),
+    /// No record carries it.
+    Absent,
+    /// The answer does not say.
+    Unclear,
+}
+
+/// The meaning of one read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// One finding a course, in the order asked.
+    pub findings: Vec<Finding>,
+    /// What it says of the account.
+    pub signal: Signal,
+    /// Its outcome for the metrics.
+    pub outcome: RequestOutcome,
+}
+
+/// What the end of a read by `unique_property` means for the courses asked about.
+#[must_use]
+pub fn interpret_read(asked: &[Doubted], unique_property: &str, exchange: &Exchange) -> Reading {
+    let unclear =
+        |outcome, signal| Reading { findings: vec![Finding::Unclear; asked.len()], signal, outcome };
+    let pause = |reason, retry_after, message: &str| {
+        Signal::Pause(Trouble { reason, retry_after, message: message.to_owned() })
+    };
+    match exchange {
+        Exchange::NotSent(NotSent::NoToken(why)) => {
+            unclear(RequestOutcome::Unauthorized, pause(Reason::Token, None, why))
+        }
+        Exchange::NotSent(NotSent::Unreachable(why) | NotSent::Unbuildable(why)) => {
+            unclear(RequestOutcome::Unreachable, pause(Reason::Unavailable, None, why))
+        }
+        Exchange::NoAnswer(NoAnswer::Timeout) => unclear(
+            RequestOutcome::Timeout,
+            pause(Reason::Unavailable, None, "HubSpot did not answer a read in time"),
+        ),
+        Exchange::NoAnswer(NoAnswer::Lost(_) | NoAnswer::Abandoned) => unclear(
+            RequestOutcome::Unreachable,
+            pause(Reason::Unavailable, None, "the connection was lost during a read"),
+        ),
+        Exchange::Answered { meta, body: Body::Batch(reply) } if (200..300).contains(&meta.status) => {
+            let records: Vec<_> = reply.results.iter().flatten().collect();
+            let findings = asked.iter().map(|course| find(&course.key, unique_property, &records)).collect();
+            Reading { findings, signal: Signal::Proceed, outcome: RequestOutcome::Ok }
+        }
+        Exchange::Answered { meta, body } => {
+            let (outcome, reason) = refused_read(meta, body);
+            let message = match body {
+                Body::Error(error) => error.message.as_deref().unwrap_or("no message"),
+                Body::Batch(_) | Body::Unreadable(_) => "no readable answer",
+            };
+            unclear(
+                outcome,
+                pause(
+                    reason,
+                    meta.retry_after,
+                    &format!("HubSpot answered a read with {}: {message}", meta.status),
+                ),
+            )
+        }
+    }
+}
+
+fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Reason) {
+    match (meta.status, body) {
+        (401, _) => (RequestOutcome::Unauthorized, Reason::Token),
+        (403, Body::Error(_)) => (RequestOutcome::Unauthorized, Reason::Scopes),
+        (429, body) => (RequestOutcome::RateLimited, super::interpret::exceeded(body).0),
+        (404 | 405 | 406 | 415, _) => (RequestOutcome::Rejected, Reason::ObjectType),
+        // HubSpot refuses a read by a property that is not there, or not unique.
+        (400..=499, Body::Error(_)) => (RequestOutcome::Rejected, Reason::Schema),
+        (200..=299, _) => (RequestOutcome::Invalid, Reason::Unavailable),
+        _ => (RequestOutcome::Unavailable, Reason::Unavailable),
+    }
+}
+
+fn find(key: &CourseKey, unique_property: &str, records: &[&Record]) -> Finding {
+    let carried = |record: &Record| record.properties.get(unique_property).cloned().flatten();
+    let id = |record: &&&Record| record.id.as_deref().and_then(HubSpotId::parse);
+    let exact = records.iter().find(|record| carried(record).as_deref() == Some(key.as_str()));
+    let folded = |text: &str| text.trim().to_lowercase();
+    let near = || {
+        records.iter().find(|record| carried(record).is_some_and(|it| folded(&it) == folded(key.as_str())))
+    };
+    match exact {
+        Some(record) => id(&record).map_or(Finding::Unclear, Finding::Held),
+        None => match near() {
+            Some(record) => id(&record).map_or(Finding::Unclear, Finding::Collision),
+            None => Finding::Absent,
+        },
+    }
+}
+
+/// One finding of two: among the live records and in the recycle bin.
+#[must_use]
+pub fn combined(live: Finding, archived: Option<Finding>) -> Finding {
+    match (live, archived) {
+        (Finding::Absent, Some(archived)) => archived,
+        // The recycle bin was not asked.
+        (Finding::Absent, None) => Finding::Unclear,
+        (found, _) => found,
+    }
+}
+
+/// What becomes of a doubted course, or `None` where the doubt remains.
+#[must_use]
+pub fn settle(
+    course: &Doubted,
+    finding: &Finding,
+    policy: &RetryPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Option<Transition> {
+    match finding {
+        Finding::Held(hubspot_id) => {
+            Some(Transition::Synced { hubspot_id: hubspot_id.clone(), adopted: true })
+        }
+        Finding::Collision(holder) => {
+            let message = format!(
+                "HubSpot's record {} carries a key that equals {:?} up to case and surrounding spaces; it is another \
+                 course's record and was not adopted. Give one of the two courses another key",
+                holder.as_str(),
+                course.key.as_str()
+            );
+            Some(Transition::Failed { error: CourseError::new(Category::KeyCollision, &message, now) })
+        }
+        Finding::Absent if course.faults >= policy.max_attempts => {
+            let error = course.error.clone();
+            let fallback =
+                || CourseError::new(Category::Refused, "HubSpot failed at this course every time", now);
+            Some(Transition::Failed { error: error.unwrap_or_else(fallback) })
+        }
+        Finding::Absent => Some(resend(course, policy, jitter)),
+        Finding::Unclear => None,
+    }
+}
+
+/// Once more, after a wait that grows with its own faults; at once where it has none.
+#[must_use]
+pub fn resend(course: &Doubted, policy: &RetryPolicy, jitter: f64) -> Transition {
+    let after = if course.faults == 0 { Duration::ZERO } else { policy.backoff(course.faults, jitter) };
+    Transition::Pending(Again::Resend { after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::answer::BatchReply;
+
+    fn doubted(key: &str, faults: u32) -> Doubted {
+        Doubted {
+            id: RowId(1),
+            batch: Uuid::nil(),
+            key: CourseKey::parse(key).unwrap(),
+            attempts: 1,
+            faults,
+            error: None,
+        }
+    }
+
+    fn read(status: u16, body: &str) -> Exchange {
+        let reply: BatchReply = serde_json::from_str(body).unwrap();
+        Exchange::Answered { meta: Meta { status, ..Meta::default() }, body: Body::Batch(Box::new(reply)) }
+    }
+
+    fn findings(keys: &[&str], body: &str) -> Vec<Finding> {
+        let asked: Vec<_> = keys.iter().map(|key| doubted(key, 0)).collect();
+        interpret_read(&asked, "key", &read(207, body)).findings
+    }
+
+    fn id(text: &str) -> HubSpotId {
+        HubSpotId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_found_by_the_key_it_carries_wherever_it_stands() {
+        let body = r#"{"status":"COMPLETE","results":[
+            {"id":"7","properties":{"key":"B"}},{"id":"8","properties":{"key":"A"}}],
+            "numErrors":1,"errors":[{"category":"OBJECT_NOT_FOUND","context":{"ids":["C"]}}]}"#;
+        assert_eq!(
+            findings(&["A", "B", "C"], body),
+            [Finding::Held(id("8")), Finding::Held(id("7")), Finding::Absent]
+        );
+    }
+
+    #[test]
+    fn a_key_equal_only_after_folding_is_a_collision() {
+        let body = r#"{"results":[{"id":"7","properties":{"key":"abc"}}]}"#;
+        assert_eq!(findings(&["ABC", "abc"], body), [Finding::Collision(id("7")), Finding::Held(id("7"))]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_proves_nothing() {
+        for (status, reason) in [(401, Reason::Token), (404, Reason::ObjectType), (500, Reason::Unavailable)]
+        {
+            let exchange = Exchange::Answered {
+                meta: Meta { status, ..Meta::default() },
+                body: Body::Unreadable(super::super::answer::Unreadable::Empty),
+            };
+            let reading = interpret_read(&[doubted("A", 0)], "key", &exchange);
+            assert_eq!(reading.findings, [Finding::Unclear]);
+            assert!(matches!(reading.signal, Signal::Pause(trouble) if trouble.reason == reason), "{status}");
+        }
+    }
+
+    #[test]
+    fn absence_needs_both_places() {
+        let held = Finding::Held(id("1"));
+        assert_eq!(combined(Finding::Absent, None), Finding::Unclear);
+        assert_eq!(combined(Finding::Absent, Some(Finding::Absent)), Finding::Absent);
+        assert_eq!(combined(Finding::Absent, Some(held.clone())), held);
+        assert_eq!(combined(held.clone(), None), held);
+    }
+
+    #[test]
+    fn what_becomes_of_a_doubt() {
+        let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+        let settle =
+            |faults, finding| settle(&doubted("A", faults), &finding, &policy, Timestamp::UNIX_EPOCH, 1.0);
+        let after =
+            |seconds| Some(Transition::Pending(Again::Resend { after: Duration::from_secs(seconds) }));
+        assert_eq!(settle(0, Finding::Absent), after(0));
+        assert_eq!(settle(2, Finding::Absent), after(2));
+        assert!(matches!(settle(3, Finding::Absent), Some(Transition::Failed { .. })));
+        assert_eq!(settle(9, Finding::Unclear), None);
+        let adopted = Transition::Synced { hubspot_id: id("5"), adopted: true };
+        assert_eq!(settle(9, Finding::Held(id("5"))), Some(adopted));
+        assert!(
+            matches!(settle(0, Finding::Collision(id("5"))), Some(Transition::Failed { error }) if error.category == Category::KeyCollision)
+        );
+    }
+}
