@@ -1,1 +1,3 @@
-//! (telemetry)
+//! What the program tells about itself.
+
+pub mod logging;

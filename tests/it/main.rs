@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod config;
 mod daemon;
+mod demo;
 mod hubspot;
 mod outbox;
 mod simulator;

@@ -1,1 +1,3 @@
-//! (support)
+//! What the integration tests share.
+
+pub mod postgres;

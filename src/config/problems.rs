@@ -1,0 +1,43 @@
+//! What is wrong with a configuration, all of it at once, as a person reads it.
+
+use std::fmt;
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, variable or file it concerns.
+    pub subject: String,
+    /// Where it was set: `course-sync.toml:12`, `environment`; empty where nowhere.
+    pub source: Option<String>,
+    /// What is wrong and what would be right. Never holds a secret.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.subject)?;
+        if let Some(source) = &self.source {
+            write!(f, " ({source})")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// Every finding of one load; never empty when returned as an error.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => f.write_str("the configuration has a problem:")?,
+            count => write!(f, "the configuration has {count} problems:")?,
+        }
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "\n  {}. {problem}", index + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,3 @@
+//! The embedded default.
+
+mod postgres;
