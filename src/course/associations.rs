@@ -23,7 +23,7 @@ pub struct AssociationType {
     /// Who defined it.
     pub association_category: AssociationCategory,
     /// Its number in HubSpot.
-    pub association_type_id: i64,
+    pub association_type_id: u32,
 }
 
 /// The record at the other end.
@@ -55,10 +55,13 @@ impl Associations {
                  [{{\"to\":{{\"id\":\"…\"}},\"types\":[{{\"associationCategory\":\"…\",\"associationTypeId\":0}}]}}]: {error}"
             ))
         })?;
-        match list.iter().find(|link| link.to.id.is_empty() || link.types.is_empty()) {
-            Some(_) => Err(Invalid::new("an association needs the id it leads to and at least one type")),
-            None => Ok(Self(list)),
+        if list.iter().any(|link| link.to.id.is_empty() || link.types.is_empty()) {
+            return Err(Invalid::new("an association needs the id it leads to and at least one type"));
         }
+        if list.iter().flat_map(|link| &link.types).any(|kind| kind.association_type_id > i32::MAX.unsigned_abs()) {
+            return Err(Invalid::new("an association type id is larger than HubSpot's largest, 2147483647"));
+        }
+        Ok(Self(list))
     }
 
     /// Whether there is none.
