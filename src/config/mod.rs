@@ -12,8 +12,8 @@ mod values;
 pub use problems::{Problem, Problems};
 pub use secret::{SecretError, SecretSource, redact};
 pub use settings::{
-    Admin, ApiVersion, Batch, Config, Credentials, Database, HubSpot, Log, LogFormat, Outbox, RateLimit, Retry,
-    Shutdown, Unconfirmed,
+    Admin, ApiVersion, Batch, Config, Credentials, Database, HubSpot, Log, LogFormat, Outbox, RateLimit,
+    Retry, Shutdown, Unconfirmed,
 };
 pub use sources::{Needs, Sources};
 pub use values::Percent;

@@ -16,7 +16,8 @@ impl Sources {
     /// The process's own environment, and `file` or else the one named by `COURSE_SYNC_CONFIG`.
     #[must_use]
     pub fn from_process(file: Option<PathBuf>) -> Self {
-        let named = || std::env::var_os("COURSE_SYNC_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+        let named =
+            || std::env::var_os("COURSE_SYNC_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
         Self { file: file.or_else(named), env: std::env::vars_os().collect() }
     }
 }

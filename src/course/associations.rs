@@ -58,7 +58,11 @@ impl Associations {
         if list.iter().any(|link| link.to.id.is_empty() || link.types.is_empty()) {
             return Err(Invalid::new("an association needs the id it leads to and at least one type"));
         }
-        if list.iter().flat_map(|link| &link.types).any(|kind| kind.association_type_id > i32::MAX.unsigned_abs()) {
+        if list
+            .iter()
+            .flat_map(|link| &link.types)
+            .any(|kind| kind.association_type_id > i32::MAX.unsigned_abs())
+        {
             return Err(Invalid::new("an association type id is larger than HubSpot's largest, 2147483647"));
         }
         Ok(Self(list))

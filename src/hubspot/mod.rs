@@ -1,1 +1,11 @@
-//! (hubspot)
+//! The HTTP edge to HubSpot: the only place that knows `reqwest`.
+//!
+//! It sends one request and says how that ended; what the end means is `policy`'s business. It never
+//! tries anything twice, and neither does anything below it.
+
+mod auth;
+mod client;
+mod request;
+pub mod wire;
+
+pub use client::{Client, ClientError};

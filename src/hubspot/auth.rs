@@ -1,0 +1,165 @@
+//! Who we are to HubSpot: a token as it stands, or one that an OAuth grant renews.
+//!
+//! A token from a file is read again for every request, so that a rotated one is used at once. A
+//! secret is never printed; the header is marked as sensitive.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::client::{unanswered, whole_body};
+use super::wire;
+use crate::config::{Credentials, SecretError, SecretSource};
+use crate::policy::answer::{Body, Exchange, NotSent};
+use crate::policy::interpret::RequestOutcome;
+use crate::telemetry::metrics::{Metrics, Operation};
+
+/// Where the `Authorization` header comes from.
+#[derive(Debug)]
+pub(super) struct Auth {
+    credentials: Credentials,
+    http: reqwest::Client,
+    token_url: String,
+    metrics: Arc<Metrics>,
+    // Held while a token is fetched, so that one is fetched at a time.
+    fetched: Mutex<Option<Fetched>>,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    token: SecretString,
+    renew_at: Instant,
+}
+
+/// A token is renewed this long before it ends.
+const AHEAD: Duration = Duration::from_secs(120);
+
+#[derive(Deserialize)]
+struct TokenReply {
+    access_token: SecretString,
+    expires_in: u64,
+}
+
+impl Auth {
+    pub(super) fn new(
+        credentials: Credentials,
+        http: reqwest::Client,
+        token_url: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { credentials, http, token_url, metrics, fetched: Mutex::new(None) }
+    }
+
+    /// The header for the next request.
+    pub(super) async fn header(&self) -> Result<HeaderValue, NotSent> {
+        let token = match &self.credentials {
+            Credentials::AccessToken(source) => read(source)?,
+            Credentials::OAuth { client_id, client_secret, refresh_token } => {
+                self.granted(client_id, client_secret, refresh_token).await?
+            }
+        };
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).map_err(|_| {
+                NotSent::NoToken("the access token holds characters that no header may carry".into())
+            })?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+
+    /// HubSpot did not accept the token: a fetched one is not used again.
+    pub(super) async fn refused(&self) {
+        *self.fetched.lock().await = None;
+    }
+
+    async fn granted(
+        &self,
+        id: &str,
+        secret: &SecretSource,
+        refresh: &SecretSource,
+    ) -> Result<SecretString, NotSent> {
+        let mut fetched = self.fetched.lock().await;
+        if let Some(current) = fetched.as_ref().filter(|token| Instant::now() < token.renew_at) {
+            return Ok(current.token.clone());
+        }
+        let reply = self.fetch(id, &read(secret)?, &read(refresh)?).await?;
+        let lifetime = Duration::from_secs(reply.expires_in);
+        let renew_at = Instant::now() + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
+        *fetched = Some(Fetched { token: reply.access_token.clone(), renew_at });
+        Ok(reply.access_token)
+    }
+
+    async fn fetch(
+        &self,
+        id: &str,
+        secret: &SecretString,
+        refresh: &SecretString,
+    ) -> Result<TokenReply, NotSent> {
+        let began = Instant::now();
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("client_id", id),
+            ("client_secret", secret.expose_secret()),
+            ("refresh_token", refresh.expose_secret()),
+        ];
+        let (outcome, fetched) = match self.http.post(&self.token_url).form(&form).send().await {
+            Err(error) => (RequestOutcome::Unreachable, Err(without_answer(unanswered(error)))),
+            Ok(response) => token_in(response).await,
+        };
+        self.metrics.request(Operation::Token, outcome, began.elapsed());
+        fetched
+    }
+}
+
+async fn token_in(response: Response) -> (RequestOutcome, Result<TokenReply, NotSent>) {
+    let status = response.status();
+    let Ok(bytes) = whole_body(response).await else {
+        return (RequestOutcome::Invalid, Err(no_token("an answer cut short")));
+    };
+    if status.is_success() {
+        return match serde_json::from_slice(&bytes) {
+            Ok(reply) => (RequestOutcome::Ok, Ok(reply)),
+            Err(_) => (RequestOutcome::Invalid, Err(no_token("an answer without one"))),
+        };
+    }
+    let refusal = refusal(status.as_u16(), &bytes);
+    if status.is_server_error() {
+        let message = format!("HubSpot's token endpoint is in trouble: {refusal}");
+        (RequestOutcome::Unavailable, Err(NotSent::Unreachable(message)))
+    } else {
+        (RequestOutcome::Unauthorized, Err(no_token(&refusal)))
+    }
+}
+
+fn read(source: &SecretSource) -> Result<SecretString, NotSent> {
+    source.read().map_err(|error: SecretError| NotSent::NoToken(error.to_string()))
+}
+
+fn no_token(what: &str) -> NotSent {
+    NotSent::NoToken(format!("HubSpot's token endpoint gave no access token: {what}"))
+}
+
+/// What the token endpoint said, in its own words.
+fn refusal(status: u16, bytes: &[u8]) -> String {
+    match wire::read_body(bytes) {
+        Body::Error(error) => {
+            let code = error.status.as_deref().unwrap_or_default();
+            format!("{status} {code} {}", error.message.as_deref().unwrap_or("without a message"))
+        }
+        Body::Batch(_) | Body::Unreadable(_) => format!("{status} without a readable reason"),
+    }
+}
+
+/// A token that was not fetched means that the course's own request was not sent.
+fn without_answer(exchange: Exchange) -> NotSent {
+    match exchange {
+        Exchange::NotSent(why) => why,
+        Exchange::NoAnswer(_) | Exchange::Answered { .. } => {
+            NotSent::Unreachable("HubSpot's token endpoint did not answer".into())
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! From courses to the bodies of requests, as HubSpot's OpenAPI description has them. Pure.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::config::ApiVersion;
+use crate::course::{Associations, CourseKey};
+use crate::policy::batch::{Batch, Claimed};
+use crate::policy::reconcile::Place;
+
+/// HubSpot's object type of courses.
+const OBJECT_TYPE: &str = "0-410";
+
+/// The URLs of the operations, below one base.
+#[derive(Debug, Clone)]
+pub(super) struct Urls {
+    objects: String,
+    base: String,
+}
+
+impl Urls {
+    pub(super) fn new(base: &str, version: &ApiVersion) -> Self {
+        let objects = match version {
+            ApiVersion::V3 => format!("{base}/crm/v3/objects/{OBJECT_TYPE}"),
+            ApiVersion::Dated(date) => format!("{base}/crm/objects/{date}/{OBJECT_TYPE}"),
+        };
+        Self { objects, base: base.to_owned() }
+    }
+
+    pub(super) fn create(&self) -> String {
+        format!("{}/batch/create", self.objects)
+    }
+
+    pub(super) fn read(&self, place: Place) -> String {
+        let archived = match place {
+            Place::Live => "false",
+            Place::Archived => "true",
+        };
+        format!("{}/batch/read?archived={archived}", self.objects)
+    }
+
+    pub(super) fn token(&self) -> String {
+        format!("{}/oauth/v1/token", self.base)
+    }
+}
+
+#[derive(Serialize)]
+struct CreateBody<'a> {
+    inputs: Vec<Input<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Input<'a> {
+    properties: Sent<'a>,
+    associations: &'a Associations,
+    object_write_trace_id: String,
+}
+
+struct Sent<'a> {
+    batch: &'a Batch,
+    course: &'a Claimed,
+}
+
+impl Serialize for Sent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.batch.sent(self.course) {
+            map.serialize_entry(name, &value)?;
+        }
+        map.end()
+    }
+}
+
+/// The body that creates the courses of a batch.
+pub(super) fn create_body(batch: &Batch) -> serde_json::Result<Vec<u8>> {
+    let input = |(position, course)| Input {
+        properties: Sent { batch, course },
+        associations: &course.associations,
+        object_write_trace_id: batch.trace_id(position),
+    };
+    serde_json::to_vec(&CreateBody { inputs: batch.courses().iter().enumerate().map(input).collect() })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadBody<'a> {
+    id_property: &'a str,
+    inputs: Vec<Id<'a>>,
+    properties: [&'a str; 1],
+    properties_with_history: [&'a str; 0],
+}
+
+#[derive(Serialize)]
+struct Id<'a> {
+    id: Cow<'a, str>,
+}
+
+/// The body that looks courses up by the unique property, and asks for it back.
+pub(super) fn read_body<'a>(
+    keys: impl Iterator<Item = &'a CourseKey>,
+    unique_property: &'a str,
+) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&ReadBody {
+        id_property: unique_property,
+        inputs: keys.map(|key| Id { id: Cow::Borrowed(key.as_str()) }).collect(),
+        properties: [unique_property],
+        properties_with_history: [],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::course::Properties;
+    use crate::policy::batch::RowId;
+
+    fn claimed(associations: &str) -> Claimed {
+        Claimed {
+            id: RowId(1),
+            key: CourseKey::parse("A-1").unwrap(),
+            properties: Properties::parse(serde_json::from_str(r#"{"n":50,"s":"x","gone":null}"#).unwrap())
+                .unwrap(),
+            associations: Associations::parse(serde_json::from_str(associations).unwrap()).unwrap(),
+            attempts: 1,
+            faults: 0,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_create_has_every_field_of_the_description() {
+        let link = r#"[{"to":{"id":"42"},"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":938}]}]"#;
+        let claims = vec![claimed(link), claimed("[]")];
+        let (batch, _) = Batch::assemble(Uuid::nil(), claims, Some("key"), Timestamp::UNIX_EPOCH);
+        let id = Uuid::nil();
+        let expected = format!(
+            r#"{{"inputs":[{{"properties":{{"n":"50","s":"x","key":"A-1"}},"associations":{link},"objectWriteTraceId":"{id}:0"}},{{"properties":{{"n":"50","s":"x","key":"A-1"}},"associations":[],"objectWriteTraceId":"{id}:1"}}]}}"#
+        );
+        assert_eq!(String::from_utf8(create_body(&batch).unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_read_asks_by_the_unique_property_and_wants_it_back() {
+        let key = CourseKey::parse("A-1").unwrap();
+        assert_eq!(
+            String::from_utf8(read_body([&key].into_iter(), "key").unwrap()).unwrap(),
+            r#"{"idProperty":"key","inputs":[{"id":"A-1"}],"properties":["key"],"propertiesWithHistory":[]}"#
+        );
+    }
+
+    #[test]
+    fn both_path_forms() {
+        let urls = Urls::new("https://api.hubapi.com", &ApiVersion::V3);
+        assert_eq!(urls.create(), "https://api.hubapi.com/crm/v3/objects/0-410/batch/create");
+        let urls = Urls::new("http://127.0.0.1:1", &ApiVersion::Dated("2026-03".into()));
+        assert_eq!(urls.create(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/create");
+        assert_eq!(
+            urls.read(Place::Archived),
+            "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/read?archived=true"
+        );
+        assert_eq!(urls.token(), "http://127.0.0.1:1/oauth/v1/token");
+    }
+}
