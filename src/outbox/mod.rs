@@ -1,1 +1,17 @@
-//! (outbox)
+//! The Postgres edge: the only place that holds SQL.
+//!
+//! One statement a function, with the index that serves it named above. Every write is a single
+//! statement and so its own transaction: there is no `BEGIN` whose cancellation could poison a pooled
+//! connection. Callers run these functions to their end and never race them against a timer.
+
+pub mod claim;
+pub mod connect;
+pub mod error;
+pub mod lease;
+pub mod listen;
+pub mod record;
+pub mod recover;
+pub mod report;
+mod rows;
+
+pub use error::OutboxError;

@@ -1,0 +1,146 @@
+//! The claim: pending courses become in flight, and the intent to send them is written, in one
+//! statement that commits before a byte is sent.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::OutboxError;
+use super::lease::Lease;
+use super::rows::ClaimedRow;
+use crate::policy::batch::{Claimed, RowId};
+
+/// How much one claim may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Courses.
+    pub courses: u16,
+    /// Bytes of the request's body, estimated from above.
+    pub bytes: u64,
+    /// Two courses with the same properties may not travel together, because nothing in HubSpot's
+    /// answer would tell them apart.
+    pub distinct: bool,
+}
+
+/// Where the last claim ended. An accelerator past the dead index entries of what was claimed
+/// before, never a truth: a row may always commit behind it, so it is forgotten often.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor(Option<(Timestamp, i64)>);
+
+/// What a claim took.
+#[derive(Debug)]
+pub struct Taken {
+    /// The courses, in order of arrival.
+    pub courses: Vec<Claimed>,
+    /// Rows that were claimed but cannot be read; they are to be recorded as failed.
+    pub unreadable: Vec<(RowId, OutboxError)>,
+    /// Where the next claim may begin.
+    pub cursor: Cursor,
+    /// The claim took as many as it was allowed to, so there may be more.
+    pub is_full: bool,
+}
+
+/// What the envelope and the trace id of one course add to a request's body, in bytes, from above.
+const ENVELOPE_BYTES: i64 = 160;
+
+/// Claims due courses for the batch `batch`, under the lease. Takes none if the lease is not ours,
+/// or ends within `margin`. `send_window` is how long the request may take at most.
+///
+/// Served by `course_outbox_pending`.
+pub async fn claim(
+    pool: &PgPool,
+    lease: Lease,
+    margin: Duration,
+    batch: Uuid,
+    limits: Limits,
+    cursor: Cursor,
+    send_window: Duration,
+) -> Result<Taken, OutboxError> {
+    const CLAIM: &str = "
+        with lead as materialized (
+            -- for share: a takeover waits until this claim has committed, and then finds its intent
+            select from course_sync_leader
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
+               for share
+        ), due as materialized (
+            select id, next_attempt_at, batch_limit, properties,
+                   octet_length(properties::text) + octet_length(associations::text)
+                     + octet_length(course_key) + $11 as bytes
+              from course_outbox
+             where status = 'pending' and next_attempt_at <= now()
+               and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)
+               and exists (select from lead)
+             order by next_attempt_at, id
+             limit $6
+               for update skip locked
+        ), told_apart as (
+            select id, next_attempt_at, batch_limit, bytes from (
+                select due.*, case when $8 then row_number() over (partition by properties order by next_attempt_at, id)
+                                   else 1 end as twin
+                  from due) d
+             where twin = 1
+        ), fitting as (
+            select id, next_attempt_at from (
+                select id, next_attempt_at, row_number() over so_far as place,
+                       min(batch_limit) over so_far as narrowest, sum(bytes) over so_far as total
+                  from told_apart
+                window so_far as (order by next_attempt_at, id rows unbounded preceding)) t
+             where place <= narrowest and (total <= $7 or place = 1)
+        ), took as (
+            update course_outbox o
+               set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
+              from fitting f where o.id = f.id
+            returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.created_at,
+                      f.next_attempt_at as due
+        ), intent as (
+            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by)
+            select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10)
+              from took having count(*) > 0
+        )
+        select took.*, (select count(*) from due) as candidates from took order by due, id";
+    let (after, after_id) = cursor.0.unzip();
+    let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
+        .bind(lease.holder)
+        .bind(lease.term)
+        .bind(margin.as_secs_f64())
+        .bind(after.map(ToSqlx::to_sqlx))
+        .bind(after_id.unwrap_or_default())
+        .bind(i64::from(limits.courses))
+        .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
+        .bind(limits.distinct)
+        .bind(batch)
+        .bind(send_window.as_secs_f64())
+        .bind(ENVELOPE_BYTES)
+        .fetch_all(pool)
+        .await
+        .map_err(OutboxError::doing("claim pending courses"))?;
+    Ok(taken(rows, limits))
+}
+
+fn taken(rows: Vec<ClaimedRow>, limits: Limits) -> Taken {
+    let last = rows.last().map(|row| (row.due.to_jiff(), row.id, row.candidates));
+    let count = rows.len();
+    let mut taken = Taken {
+        courses: Vec::with_capacity(count),
+        unreadable: Vec::new(),
+        cursor: Cursor::default(),
+        is_full: false,
+    };
+    if let Some((due, id, candidates)) = last {
+        let left_some = i64::try_from(count).is_ok_and(|count| count < candidates);
+        taken.is_full = left_some || count == usize::from(limits.courses);
+        // Rows that were left behind lie before the last one taken, or just after it.
+        taken.cursor = Cursor((!left_some && taken.is_full).then_some((due, id)));
+    }
+    for row in rows {
+        let id = RowId(row.id);
+        match Claimed::try_from(row) {
+            Ok(course) => taken.courses.push(course),
+            Err(error) => taken.unreadable.push((id, error)),
+        }
+    }
+    taken
+}

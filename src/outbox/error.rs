@@ -1,0 +1,57 @@
+//! What can go wrong with the database, told for a person.
+
+use crate::policy::batch::RowId;
+
+/// A failure of the database or of what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// A statement failed.
+    #[error("the database failed to {doing}: {source}")]
+    Statement {
+        /// What the statement was to do, as an infinitive.
+        doing: &'static str,
+        /// The database's own error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// No connection could be made.
+    #[error("the database at {place} cannot be used: {source}. Check database.url and that the server is up")]
+    Connect {
+        /// Host and database, without the password.
+        place: String,
+        /// The database's own error.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The URL is not one.
+    #[error("database.url is not a Postgres URL: expected postgres://user:password@host:5432/database")]
+    Url,
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is older than this program, and it was told not to migrate.
+    #[error("the schema is not up to date ({0}); run `course-sync migrate`, or set database.migrate = true")]
+    Outdated(String),
+    /// The schema is newer than this program.
+    #[error(
+        "the schema is newer than this program (migration {0}); run the version of course-sync that made it"
+    )]
+    Newer(i64),
+    /// A row holds what its table's checks forbid.
+    #[error("row {} of course_outbox holds an unusable {column}: {why}", row.0)]
+    Row {
+        /// Which row.
+        row: RowId,
+        /// Which column.
+        column: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl OutboxError {
+    /// Names what a statement was to do.
+    pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Statement { doing, source }
+    }
+}

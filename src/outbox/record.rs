@@ -1,0 +1,185 @@
+//! The record: what an answer did to each course of a batch, in one statement.
+//!
+//! Guarded by the batch's id and the row's status, so it may be repeated until the database answers,
+//! and a stale writer changes nothing. It is not guarded by the lease: what HubSpot answered is a
+//! fact, whoever learns of it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::OutboxError;
+use crate::course::{Again, CourseError, Status, Transition};
+use crate::policy::batch::RowId;
+use crate::policy::interpret::RequestOutcome;
+
+/// How a request ended, for the journal.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// In the words of the metrics.
+    pub outcome: RequestOutcome,
+    /// The status of the answer, if one came.
+    pub http_status: Option<u16>,
+    /// HubSpot's identifier of the request.
+    pub correlation_id: Option<String>,
+}
+
+/// Transitions as columns, one element a course.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    pub ids: Vec<i64>,
+    pub statuses: Vec<&'static str>,
+    pub hubspot_ids: Vec<Option<String>>,
+    pub errors: Vec<Option<Value>>,
+    /// Whether the row keeps the error it has.
+    pub keeps_error: Vec<bool>,
+    /// Seconds from now; null keeps the row's time.
+    pub waits: Vec<Option<f64>>,
+    pub attempts_back: Vec<i32>,
+    pub faults: Vec<i32>,
+    pub batch_limits: Vec<Option<i16>>,
+    pub events: Vec<Option<&'static str>>,
+}
+
+impl Columns {
+    pub(super) fn of<'a>(transitions: impl IntoIterator<Item = &'a (RowId, Transition)>) -> Self {
+        let mut columns = Self::default();
+        for (id, transition) in transitions {
+            columns.push(*id, transition);
+        }
+        columns
+    }
+
+    fn push(&mut self, id: RowId, transition: &Transition) {
+        let mut row = Row::default();
+        match transition {
+            Transition::Synced { hubspot_id, adopted } => {
+                row.hubspot_id = Some(hubspot_id.as_str().to_owned());
+                row.event = adopted.then_some("adopted");
+            }
+            Transition::Failed { error } => {
+                row.error = stored(error);
+                row.event = Some("failed");
+            }
+            Transition::Pending(again) => row.again(again),
+            Transition::Unconfirmed { error, own_fault, look_after } => {
+                row.error = stored(error);
+                row.fault = i32::from(*own_fault);
+                row.wait = Some(*look_after);
+                row.event = Some("unconfirmed");
+            }
+        }
+        self.ids.push(id.0);
+        self.statuses.push(transition.to().as_str());
+        self.hubspot_ids.push(row.hubspot_id);
+        self.errors.push(row.error);
+        self.keeps_error.push(row.keeps_error);
+        self.waits.push(row.wait.map(|wait| wait.as_secs_f64()));
+        self.attempts_back.push(row.attempts_back);
+        self.faults.push(row.fault);
+        self.batch_limits.push(row.batch_limit);
+        self.events.push(row.event);
+    }
+}
+
+#[derive(Default)]
+struct Row {
+    hubspot_id: Option<String>,
+    error: Option<Value>,
+    keeps_error: bool,
+    wait: Option<Duration>,
+    attempts_back: i32,
+    fault: i32,
+    batch_limit: Option<i16>,
+    event: Option<&'static str>,
+}
+
+impl Row {
+    fn again(&mut self, again: &Again) {
+        match again {
+            Again::NotSent => {
+                self.keeps_error = true;
+                self.attempts_back = 1;
+            }
+            Again::Held => self.keeps_error = true,
+            Again::Isolate { batch_limit, error } => {
+                self.error = stored(error);
+                self.batch_limit = Some(i16::try_from(*batch_limit).unwrap_or(1));
+                self.event = Some("deferred");
+            }
+            Again::Resend { after } => {
+                self.keeps_error = true;
+                self.wait = Some(*after);
+                self.event = Some("deferred");
+            }
+        }
+    }
+}
+
+fn stored(error: &CourseError) -> Option<Value> {
+    serde_json::to_value(error).ok()
+}
+
+/// Records what became of the courses of one batch. Returns how many rows were still waiting for it;
+/// fewer than given means that somebody else decided meanwhile.
+///
+/// Served by the primary keys of `course_outbox` and `course_sync_batch`.
+pub async fn record(
+    pool: &PgPool,
+    batch: Uuid,
+    transitions: &[(RowId, Transition)],
+    ending: &Ending,
+) -> Result<u64, OutboxError> {
+    const RECORD: &str = "
+        with answer as (
+            select * from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
+                                 $8::int[], $9::int[], $10::smallint[], $11::text[])
+                as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit, event)
+        ), recorded as (
+            update course_outbox o
+               set status = a.status,
+                   hubspot_id = a.hubspot_id,
+                   synced_at = case when a.status = 'synced' then now() end,
+                   error = case when a.keeps_error then o.error else a.error end,
+                   next_attempt_at = coalesce(now() + make_interval(secs => a.wait), o.next_attempt_at),
+                   attempts = o.attempts - a.attempts_back,
+                   faults = o.faults + a.fault,
+                   batch_limit = coalesce(a.batch_limit, o.batch_limit),
+                   updated_at = now()
+              from answer a
+             where o.id = a.id and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
+            returning o.id, o.course_key, o.error, a.event
+        ), journal as (
+            update course_sync_batch
+               set state = $12, answered_at = now(), outcome = $13, http_status = $14, correlation_id = $15
+             where batch_id = $1
+        ), told as (
+            insert into course_sync_history (course_id, course_key, batch_id, event, error)
+            select id, course_key, $1, event, error from recorded where event is not null
+        )
+        select count(*) from recorded";
+    let columns = Columns::of(transitions);
+    let is_settled = transitions.iter().all(|(_, transition)| transition.to() != Status::Unconfirmed);
+    let recorded: i64 = sqlx::query_scalar(RECORD)
+        .bind(batch)
+        .bind(&columns.ids)
+        .bind(&columns.statuses)
+        .bind(&columns.hubspot_ids)
+        .bind(&columns.errors)
+        .bind(&columns.keeps_error)
+        .bind(&columns.waits)
+        .bind(&columns.attempts_back)
+        .bind(&columns.faults)
+        .bind(&columns.batch_limits)
+        .bind(&columns.events)
+        .bind(if is_settled { "closed" } else { "unknown" })
+        .bind(ending.outcome.as_str())
+        .bind(ending.http_status.map(i32::from))
+        .bind(ending.correlation_id.as_deref())
+        .fetch_one(pool)
+        .await
+        .map_err(OutboxError::doing("record an answer"))?;
+    Ok(u64::try_from(recorded).unwrap_or_default())
+}

@@ -1,0 +1,208 @@
+//! What was sent and never recorded, and what was recorded as unknown: finding it, and settling it
+//! once HubSpot has been asked.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::OutboxError;
+use super::lease::Lease;
+use super::record::Columns;
+use super::rows::DoubtedRow;
+use crate::course::Transition;
+use crate::policy::batch::RowId;
+use crate::policy::reconcile::Doubted;
+
+/// Turns what other leaders, or dead tasks of this one, left in flight into unconfirmed, to be
+/// looked up after `settle`. A request of this leader counts as dead `grace` after it must have ended.
+/// Returns how many courses it were.
+///
+/// Served by `course_sync_batch_unsettled` and the primary key of `course_outbox`.
+pub async fn orphan(
+    pool: &PgPool,
+    lease: Lease,
+    settle: Duration,
+    grace: Duration,
+) -> Result<u64, OutboxError> {
+    const ORPHAN: &str = "
+        with orphaned as (
+            update course_sync_batch
+               set state = 'unknown'
+             where state = 'open'
+               and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
+            returning batch_id, row_ids
+        ), doubted as (
+            update course_outbox o
+               set status = 'unconfirmed',
+                   next_attempt_at = now() + make_interval(secs => $3),
+                   error = jsonb_build_object(
+                       'category', 'unknown_outcome',
+                       'message', 'it is not known whether HubSpot created this course: the instance that sent it '
+                                  'stopped before it could record an answer',
+                       'at', now()),
+                   updated_at = now()
+              from orphaned b
+             where o.id = any(b.row_ids) and o.batch_id = b.batch_id and o.status = 'in_flight'
+            returning o.id, o.course_key, o.batch_id, o.error
+        ), told as (
+            insert into course_sync_history (course_id, course_key, batch_id, event, error)
+            select id, course_key, batch_id, 'unconfirmed', error from doubted
+        )
+        select count(*) from doubted";
+    let count: i64 = sqlx::query_scalar(ORPHAN)
+        .bind(lease.term)
+        .bind(lease.holder)
+        .bind(settle.as_secs_f64())
+        .bind(grace.as_secs_f64())
+        .fetch_one(pool)
+        .await
+        .map_err(OutboxError::doing("find the courses that a stopped instance left in flight"))?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Unconfirmed courses that are due for a look, oldest first.
+///
+/// Served by `course_outbox_unconfirmed`.
+pub async fn due(pool: &PgPool, limit: u16) -> Result<Vec<Doubted>, OutboxError> {
+    const DUE: &str = "
+        select id, batch_id, course_key, attempts, faults, error
+          from course_outbox
+         where status = 'unconfirmed' and next_attempt_at <= now()
+         order by next_attempt_at, id
+         limit $1";
+    let rows: Vec<DoubtedRow> = sqlx::query_as(DUE)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await
+        .map_err(OutboxError::doing("find unconfirmed courses"))?;
+    rows.into_iter().map(Doubted::try_from).collect()
+}
+
+/// A doubted course's row, the batch it was sent in, and what becomes of it.
+pub type Settled = (RowId, Uuid, Transition);
+
+/// Settles doubts. Guarded by the lease, because it decides; and by batch and status, because the
+/// answer itself may have arrived meanwhile. Returns how many rows were still in doubt.
+///
+/// Served by the primary key of `course_outbox`.
+pub async fn settle(pool: &PgPool, lease: Lease, settled: &[Settled]) -> Result<u64, OutboxError> {
+    const SETTLE: &str = "
+        with lead as materialized (
+            select from course_sync_leader
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
+        ), finding as (
+            select * from unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bool[],
+                                 $9::float8[], $10::text[])
+                as f (id, batch_id, status, hubspot_id, error, keeps_error, wait, event)
+        ), settled as (
+            update course_outbox o
+               set status = f.status,
+                   hubspot_id = f.hubspot_id,
+                   synced_at = case when f.status = 'synced' then now() end,
+                   error = case when f.keeps_error then o.error else f.error end,
+                   next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
+                   updated_at = now()
+              from finding f
+             where o.id = f.id and o.batch_id = f.batch_id and o.status = 'unconfirmed' and exists (select from lead)
+            returning o.id, o.course_key, o.batch_id, o.error, f.event
+        ), told as (
+            insert into course_sync_history (course_id, course_key, batch_id, event, error)
+            select id, course_key, batch_id, event, error from settled where event is not null
+        )
+        select count(*) from settled";
+    let columns = Columns::of(&settled.iter().map(|(id, _, to)| (*id, to.clone())).collect::<Vec<_>>());
+    let batches: Vec<Uuid> = settled.iter().map(|(_, batch, _)| *batch).collect();
+    let count: i64 = sqlx::query_scalar(SETTLE)
+        .bind(lease.holder)
+        .bind(lease.term)
+        .bind(&columns.ids)
+        .bind(&batches)
+        .bind(&columns.statuses)
+        .bind(&columns.hubspot_ids)
+        .bind(&columns.errors)
+        .bind(&columns.keeps_error)
+        .bind(&columns.waits)
+        .bind(&columns.events)
+        .fetch_one(pool)
+        .await
+        .map_err(OutboxError::doing("settle unconfirmed courses"))?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Looks at these courses again later. Returns nothing: a row that was settled meanwhile is no loss.
+///
+/// Served by the primary key of `course_outbox`.
+pub async fn look_later(pool: &PgPool, rows: &[RowId], wait: Duration) -> Result<(), OutboxError> {
+    const LATER: &str = "
+        update course_outbox
+           set next_attempt_at = now() + make_interval(secs => $2), updated_at = now()
+         where id = any($1) and status = 'unconfirmed'";
+    sqlx::query(LATER)
+        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(wait.as_secs_f64())
+        .execute(pool)
+        .await
+        .map_err(OutboxError::doing("put off unconfirmed courses"))?;
+    Ok(())
+}
+
+/// Closes the journal of requests none of whose courses is in doubt any more.
+///
+/// Served by `course_sync_batch_unsettled` and the primary key of `course_outbox`.
+pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
+    const CLOSE: &str = "
+        update course_sync_batch b
+           set state = 'closed'
+         where b.state = 'unknown'
+           and not exists (select from course_outbox o
+                            where o.id = any(b.row_ids) and o.batch_id = b.batch_id
+                              and o.status in ('in_flight', 'unconfirmed'))";
+    sqlx::query(CLOSE).execute(pool).await.map_err(OutboxError::doing("close settled requests"))?;
+    Ok(())
+}
+
+/// Notes a request that creates nothing, so that the rate window remembers it.
+///
+/// Served by the primary key of `course_sync_batch`.
+pub async fn note_read(
+    pool: &PgPool,
+    lease: Lease,
+    request: Uuid,
+    rows: &[RowId],
+) -> Result<(), OutboxError> {
+    const NOTE: &str = "
+        insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
+        values ($1, 'read', $2, $3, $4, 'closed', now())";
+    sqlx::query(NOTE)
+        .bind(request)
+        .bind(lease.term)
+        .bind(lease.holder)
+        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+        .execute(pool)
+        .await
+        .map_err(OutboxError::doing("note a read"))?;
+    Ok(())
+}
+
+/// When the requests of the last `reach` gave, or give, their permit back: seconds from now until
+/// each does, counting `window` from its end, or from the latest end it can have.
+///
+/// Served by `course_sync_batch_claimed_at`.
+pub async fn recent_requests(
+    pool: &PgPool,
+    reach: Duration,
+    window: Duration,
+) -> Result<Vec<Duration>, OutboxError> {
+    const RECENT: &str = "
+        select extract(epoch from coalesce(answered_at, send_by) + make_interval(secs => $2) - clock_timestamp())::float8
+          from course_sync_batch
+         where claimed_at > now() - make_interval(secs => $1)";
+    let seconds: Vec<f64> = sqlx::query_scalar(RECENT)
+        .bind(reach.as_secs_f64())
+        .bind(window.as_secs_f64())
+        .fetch_all(pool)
+        .await
+        .map_err(OutboxError::doing("read the requests of the last window"))?;
+    Ok(seconds.into_iter().filter_map(|left| Duration::try_from_secs_f64(left).ok()).collect())
+}

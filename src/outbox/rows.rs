@@ -1,0 +1,73 @@
+//! From rows to the flow's plain values. A row that breaks what its table's checks promise is an
+//! error that names it, never a panic.
+
+use jiff_sqlx::Timestamp;
+use serde_json::Value;
+use sqlx::FromRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::OutboxError;
+use crate::course::{Associations, CourseError, CourseKey, Invalid, Properties};
+use crate::policy::batch::{Claimed, RowId};
+use crate::policy::reconcile::Doubted;
+
+#[derive(FromRow)]
+pub(super) struct ClaimedRow {
+    pub id: i64,
+    course_key: String,
+    properties: Json<Value>,
+    associations: Json<Value>,
+    attempts: i32,
+    faults: i32,
+    created_at: Timestamp,
+    pub due: Timestamp,
+    pub candidates: i64,
+}
+
+impl TryFrom<ClaimedRow> for Claimed {
+    type Error = OutboxError;
+
+    fn try_from(row: ClaimedRow) -> Result<Self, OutboxError> {
+        let id = RowId(row.id);
+        Ok(Self {
+            id,
+            key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
+            properties: Properties::parse(row.properties.0).map_err(unusable(id, "properties"))?,
+            associations: Associations::parse(row.associations.0).map_err(unusable(id, "associations"))?,
+            attempts: u32::try_from(row.attempts).unwrap_or_default(),
+            faults: u32::try_from(row.faults).unwrap_or_default(),
+            created_at: row.created_at.to_jiff(),
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct DoubtedRow {
+    id: i64,
+    batch_id: Uuid,
+    course_key: String,
+    attempts: i32,
+    faults: i32,
+    error: Option<Json<Value>>,
+}
+
+impl TryFrom<DoubtedRow> for Doubted {
+    type Error = OutboxError;
+
+    fn try_from(row: DoubtedRow) -> Result<Self, OutboxError> {
+        let id = RowId(row.id);
+        Ok(Self {
+            id,
+            batch: row.batch_id,
+            key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
+            attempts: u32::try_from(row.attempts).unwrap_or_default(),
+            faults: u32::try_from(row.faults).unwrap_or_default(),
+            error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
+        })
+    }
+}
+
+fn unusable(row: RowId, column: &'static str) -> impl FnOnce(Invalid) -> OutboxError {
+    move |why| OutboxError::Row { row, column, why: why.to_string() }
+}
