@@ -1,6 +1,5 @@
-//! Secrets: where one comes from, reading it, and keeping it out of every text.
+//! Secrets: where one comes from, and reading it. Touches secret files.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -175,12 +174,4 @@ fn world_bits(path: &Path) -> Option<u32> {
 #[cfg(not(unix))]
 fn world_bits(_: &Path) -> Option<u32> {
     None
-}
-
-/// The text without what looks like a HubSpot token, a bearer token or a URL's user and password.
-///
-/// The belt beside the braces: nothing secret should reach a text at all.
-#[must_use]
-pub fn redact(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
 }
