@@ -37,7 +37,7 @@ impl Config {
         let settings = layers::collect(sources, &mut problems);
         let mut reader = Reader::new(settings, problems);
         match build::config(&mut reader, needs) {
-            Some(config) if reader.problems.0.is_empty() => Ok(config),
+            Ok(config) if reader.problems.0.is_empty() => Ok(config),
             _ => Err(reader.problems),
         }
     }

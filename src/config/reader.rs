@@ -18,7 +18,14 @@ use super::values::{self, Percent};
 /// Longer values are shown by their beginning.
 const SHOWN_CHARS: usize = 60;
 
-/// The merged settings and the findings so far. Every method answers `None` after noting a problem.
+/// A problem was noted; reading the other keys goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted;
+
+/// A value, or the sign that its problem was noted.
+pub(super) type Read<T> = Result<T, Noted>;
+
+/// The merged settings and the findings so far.
 pub(super) struct Reader {
     settings: Layer,
     pub(super) problems: Problems,
@@ -44,9 +51,9 @@ impl Reader {
     pub(super) fn optional<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
-    ) -> Option<Option<T>> {
-        if self.has(key) { read(self, key).map(Some) } else { Some(None) }
+        read: impl FnOnce(&mut Self, &'static str) -> Read<T>,
+    ) -> Read<Option<T>> {
+        if self.has(key) { read(self, key).map(Some) } else { Ok(None) }
     }
 
     /// Reads the key by `parse`, which answers with what it would have accepted.
@@ -54,13 +61,13 @@ impl Reader {
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&ValueKind) -> Result<T, E>,
-    ) -> Option<T> {
+    ) -> Read<T> {
         let Some(setting) = self.settings.get(key) else {
             self.problems.add(key, None, "is not set");
-            return None;
+            return Err(Noted);
         };
         match parse(&setting.value) {
-            Ok(value) => Some(value),
+            Ok(value) => Ok(value),
             Err(expected) => {
                 let text = if keys::is_secret(key) {
                     format!("expected {expected} (the value is not shown)")
@@ -68,7 +75,7 @@ impl Reader {
                     format!("{} is not accepted; expected {expected}", shown(&setting.value))
                 };
                 self.problems.add(key, Some(&setting.origin), text);
-                None
+                Err(Noted)
             }
         }
     }
@@ -78,7 +85,7 @@ impl Reader {
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> Option<T> {
+    ) -> Read<T> {
         self.parse(key, |value| match value {
             ValueKind::String(text) => parse(text).map_err(|expected| expected.to_string()),
             _ => Err("text in quotes".to_owned()),
@@ -89,7 +96,7 @@ impl Reader {
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
-    ) -> Option<T> {
+    ) -> Read<T> {
         self.parse(key, |value| {
             integer(value)
                 .filter(|number| range.contains(number))
@@ -98,7 +105,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn factor(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+    pub(super) fn factor(&mut self, key: &'static str, range: RangeInclusive<f64>) -> Read<f64> {
         self.parse(key, |value| {
             let number = match value {
                 ValueKind::Float(number) => Some(*number),
@@ -111,7 +118,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn switch(&mut self, key: &'static str) -> Option<bool> {
+    pub(super) fn switch(&mut self, key: &'static str) -> Read<bool> {
         self.parse(key, |value| match value {
             ValueKind::Boolean(on) => Ok(*on),
             ValueKind::String(text) if text == "true" => Ok(true),
@@ -120,11 +127,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn duration(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    pub(super) fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Read<Duration> {
         self.parse(key, |value| values::duration(&plain(value).unwrap_or_default(), &range))
     }
 
@@ -133,7 +136,7 @@ impl Reader {
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
-    ) -> Option<Option<Duration>> {
+    ) -> Read<Option<Duration>> {
         self.parse(key, |value| match plain(value).unwrap_or_default().as_str() {
             "keep" => Ok(None),
             text => {
@@ -142,16 +145,16 @@ impl Reader {
         })
     }
 
-    pub(super) fn percent(&mut self, key: &'static str) -> Option<Percent> {
+    pub(super) fn percent(&mut self, key: &'static str) -> Read<Percent> {
         self.parse(key, |value| values::percent(&plain(value).unwrap_or_default()))
     }
 
-    pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Read<u64> {
         self.parse(key, |value| values::size(&plain(value).unwrap_or_default(), &range))
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Read<T> {
         self.text(key, |text| {
             let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
             found.ok_or_else(|| {
@@ -165,7 +168,7 @@ impl Reader {
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<String, String>,
-    ) -> Option<Vec<String>> {
+    ) -> Read<Vec<String>> {
         self.parse(key, |value| match value {
             ValueKind::String(text) => text.split(',').map(|item| parse(item.trim())).collect(),
             ValueKind::Array(items) => items
@@ -179,14 +182,13 @@ impl Reader {
         })
     }
 
-    /// A secret under its two keys. `None` where neither is set, or with a problem noted; where it is
-    /// `needed` it must also be readable now.
+    /// A secret under its two keys; where it is `needed`, its file must be readable now.
     pub(super) fn secret(
         &mut self,
         (value_key, file_key): SecretKeys,
         needed: bool,
         check: impl FnOnce(&str) -> Result<(), &'static str>,
-    ) -> Option<SecretSource> {
+    ) -> Read<Option<SecretSource>> {
         let (key, source) = if self.has(file_key) {
             let path = self.text(file_key, |path| match path {
                 "" => Err("the path of a file"),
@@ -197,27 +199,22 @@ impl Reader {
             let value = self.text(value_key, |text| Ok::<_, String>(text.to_owned()))?;
             (value_key, SecretSource::value(value_key, value))
         } else {
-            return None;
+            return Ok(None);
         };
-        if !needed && key == file_key {
-            return Some(source);
+        if !needed && source.path().is_some() {
+            return Ok(Some(source));
         }
         let flaw = match source.read() {
             Ok(secret) => check(secret.expose_secret()).err().map(ToOwned::to_owned),
             Err(error) => Some(error.reason),
         };
-        match (flaw, source.path()) {
-            (None, _) => Some(source),
-            (Some(flaw), Some(path)) => {
-                let text = format!("the file {} {flaw}", path.display());
-                self.reject(key, text);
-                None
-            }
-            (Some(flaw), None) => {
-                self.reject(key, format!("{flaw} (the value is not shown)"));
-                None
-            }
-        }
+        let Some(flaw) = flaw else { return Ok(Some(source)) };
+        let text = match source.path() {
+            Some(path) => format!("the file {} {flaw}", path.display()),
+            None => format!("{flaw} (the value is not shown)"),
+        };
+        self.reject(key, text);
+        Err(Noted)
     }
 }
 

@@ -94,3 +94,91 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::{LogError, Shape, dispatch};
+    use crate::config::LogFormat;
+    use crate::telemetry::logging::lines::Lines;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `events` leave in the log.
+    fn logged(filter: &str, shape: Shape, events: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let colours = matches!(shape, Shape::Pretty { colours: true });
+        let lines = Lines::start(memory.clone(), 10_000, colours, |_| ()).unwrap();
+        tracing::dispatcher::with_default(&dispatch(filter, shape, lines.clone()).unwrap(), events);
+        lines.flush();
+        String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn hostile() {
+        tracing::info!(course = "a\u{1b}[31m\nWARN forged\u{202e}", token = %"pat-na1-canary", "sent\u{9b}1m");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_its_fields_on_top() {
+        let text = logged("info", Shape::Json, || {
+            let span = tracing::info_span!("batch", size = 3);
+            let _entered = span.enter();
+            hostile();
+            tracing::debug!("not logged");
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "sent\u{9b}1m");
+        assert_eq!(line["course"], "a\u{1b}[31m\nWARN forged\u{202e}");
+        assert_eq!(line["token"], "[redacted]");
+        assert_eq!(line["span"]["size"].as_u64(), Some(3));
+        assert!(line["timestamp"].is_string() && line["target"].is_string(), "{text}");
+        assert!(text.trim_end().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text:?}");
+    }
+
+    #[test]
+    fn pretty_is_one_line_without_foreign_escapes() {
+        for colours in [false, true] {
+            let text = logged("info", Shape::Pretty { colours }, hostile);
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert_eq!(text.contains("\u{1b}["), colours, "{text:?}");
+            assert!(
+                !text.contains("\u{1b}[31m") && !text.contains('\u{202e}') && !text.contains('\u{9b}'),
+                "{text:?}"
+            );
+            assert!(
+                text.contains("forged") && text.contains("[redacted]") && !text.contains("canary"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn auto_is_pretty_on_a_terminal_only() {
+        assert_eq!(Shape::of(LogFormat::Auto, true, true), Shape::Pretty { colours: true });
+        assert_eq!(Shape::of(LogFormat::Auto, false, false), Shape::Json);
+        assert_eq!(Shape::of(LogFormat::Json, true, true), Shape::Json);
+        assert_eq!(Shape::of(LogFormat::Pretty, false, false), Shape::Pretty { colours: false });
+    }
+
+    #[test]
+    fn a_bad_filter_names_its_setting() {
+        let lines = Lines::start(io::sink(), 1000, false, |_| ()).unwrap();
+        let error: LogError = dispatch("info,x=loud", Shape::Json, lines).unwrap_err();
+        assert!(error.to_string().starts_with("log.filter: "), "{error}");
+    }
+}

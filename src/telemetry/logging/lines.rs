@@ -141,7 +141,10 @@ fn printable(line: &str, colours: bool) -> String {
             '\n' => clean.push_str("\\n"),
             '\r' => clean.push_str("\\r"),
             '\t' => clean.push_str("\\t"),
-            c if c.is_control() || turns_direction(c) => clean.push_str(&format!("\\u{:04x}", u32::from(c))),
+            // All of these lie below 0x10000, so four digits suffice.
+            c if c.is_control() || turns_direction(c) => {
+                clean.extend(format!("\\u{:04x}", u32::from(c)).chars());
+            }
             c => clean.push(c),
         }
     }
@@ -158,6 +161,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::{Duration, Instant};
 
     use super::{Lines, printable};
 
@@ -195,8 +199,9 @@ mod tests {
         }
         // Nothing was read yet, and all hundred calls have returned. Read on until nothing is left.
         let mut read = 0;
-        while REPORTED.load(Ordering::SeqCst) + read < 100 {
-            if reader.recv_timeout(std::time::Duration::from_millis(20)).is_ok() {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline && REPORTED.load(Ordering::SeqCst) + read < 100 {
+            if reader.recv_timeout(Duration::from_millis(20)).is_ok() {
                 read += 1;
             }
         }
