@@ -4,6 +4,7 @@
 //! value appears in no message and no `Debug`. Touches the configuration file, secret files, nothing else.
 
 mod build;
+mod environment;
 mod keys;
 mod layers;
 mod problems;
@@ -12,6 +13,7 @@ mod redact;
 mod secret;
 mod settings;
 mod sources;
+mod toml;
 mod values;
 mod warnings;
 
@@ -19,7 +21,7 @@ use reader::Reader;
 
 pub use keys::KEYS;
 pub use problems::{Problem, Problems};
-pub use redact::redact;
+pub use redact::{is_unprintable, redact};
 pub use secret::{SecretError, SecretSource};
 pub use settings::{
     Admin, ApiVersion, Batch, Config, Credentials, Database, HubSpot, Log, LogFormat, Outbox, RateLimit,
@@ -34,8 +36,9 @@ impl Config {
     /// Secrets that the command needs are read once to prove that they can be.
     pub fn load(sources: &Sources, needs: Needs) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let settings = layers::collect(sources, &mut problems);
+        let layers::Merged { settings, complete } = layers::collect(sources, &mut problems);
         let mut reader = Reader::new(settings, problems);
+        let needs = Needs { database: needs.database && complete, hubspot: needs.hubspot && complete };
         match build::config(&mut reader, needs) {
             Ok(config) if reader.problems.0.is_empty() => Ok(config),
             _ => Err(reader.problems),

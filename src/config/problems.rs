@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::redact::is_unprintable;
+
 /// Where a setting was found.
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
@@ -54,9 +56,18 @@ impl Problems {
         source: Option<&Origin>,
         text: impl Into<String>,
     ) {
-        let source = source.map(ToString::to_string);
-        self.0.push(Problem { subject: subject.to_string(), source, text: text.into() });
+        let source = source.map(|origin| visible(&origin.to_string()));
+        self.0.push(Problem { subject: visible(&subject.to_string()), source, text: visible(&text.into()) });
     }
+}
+
+/// Paths and names come from outside: what a terminal would obey is escaped.
+fn visible(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unprintable(c) { clean.extend(c.escape_debug()) } else { clean.push(c) }
+    }
+    clean
 }
 
 impl fmt::Display for Problems {

@@ -12,7 +12,7 @@ use super::keys::{self, SecretKeys};
 use super::layers::Layer;
 use super::problems::Problems;
 use super::redact::redact;
-use super::secret::SecretSource;
+use super::secret::{self, SecretSource};
 use super::values::{self, Percent};
 
 /// Longer values are shown by their beginning.
@@ -210,7 +210,7 @@ impl Reader {
         };
         let Some(flaw) = flaw else { return Ok(Some(source)) };
         let text = match source.path() {
-            Some(path) => format!("the file {} {flaw}", path.display()),
+            Some(path) => format!("the file {} {flaw}", secret::shown(path)),
             None => format!("{flaw} (the value is not shown)"),
         };
         self.reject(key, text);

@@ -1,4 +1,4 @@
-//! Takes out of a text what looks like a secret. Pure.
+//! Takes out of a text what looks like a secret, and knows what may not be printed. Pure.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,6 +23,13 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
     clean.push_str(rest);
     Cow::Owned(clean)
+}
+
+/// Whether a character could move a cursor, start a line or turn the direction of a text it is printed in.
+#[must_use]
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn first_secret(text: &str) -> Option<Range<usize>> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::redact;
+use crate::config::{is_unprintable, redact};
 
 /// How long the end of the program waits for lines to be written out.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -142,7 +142,7 @@ fn printable(line: &str, colours: bool) -> String {
             '\r' => clean.push_str("\\r"),
             '\t' => clean.push_str("\\t"),
             // All of these lie below 0x10000, so four digits suffice.
-            c if c.is_control() || turns_direction(c) => {
+            c if is_unprintable(c) => {
                 clean.extend(format!("\\u{:04x}", u32::from(c)).chars());
             }
             c => clean.push(c),
@@ -150,10 +150,6 @@ fn printable(line: &str, colours: bool) -> String {
     }
     clean.push('\n');
     clean
-}
-
-fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

@@ -36,6 +36,22 @@ fn a_missing_file_is_named_with_who_named_it() {
 }
 
 #[test]
+fn nothing_is_called_unset_while_the_file_cannot_be_read() {
+    assert_eq!(
+        refused("[batch]\nmax_size = 5\nlinger = ", &[("COURSE_SYNC__LOG__FORMAT", "x")], EVERYTHING),
+        [
+            "FILE: TOML parse error at line 3, column 10: string values must be quoted, expected literal string",
+            "log.format (COURSE_SYNC__LOG__FORMAT): \"x\" is not accepted; expected \"auto\" or \"pretty\" or \"json\"",
+        ]
+    );
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
+    assert_eq!(good("\u{feff}[batch]\r\nmax_size = 5\r\n", &[]).batch.max_size, 5);
+}
+
+#[test]
 fn sections_below_sections_and_inline_tables_are_read() {
     let toml = "hubspot.oauth = { client_id = \"id\", client_secret = \"s\" }\n";
     let env = [("COURSE_SYNC__HUBSPOT__OAUTH__REFRESH_TOKEN", "r"), ("DATABASE_URL", "postgres://db/x")];
@@ -117,6 +133,11 @@ fn keys_that_are_no_keys() {
     for (toml, finding) in [
         ("batch = 5", "batch (FILE:1): is a section, not a key: write [batch] and its keys below"),
         ("\"batch.max_size\" = 5", "\"batch.max_size\" (FILE:1): unknown key; did you mean batch.max_size?"),
+        ("\"\\u001b[31m\" = 5", "\"\\u{1b}[31m\" (FILE): unknown key; config/default.toml lists them all"),
+        (
+            "[[batch]]\nmax_size = 5",
+            "batch (FILE:1): is a section, not a key: write [batch] and its keys below",
+        ),
         ("[batch]\nmax-size = 5", "batch.max-size (FILE:2): unknown key; did you mean batch.max_size?"),
         ("[Batch]\nmax_size = 5", "Batch.max_size (FILE:2): unknown key; did you mean batch.max_size?"),
         (

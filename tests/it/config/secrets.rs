@@ -31,7 +31,7 @@ fn a_file_is_read_again_at_every_read() {
 
 #[test]
 fn a_token_keeps_its_zeros() {
-    let config = good("", &[("HUBSPOT_ACCESS_TOKEN", "00123")]);
+    let config = good("", &[("HUBSPOT_ACCESS_TOKEN", "00123\n")]);
     assert_eq!(token(&config).read().unwrap().expose_secret(), "00123");
     assert_eq!(
         refused("hubspot.access_token = 123", &[], NOTHING),
@@ -159,12 +159,17 @@ fn no_secret_is_ever_shown() {
         format!("log.filter = \"info,{CANARY}=loud\""),
         format!("database.url = {quoted}"),
         format!("hubspot.access_token = {quoted}\nhubspot.access_token_file = {path:?}"),
-        format!("{quoted}"),
+        quoted.clone(),
     ] {
         let findings = refused(&toml, &[], NOTHING).join("\n");
         assert!(!findings.contains("canary"), "{toml}: {findings}");
     }
     let env = [("COURSE_SYNC_HUBSPOT_ACCESS_TOKEN", CANARY), ("COURSE_SYNC__BATCH__MAX_SIZE", CANARY)];
+    for misplaced in [CANARY, "0000-canary", &url] {
+        let findings = refused("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", misplaced)], EVERYTHING);
+        assert!(!findings.concat().contains("canary"), "{findings:?}");
+    }
+    assert!(!format!("{:?}", sources(None, &env)).contains("canary"));
     let error = Config::load(&sources(None, &env), EVERYTHING).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use course_sync::config::{ApiVersion, LogFormat, Percent, Unconfirmed};
+use course_sync::config::{ApiVersion, KEYS, LogFormat, Percent, Unconfirmed};
 
-use super::{NOTHING, good, refused};
+use super::{EVERYTHING, NOTHING, good, load, refused};
 
 /// The variable that sets `key`.
 fn variable(key: &str) -> String {
@@ -228,4 +228,30 @@ fn warnings_name_both_settings_and_the_consequence() {
     assert!(hold.len() == 1 && hold[0].contains("held for a person"), "{hold:?}");
     let resend = good("outbox.unconfirmed = \"resend\"", &[]).warnings();
     assert!(resend.len() == 1 && resend[0].contains("may create its courses twice"), "{resend:?}");
+}
+
+#[test]
+fn no_value_of_any_key_does_more_than_be_refused() {
+    let odd = [
+        "\u{0}",
+        "\u{1b}[31m",
+        "-",
+        "%",
+        "0",
+        "18446744073709551616MiB",
+        "9999999999999999d",
+        "://@",
+        "💥",
+        "\u{202e}",
+    ];
+    for key in KEYS {
+        for value in odd.map(str::to_owned).into_iter().chain([" ".repeat(99), "9".repeat(9999)]) {
+            let problems = load("", &[(&variable(key), &value)], EVERYTHING).unwrap_err();
+            let shown = problems.join("\n");
+            assert!(
+                shown.len() < 3000 && !shown.contains(['\u{0}', '\u{1b}', '\u{202e}']),
+                "{key}: {shown:?}"
+            );
+        }
+    }
 }
