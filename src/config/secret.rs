@@ -1,6 +1,5 @@
-//! Secrets: where one comes from, reading it, and keeping it out of every text.
+//! Secrets: where one comes from, and reading it. Touches secret files.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -8,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::redact::redact;
+
 /// A secret file longer than this is some other file.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
 
-/// Where a secret comes from. Its `Debug` shows the file's path or `[secret]`, never the value.
+/// Where a secret comes from. Its `Debug` never shows the value.
 #[derive(Clone)]
 pub struct SecretSource {
     setting: &'static str,
@@ -58,21 +59,19 @@ impl SecretSource {
     /// holds anything but visible ASCII; the error names the setting and the file, never the value.
     /// Blocks for the length of a small file's read.
     pub fn read(&self) -> Result<SecretString, SecretError> {
-        let (secret, file) = match &self.origin {
-            Origin::Value(value) => (value.clone(), None),
-            Origin::File(path) => match read_file(path) {
-                Ok(text) => (text, Some(path)),
-                Err(reason) => return Err(self.error(reason, Some(path))),
-            },
+        let text = match &self.origin {
+            Origin::Value(value) => value.clone(),
+            Origin::File(path) => read_file(path).map_err(|reason| self.error(reason))?,
         };
-        match flaw(secret.expose_secret()) {
-            None => Ok(secret),
-            Some(reason) => Err(self.error(reason, file)),
+        let secret = without_newline(text.expose_secret());
+        match flaw(secret) {
+            None => Ok(SecretString::from(secret)),
+            Some(reason) => Err(self.error(reason)),
         }
     }
 
-    fn error(&self, reason: impl Into<String>, file: Option<&PathBuf>) -> SecretError {
-        SecretError { setting: self.setting, file: file.cloned(), reason: reason.into() }
+    fn error(&self, reason: impl Into<String>) -> SecretError {
+        SecretError { setting: self.setting, file: self.path().map(Path::to_owned), reason: reason.into() }
     }
 
     /// What the file permits to everybody on the machine, if that is more than nothing.
@@ -86,7 +85,7 @@ impl SecretSource {
         Some(format!(
             "{}_file: {} {what} by every user of this machine; chmod 600 it (Kubernetes: defaultMode 0400)",
             self.setting,
-            path.display()
+            shown(path)
         ))
     }
 }
@@ -95,7 +94,7 @@ impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Value(_) => f.write_str("[secret]"),
-            Origin::File(path) => write!(f, "[secret in {}]", path.display()),
+            Origin::File(path) => write!(f, "[secret in {}]", shown(path)),
         }
     }
 }
@@ -120,13 +119,22 @@ impl SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(path) => write!(f, "{}: the file {} {}", self.setting, path.display(), self.reason),
+            Some(path) => write!(f, "{}: the file {} {}", self.setting, shown(path), self.reason),
             None => write!(f, "{} {}", self.setting, self.reason),
         }
     }
 }
 
 impl std::error::Error for SecretError {}
+
+/// A secret given where its file's name belongs is a likely slip, and must not be shown as a name.
+pub(super) fn shown(path: &Path) -> String {
+    if path.components().count() > 1 {
+        redact(&path.to_string_lossy()).into_owned()
+    } else {
+        "(its name is not shown, as it may be the secret itself)".to_owned()
+    }
+}
 
 fn read_file(path: &Path) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| match error.kind() {
@@ -145,14 +153,12 @@ fn read_file(path: &Path) -> Result<SecretString, String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is longer than {} KiB: is it the right one?", MAX_FILE_BYTES / 1024));
     }
-    let mut text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(SecretString::from(text))
+    String::from_utf8(bytes).map(SecretString::from).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+fn without_newline(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 /// Header values and URLs hold nothing but visible ASCII, so anything else is an accident of copying.
@@ -175,12 +181,4 @@ fn world_bits(path: &Path) -> Option<u32> {
 #[cfg(not(unix))]
 fn world_bits(_: &Path) -> Option<u32> {
     None
-}
-
-/// The text without what looks like a HubSpot token, a bearer token or a URL's user and password.
-///
-/// The belt beside the braces: nothing secret should reach a text at all.
-#[must_use]
-pub fn redact(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
 }

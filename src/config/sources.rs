@@ -1,24 +1,30 @@
 //! Where settings come from.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What one load reads: a file, if any, and an environment.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
-    /// The TOML file.
+    /// The TOML file; where it is `None`, the variable `COURSE_SYNC_CONFIG` may name one.
     pub file: Option<PathBuf>,
     /// Variables by name, as the process has them.
     pub env: Vec<(OsString, OsString)>,
 }
 
 impl Sources {
-    /// The process's own environment, and `file` or else the one named by `COURSE_SYNC_CONFIG`.
+    /// The process's own environment, and the file named on the command line, if one was.
     #[must_use]
     pub fn from_process(file: Option<PathBuf>) -> Self {
-        let named =
-            || std::env::var_os("COURSE_SYNC_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
-        Self { file: file.or_else(named), env: std::env::vars_os().collect() }
+        Self { file, env: std::env::vars_os().collect() }
+    }
+}
+
+impl fmt::Debug for Sources {
+    /// An environment is full of other people's secrets: its size is all that is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sources {{ file: {:?}, env: {} variables }}", self.file, self.env.len())
     }
 }
 

@@ -1,0 +1,194 @@
+//! Secrets: from values and files, read again, and never shown.
+
+use std::fs;
+
+use course_sync::config::{Config, Credentials, SecretSource};
+use secrecy::ExposeSecret as _;
+
+use super::{CREDENTIALS, EVERYTHING, NOTHING, file, good, load, refused, sources};
+
+const CANARY: &str = "pat-na1-canary-4711";
+
+fn token(config: &Config) -> &SecretSource {
+    match &config.hubspot.credentials {
+        Some(Credentials::AccessToken(token)) => token,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_is_read_again_at_every_read() {
+    let secret = file("pat-na1-first\n");
+    let path = secret.path().to_str().unwrap();
+    let config = good("", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
+    assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-first");
+    fs::write(secret.path(), "pat-na1-second\r\n").unwrap();
+    assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-second");
+    fs::remove_file(secret.path()).unwrap();
+    let error = token(&config).read().unwrap_err().to_string();
+    assert_eq!(error, format!("hubspot.access_token: the file {path} does not exist"));
+}
+
+#[test]
+fn a_token_keeps_its_zeros() {
+    let config = good("", &[("HUBSPOT_ACCESS_TOKEN", "00123\n")]);
+    assert_eq!(token(&config).read().unwrap().expose_secret(), "00123");
+    assert_eq!(
+        refused("hubspot.access_token = 123", &[], NOTHING),
+        ["hubspot.access_token (FILE:1): expected text in quotes (the value is not shown)"]
+    );
+}
+
+#[test]
+fn a_value_hides_a_file_of_a_lower_layer_and_the_other_way_round() {
+    let secret = file("pat-na1-of-file");
+    let path = secret.path().to_str().unwrap();
+    let config =
+        good(&format!("hubspot.access_token_file = {path:?}"), &[("HUBSPOT_ACCESS_TOKEN", "of-env")]);
+    assert_eq!(token(&config).read().unwrap().expose_secret(), "of-env");
+    let env = [("COURSE_SYNC__HUBSPOT__ACCESS_TOKEN_FILE", path)];
+    let config = good("hubspot.access_token = \"of-toml\"", &env);
+    assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-of-file");
+}
+
+#[test]
+fn contradictions() {
+    let path = "/run/secrets/x";
+    let both = [("HUBSPOT_ACCESS_TOKEN", "x"), ("HUBSPOT_ACCESS_TOKEN_FILE", path)];
+    assert_eq!(
+        refused("", &both, NOTHING),
+        ["hubspot.access_token (HUBSPOT_ACCESS_TOKEN): contradicts hubspot.access_token_file \
+          (HUBSPOT_ACCESS_TOKEN_FILE): give the secret or its file, not both"]
+    );
+    assert_eq!(
+        refused("[hubspot.oauth]\nclient_id = \"id\"\n", &[("HUBSPOT_ACCESS_TOKEN", "x")], NOTHING),
+        [
+            "hubspot.access_token (HUBSPOT_ACCESS_TOKEN): contradicts hubspot.oauth, which is set too: use the token \
+          or OAuth, not both"
+        ]
+    );
+    assert_eq!(
+        refused("[hubspot.oauth]\nclient_id = \"id\"\n", &[], NOTHING),
+        ["client_secret", "refresh_token"].map(|part| format!(
+            "hubspot.oauth.{part}: is not set; OAuth needs all three: hubspot.oauth.client_id, .client_secret and \
+             .refresh_token"
+        ))
+    );
+}
+
+#[test]
+fn what_a_command_does_not_need_need_not_be_there() {
+    let env = [("DATABASE_URL_FILE", "/no/such/file"), ("HUBSPOT_ACCESS_TOKEN_FILE", "/no/such/file")];
+    good("", &env);
+    assert_eq!(
+        refused("", &env, EVERYTHING),
+        [
+            "database.url_file (DATABASE_URL_FILE): the file /no/such/file does not exist",
+            "hubspot.access_token_file (HUBSPOT_ACCESS_TOKEN_FILE): the file /no/such/file does not exist",
+        ]
+    );
+}
+
+#[test]
+fn files_that_hold_no_secret() {
+    let long = "x".repeat(20_000);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let cases = [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("two words", "holds spaces, line breaks or characters beyond ASCII"),
+        ("two\nlines", "holds spaces, line breaks or characters beyond ASCII"),
+        ("tökén", "holds spaces, line breaks or characters beyond ASCII"),
+        (&long, "is longer than 16 KiB"),
+    ];
+    for (text, finding) in cases {
+        let secret = file(text);
+        let path = secret.path().to_str().unwrap();
+        let env = [CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", path)];
+        let findings = refused("", &env, EVERYTHING);
+        assert!(findings[0].contains(&format!("the file {path} {finding}")), "{findings:?}");
+    }
+    let findings = refused("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", folder)], EVERYTHING);
+    assert!(findings[0].ends_with("is not a regular file"), "{findings:?}");
+}
+
+#[test]
+fn a_database_url_is_checked_and_not_shown() {
+    for (url, finding) in [
+        ("mysql://u:canary@db/x", "must start with postgres:// or postgresql://"),
+        (
+            "postgres://u:can/ary@[db/x",
+            "is not a valid URL; special characters in the password must be percent-encoded",
+        ),
+        (
+            "postgres://u:can ary@db/x",
+            "holds spaces, line breaks or characters beyond ASCII: check how it was copied",
+        ),
+    ] {
+        let expected = format!("database.url (DATABASE_URL): {finding} (the value is not shown)");
+        assert_eq!(refused("", &[("DATABASE_URL", url)], NOTHING), [expected]);
+    }
+    good("", &[("DATABASE_URL", "postgresql:///catalogue?host=/run/postgresql")]);
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let secret = file(CANARY);
+    let path = secret.path().to_str().unwrap();
+    let url = format!("postgres://u:{CANARY}@db/x");
+    let config = load("", &[("DATABASE_URL", &url), ("HUBSPOT_ACCESS_TOKEN", CANARY)], EVERYTHING).unwrap();
+    let shown = format!("{config:?}{:?}", config.warnings());
+    assert!(!shown.contains("canary") && shown.contains("[secret]"), "{shown}");
+
+    let quoted = format!("\"{CANARY}\"");
+    for toml in [
+        format!("hubspot.access_token = {CANARY}"),
+        format!("hubspot.access_token = \"{CANARY}"),
+        format!("hubspot.access_token = \"{CANARY}\\q\""),
+        format!("hubspot.access_token = [{quoted}]"),
+        format!("hubspot.access_token = {{ a = {quoted} }}"),
+        format!("hubspot.access_token = \"{CANARY} \""),
+        format!("hubspot.access_token = {quoted}\nhubspot.access_token = {quoted}"),
+        format!("hubspot.acess_token = {quoted}"),
+        format!("hubspot.base_url = {quoted}"),
+        format!("hubspot.base_url = \"https://u:{CANARY}@h.example\""),
+        format!("hubspot.unique_property = {quoted}"),
+        format!("hubspot.oauth.client_secret = {quoted}"),
+        format!("admin.hosts = [{quoted}, 5]"),
+        format!("log.filter = \"info,{CANARY}=loud\""),
+        format!("database.url = {quoted}"),
+        format!("hubspot.access_token = {quoted}\nhubspot.access_token_file = {path:?}"),
+        quoted.clone(),
+    ] {
+        let findings = refused(&toml, &[], NOTHING).join("\n");
+        assert!(!findings.contains("canary"), "{toml}: {findings}");
+    }
+    let env = [("COURSE_SYNC_HUBSPOT_ACCESS_TOKEN", CANARY), ("COURSE_SYNC__BATCH__MAX_SIZE", CANARY)];
+    for misplaced in [CANARY, "0000-canary", &url] {
+        let findings = refused("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", misplaced)], EVERYTHING);
+        assert!(!findings.concat().contains("canary"), "{findings:?}");
+    }
+    assert!(!format!("{:?}", sources(None, &env)).contains("canary"));
+    let error = Config::load(&sources(None, &env), EVERYTHING).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_open_to_everybody_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = file(CANARY);
+    let path = secret.path().to_str().unwrap();
+    let config = good("hubspot.unique_property = \"k\"", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
+    for (mode, word) in [(0o600, None), (0o640, None), (0o644, Some("read")), (0o666, Some("changed"))] {
+        fs::set_permissions(secret.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let expected = word.map(|word| {
+            format!(
+                "hubspot.access_token_file: {path} may be {word} by every user of this machine; chmod 600 it \
+                 (Kubernetes: defaultMode 0400)"
+            )
+        });
+        assert_eq!(config.warnings(), Vec::from_iter(expected));
+    }
+}
