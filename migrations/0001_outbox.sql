@@ -143,11 +143,12 @@ create table course_sync_leader (
     term              bigint      not null default 0,
     expires_at        timestamptz not null default '-infinity',
     renewed_at        timestamptz,
+    report            jsonb       not null default '{}',
     system_identifier text,
     timeline          text,
 
     constraint course_sync_leader_one check (one)
-) with (fillfactor = 10);
+) with (fillfactor = 50);
 
 comment on table course_sync_leader is 'The lease: who may claim courses, and until when. One row.';
 comment on column course_sync_leader.one is 'Makes it one row.';
@@ -156,6 +157,7 @@ comment on column course_sync_leader.host is 'Where it runs, for a person.';
 comment on column course_sync_leader.term is 'Grows with every change of holder.';
 comment on column course_sync_leader.expires_at is 'When the lease ends unless renewed, by the database''s clock.';
 comment on column course_sync_leader.renewed_at is 'When it was last renewed.';
+comment on column course_sync_leader.report is 'What the leader last said of itself, for status: its pauses and the account''s quota.';
 comment on column course_sync_leader.system_identifier is 'The database cluster that the last leader knew.';
 comment on column course_sync_leader.timeline is 'Its timeline. A change of either means that commits may be lost.';
 

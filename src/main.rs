@@ -1,3 +1,7 @@
 //! The `course-sync` program: parses the command line, calls the library, sets the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    course_sync::cli::main()
+}

@@ -1,1 +1,85 @@
-//! (cli)
+//! The command line: one file a command. Results go to stdout, logs and progress to stderr.
+
+mod healthcheck;
+mod migrate;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Needs, Problems, Sources};
+
+/// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
+/// why not.
+#[derive(Debug, Parser)]
+#[command(name = "course-sync", version, max_term_width = 100)]
+struct Cli {
+    /// A configuration file (TOML); its keys are documented in config/default.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send pending courses to HubSpot until told to stop
+    Run,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Show what the outbox holds, who sends, and how fast
+    Status(status::Args),
+    /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
+    Healthcheck,
+}
+
+/// How a command ended, where it is not an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As wished.
+    Fine,
+    /// It did its work, and the work's answer is no.
+    Failed,
+}
+
+/// Parses the command line, runs the command, reports an error. 0: fine, 1: it failed, 2: usage or
+/// configuration.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&anyhow::anyhow!("the runtime could not be started: {error}")),
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // A database call that hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match outcome {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => complain(&error),
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+    let load = |needs| load(cli.config.clone(), needs);
+    match cli.command {
+        Command::Run => run::run(load(Needs { database: true, hubspot: true })?).await,
+        Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
+        Command::Status(args) => status::run(&args, &load(Needs { database: true, hubspot: false })?).await,
+        Command::Healthcheck => healthcheck::run(&load(Needs { database: false, hubspot: false })?).await,
+    }
+}
+
+fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
+    Config::load(&Sources::from_process(file), needs)
+}
+
+#[allow(clippy::print_stderr)] // the one place where a command's error is told
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("course-sync: {}", crate::config::redact(&format!("{error:#}")));
+    if error.is::<Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}

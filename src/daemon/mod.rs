@@ -1,1 +1,170 @@
-//! (daemon)
+//! The daemon: drives the edges and decides nothing itself.
+//!
+//! One task leads (`leader`), one loop claims (`engine`), each batch is sent and recorded by a task of
+//! its own (`deliver`), doubts are looked up one batch at a time (`doubts`). Whoever holds a permit of
+//! `pace` may send one request. `account` keeps what HubSpot says against all of them.
+
+pub mod account;
+mod deliver;
+mod doubts;
+mod engine;
+mod leader;
+pub mod lifecycle;
+pub mod pace;
+pub mod status;
+mod wake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use self::account::Account;
+use self::lifecycle::Shutdown;
+use self::pace::Pace;
+use self::wake::Wake;
+use crate::config::{Config, Unconfirmed};
+use crate::hubspot::Client;
+use crate::policy::retry::RetryPolicy;
+use crate::telemetry::metrics::Metrics;
+
+/// What the daemon needs to know of the configuration, in the policy's terms.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    unique_property: Option<String>,
+    unconfirmed: Unconfirmed,
+    max_size: u16,
+    max_bytes: u64,
+    linger: Duration,
+    request_timeout: Duration,
+    retry: RetryPolicy,
+    poll_interval: Duration,
+    listen: bool,
+    lease: Duration,
+    settle: Duration,
+    requests: u32,
+    per: Duration,
+}
+
+impl Settings {
+    /// What the configuration says.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            unique_property: config.hubspot.unique_property.clone(),
+            unconfirmed: config.outbox.unconfirmed,
+            max_size: u16::try_from(config.batch.max_size).unwrap_or(u16::MAX),
+            max_bytes: config.batch.max_bytes,
+            linger: config.batch.linger,
+            request_timeout: config.hubspot.request_timeout,
+            retry: RetryPolicy {
+                initial_interval: config.retry.initial_interval,
+                max_interval: config.retry.max_interval,
+                multiplier: config.retry.multiplier,
+                max_attempts: config.retry.max_attempts,
+            },
+            poll_interval: config.outbox.poll_interval,
+            listen: config.outbox.listen,
+            lease: config.outbox.lease,
+            settle: config.outbox.settle,
+            requests: config.rate_limit.requests,
+            per: config.rate_limit.per,
+        }
+    }
+
+    /// How long before its end a lease no longer permits to begin anything.
+    fn margin(&self) -> Duration {
+        (self.lease / 5).min(Duration::from_secs(5))
+    }
+
+    /// The longest that a request can take from its claim to its end.
+    fn send_window(&self) -> Duration {
+        self.request_timeout + self.margin()
+    }
+
+    /// The promise that this configuration gives, in plain words.
+    fn promise(&self) -> &'static str {
+        match (&self.unique_property, self.unconfirmed) {
+            (Some(_), _) => {
+                "each course is created exactly once: HubSpot refuses a second record with the same key, and what is \
+                 in doubt is looked up by it"
+            }
+            (None, Unconfirmed::Hold) => {
+                "no course is created twice, but one whose outcome is unknown is held for a person, because without \
+                 hubspot.unique_property nothing can prove whether HubSpot created it"
+            }
+            (None, Unconfirmed::Resend) => {
+                "each course is created at least once: one whose outcome is unknown is sent again and may be created \
+                 twice, because hubspot.unique_property is not set and outbox.unconfirmed = resend"
+            }
+        }
+    }
+}
+
+/// What all tasks of the daemon share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The database.
+    pub pool: PgPool,
+    /// What is configured.
+    pub settings: Settings,
+    /// What HubSpot says against the account.
+    pub account: Account,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The beginning and the end of the end.
+    pub shutdown: Shutdown,
+    client: Client,
+    pace: Pace,
+    wake: Wake,
+    instance: Uuid,
+}
+
+impl Shared {
+    /// Puts the parts together. Nothing runs yet.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        max_in_flight: usize,
+        pool: PgPool,
+        client: Client,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        let account = Account::new(settings.retry.clone(), settings.per, Arc::clone(&metrics));
+        let pace = Pace::new(settings.requests, settings.per, max_in_flight);
+        Arc::new(Self {
+            pool,
+            account,
+            metrics,
+            shutdown,
+            client,
+            pace,
+            wake: Wake::new(settings.poll_interval),
+            instance: Uuid::new_v4(),
+            settings,
+        })
+    }
+}
+
+/// Runs until the shutdown is asked for, then finishes what is under way. True where everything
+/// that was sent is recorded.
+pub async fn run(shared: Arc<Shared>) -> bool {
+    tracing::info!(
+        instance = %shared.instance,
+        requests = shared.settings.requests,
+        per = ?shared.settings.per,
+        promise = shared.settings.promise(),
+        "started"
+    );
+    let leadership = leader::spawn(Arc::clone(&shared));
+    let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
+    let finished = engine::run(&shared, leadership.lease()).await;
+    leadership.hand_over().await;
+    if let Some(listener) = listener {
+        listener.abort();
+    }
+    tracing::info!(finished, "stopped");
+    finished
+}

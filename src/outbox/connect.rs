@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use super::OutboxError;
 
@@ -21,14 +21,21 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
                        set idle_in_transaction_session_timeout = '30s'";
 
-/// Opens a pool of at most `max_connections`. One connection is made, so that a wrong URL shows now.
-pub async fn connect(url: &SecretString, max_connections: u32) -> Result<PgPool, OutboxError> {
+/// A pool of at most `max_connections`, made without connecting yet.
+pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, OutboxError> {
+    Ok(pool_options(max_connections).connect_lazy_with(options(url)?))
+}
+
+/// Makes one connection, so that a database which cannot be used shows now.
+pub async fn reach(url: &SecretString) -> Result<(), OutboxError> {
     let options = options(url)?;
     let place = place(&options);
-    pool_options(max_connections)
-        .connect_with(options)
-        .await
-        .map_err(|source| OutboxError::Connect { place, source })
+    let connected = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
+    let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
+    let connection = connected.map_err(|source| OutboxError::Connect { place, source })?;
+    // It has done its work; how it ends does not matter.
+    connection.close().await.ok();
+    Ok(())
 }
 
 fn pool_options(max_connections: u32) -> PgPoolOptions {
@@ -69,15 +76,10 @@ fn place(options: &PgConnectOptions) -> String {
 /// Brings the schema up to date. Returns how many migrations were applied. Two instances may do so
 /// at once: the second waits for the first.
 pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
-    let options = options(url)?;
-    let place = place(&options);
+    reach(url).await?;
     // A connection of its own: a migration may take longer than a statement may.
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE)
-        .connect_with(options)
-        .await
-        .map_err(|source| OutboxError::Connect { place, source })?;
+    let pool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_lazy_with(options(url)?);
     let before = applied(&pool).await?.len();
     MIGRATOR.run(&pool).await.map_err(told_apart)?;
     let after = applied(&pool).await?.len();
@@ -99,6 +101,13 @@ pub async fn verify(pool: &PgPool) -> Result<(), OutboxError> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether the database is reachable now.
+pub async fn ping(pool: &PgPool) -> Result<(), OutboxError> {
+    const PING: &str = "select 1";
+    sqlx::query(PING).execute(pool).await.map_err(OutboxError::doing("answer"))?;
+    Ok(())
 }
 
 async fn applied(pool: &PgPool) -> Result<Vec<i64>, OutboxError> {

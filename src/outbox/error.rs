@@ -50,6 +50,28 @@ pub enum OutboxError {
 }
 
 impl OutboxError {
+    /// Whether waiting may help: the server is away or busy, rather than refusing us for good.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Statement { source, .. } | Self::Connect { source, .. } => match source {
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed => true,
+                // Class 57: shutting down or starting; 53: no resources; 08: connection; 25006: read-only; 40: retry.
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                    ["57", "53", "08", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+                }),
+                _ => false,
+            },
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => {
+                matches!(source, sqlx::Error::Io(_))
+            }
+            Self::Url | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
+        }
+    }
+
     /// Names what a statement was to do.
     pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Statement { doing, source }

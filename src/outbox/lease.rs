@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ pub struct Lease {
 }
 
 /// Takes the lease if it is free or expired, or renews one's own. `None`: somebody else leads.
+/// `report` is what the leader says of itself, for `status`.
 ///
 /// Served by the table's only row.
 pub async fn lead(
@@ -26,12 +28,14 @@ pub async fn lead(
     holder: Uuid,
     host: &str,
     lease: Duration,
+    report: &Value,
 ) -> Result<Option<Lease>, OutboxError> {
     const LEAD: &str = "
         update course_sync_leader
            set term = term + (holder is distinct from $1)::int,
                holder = $1,
                host = $2,
+               report = $4,
                renewed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => $3)
          where holder = $1 or expires_at < clock_timestamp()
@@ -40,6 +44,7 @@ pub async fn lead(
         .bind(holder)
         .bind(host)
         .bind(lease.as_secs_f64())
+        .bind(report)
         .fetch_optional(pool)
         .await
         .map_err(OutboxError::doing("take the leader's lease"))?;

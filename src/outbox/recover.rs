@@ -185,22 +185,24 @@ pub async fn note_read(
     Ok(())
 }
 
-/// When the requests of the last `reach` gave, or give, their permit back: seconds from now until
+/// When the requests that others sent within the last `reach` give their permit back: from now until
 /// each does, counting `window` from its end, or from the latest end it can have.
 ///
 /// Served by `course_sync_batch_claimed_at`.
 pub async fn recent_requests(
     pool: &PgPool,
+    me: Uuid,
     reach: Duration,
     window: Duration,
 ) -> Result<Vec<Duration>, OutboxError> {
     const RECENT: &str = "
         select extract(epoch from coalesce(answered_at, send_by) + make_interval(secs => $2) - clock_timestamp())::float8
           from course_sync_batch
-         where claimed_at > now() - make_interval(secs => $1)";
+         where claimed_at > now() - make_interval(secs => $1) and holder <> $3";
     let seconds: Vec<f64> = sqlx::query_scalar(RECENT)
         .bind(reach.as_secs_f64())
         .bind(window.as_secs_f64())
+        .bind(me)
         .fetch_all(pool)
         .await
         .map_err(OutboxError::doing("read the requests of the last window"))?;

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
+use serde_json::Value;
+use sqlx::types::Json;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
@@ -104,6 +106,8 @@ pub struct Leader {
     pub expires_at: Option<Timestamp>,
     /// Whether the lease holds now, by the database's clock.
     pub is_current: bool,
+    /// What it last said of itself.
+    pub report: Value,
 }
 
 #[derive(FromRow)]
@@ -113,6 +117,7 @@ struct LeaderRow {
     term: i64,
     expires_at: Option<SqlTimestamp>,
     is_current: bool,
+    report: Json<Value>,
 }
 
 /// The leader, or the last one.
@@ -121,7 +126,7 @@ struct LeaderRow {
 pub async fn leader(pool: &PgPool) -> Result<Option<Leader>, OutboxError> {
     const LEADER: &str = "
         select holder, host, term, nullif(expires_at, '-infinity') as expires_at,
-               expires_at > clock_timestamp() as is_current
+               expires_at > clock_timestamp() as is_current, report
           from course_sync_leader where holder is not null";
     let row: Option<LeaderRow> = sqlx::query_as(LEADER)
         .fetch_optional(pool)
@@ -133,6 +138,7 @@ pub async fn leader(pool: &PgPool) -> Result<Option<Leader>, OutboxError> {
         term: row.term,
         expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
         is_current: row.is_current,
+        report: row.report.0,
     }))
 }
 

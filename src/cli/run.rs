@@ -1,0 +1,95 @@
+//! `run`: the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::Outcome;
+use crate::admin::{self, QuotaSettings};
+use crate::config::Config;
+use crate::daemon::lifecycle::Shutdown;
+use crate::daemon::{self, Settings, Shared};
+use crate::hubspot::Client;
+use crate::outbox::{OutboxError, connect};
+use crate::telemetry::logging;
+use crate::telemetry::metrics::Metrics;
+
+/// How long to wait before a database that is away is tried again at start.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(config: Config) -> anyhow::Result<Outcome> {
+    let _flush_at_end = logging::init(&config.log)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let shutdown = Shutdown::default();
+    shutdown.on_signals(config.shutdown.grace)?;
+    let metrics = Arc::new(Metrics::new());
+    let url = config.database_url()?;
+    let pool = connect::pool(&url, config.database.max_connections)?;
+    let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
+    let shared = Shared::new(
+        Settings::new(&config),
+        config.batch.max_in_flight,
+        pool,
+        client,
+        metrics,
+        shutdown.clone(),
+    );
+
+    let listener = admin::bind(config.admin.listen).await?;
+    tracing::info!(address = %listener.local_addr()?, "admin listening");
+    let stopped = tokio_util::sync::CancellationToken::new();
+    let quota = QuotaSettings {
+        requests: config.rate_limit.requests,
+        per: config.rate_limit.per,
+        batch_size: config.batch.max_size,
+    };
+    let (hosts, admin_shared, until) = (config.admin.hosts.clone(), Arc::clone(&shared), stopped.clone());
+    let serving = tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, &hosts, admin_shared, quota, until.cancelled_owned()).await
+        {
+            tracing::error!(%error, "the admin server ended");
+        }
+    });
+
+    let outcome = match prepare(&config, &url, &shared, &shutdown).await? {
+        true if daemon::run(Arc::clone(&shared)).await => Outcome::Fine,
+        true => Outcome::Failed,
+        // Told to stop before there was anything to stop.
+        false => Outcome::Fine,
+    };
+    stopped.cancel();
+    // A reader that keeps its connection open must not keep us.
+    tokio::time::timeout(Duration::from_millis(500), serving).await.ok();
+    tokio::time::timeout(Duration::from_secs(1), shared.pool.close()).await.ok();
+    Ok(outcome)
+}
+
+/// Waits for the database and sees to its schema. False: told to stop meanwhile.
+async fn prepare(
+    config: &Config,
+    url: &SecretString,
+    shared: &Shared,
+    shutdown: &Shutdown,
+) -> Result<bool, OutboxError> {
+    loop {
+        let prepared = if config.database.migrate {
+            connect::migrate(url).await.map(|applied| tracing::info!(applied, "the schema is up to date"))
+        } else {
+            connect::verify(&shared.pool).await
+        };
+        match prepared {
+            Ok(()) => return Ok(true),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "the database is not ready; trying again")
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+            () = shutdown.begun() => return Ok(false),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `status`: what the outbox holds, who sends, and how fast.
+#![allow(clippy::print_stdout)]
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use super::Outcome;
+use crate::config::Config;
+use crate::course::Status;
+use crate::daemon::status::{self, StatusReport};
+use crate::outbox::connect;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
+    let url = config.database_url()?;
+    connect::reach(&url).await?;
+    let pool = connect::pool(&url, 1)?;
+    connect::verify(&pool).await?;
+    let report =
+        status::read(&pool, config.rate_limit.requests, config.rate_limit.per, config.batch.max_size).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(Outcome::Fine)
+}
+
+fn print(report: &StatusReport) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for status in Status::ALL {
+        let name = status.as_str();
+        let about = if report.estimated.contains(&name) { "≈ " } else { "" };
+        let count = report.counts.get(name).copied().unwrap_or_default();
+        table.add_row([name.to_owned(), format!("{about}{count}"), waiting(report, status)]);
+    }
+    println!("{table}");
+    match &report.leader {
+        Some(leader) => {
+            println!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term)
+        }
+        None => println!("leader: nobody; start `course-sync run`"),
+    }
+    for pause in &report.pauses {
+        let text = |name: &str| pause.get(name).and_then(Value::as_str).unwrap_or_default();
+        println!("paused ({}): {}", text("reason"), text("message"));
+    }
+    let minute = &report.last_minute;
+    println!("last minute: {} requests, {} courses", minute.requests, minute.courses);
+    let quota = &report.quota;
+    println!("quota: {} of {} requests used in the last {} s", quota.used, quota.requests, quota.per_seconds);
+    if let Some(left) = report.seconds_to_empty.filter(|left| *left > 0.0) {
+        println!("time to empty: about {}", duration(left));
+    }
+}
+
+fn waiting(report: &StatusReport, status: Status) -> String {
+    let since = match status {
+        Status::Pending => report.oldest_pending_seconds,
+        Status::InFlight => report.oldest_in_flight_seconds,
+        Status::Unconfirmed => report.oldest_unconfirmed_seconds,
+        Status::Synced | Status::Failed => None,
+    };
+    since.map(|seconds| format!("oldest {}", duration(seconds))).unwrap_or_default()
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(seconds.ceil()).unwrap_or_default();
+    humantime::format_duration(whole).to_string()
+}

@@ -1,0 +1,178 @@
+//! One batch: send it once, learn what it means, record it until it is recorded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Shared;
+use super::leader::Held;
+use super::pace::Permit;
+use crate::course::{Again, CourseError, Status, Transition};
+use crate::outbox::record::{self, Ending};
+use crate::policy::answer::{Body, Exchange, Meta};
+use crate::policy::batch::{Batch, RowId};
+use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
+use crate::policy::retry::transition;
+use crate::telemetry::metrics::{CourseOutcome, Operation};
+
+/// Sends a batch and records what became of it, together with the courses that could not be sent.
+pub(super) async fn deliver(
+    shared: Arc<Shared>,
+    held: Held,
+    batch: Batch,
+    unfit: Vec<(RowId, CourseError)>,
+    permit: Permit,
+) {
+    let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
+    let courses = batch.courses();
+    let (mut transitions, ending) = if courses.is_empty() {
+        permit.unused();
+        (Vec::new(), Ending { outcome: RequestOutcome::Rejected, http_status: None, correlation_id: None })
+    } else if held.is_valid() {
+        send(&shared, &batch, permit).await
+    } else {
+        // The process stood still between claim and send. Somebody else leads; nothing was sent.
+        permit.unused();
+        tracing::warn!(batch = %batch.id(), courses = courses.len(), "the lease ended before the batch was sent");
+        let back = courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
+        (back, Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
+    };
+    transitions.extend(unfit);
+    if !record_surely(&shared, batch.id(), &transitions, &ending).await {
+        return leave_receipts(&batch, &transitions);
+    }
+    count(&shared, &batch, &transitions);
+    if transitions.iter().any(|(_, transition)| transition.to() == Status::Pending) {
+        shared.wake.complete();
+    }
+}
+
+async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Transition)>, Ending) {
+    shared.metrics.batch(batch.courses().len());
+    let began = Instant::now();
+    let exchange = shared.client.create(batch).await;
+    let took = began.elapsed();
+    match &exchange {
+        Exchange::NotSent(_) => permit.unused(),
+        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
+    }
+    let reading = interpret(batch, &exchange, Timestamp::now());
+    shared.metrics.request(Operation::Create, reading.outcome, took);
+    if let Exchange::Answered { meta, .. } = &exchange {
+        shared.account.quota_seen(&meta.quota);
+    }
+    shared.account.heard(&reading.signal, began);
+    let ending = ending(&reading, &exchange);
+    tell(batch, &reading, &ending, took);
+    let company = batch.courses().len();
+    let settle = shared.settings.settle;
+    let transitions = batch.courses().iter().zip(reading.verdicts);
+    let transitions =
+        transitions.map(|(course, verdict)| (course.id, transition(verdict, company, settle))).collect();
+    (transitions, ending)
+}
+
+fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
+    let none = Meta::default();
+    let (meta, body) = match exchange {
+        Exchange::Answered { meta, body } => (meta, Some(body)),
+        Exchange::NotSent(_) | Exchange::NoAnswer(_) => (&none, None),
+    };
+    let in_body = match body {
+        Some(Body::Error(error)) => error.correlation_id.clone(),
+        _ => None,
+    };
+    Ending {
+        outcome: reading.outcome,
+        http_status: (meta.status != 0).then_some(meta.status),
+        correlation_id: meta.correlation_id.clone().or(in_body),
+    }
+}
+
+/// One line for each request: quiet where all is well.
+fn tell(batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration) {
+    let (id, courses) = (batch.id(), batch.courses().len());
+    let correlation_id = ending.correlation_id.as_deref().unwrap_or_default();
+    let (status, outcome) = (ending.http_status.unwrap_or_default(), reading.outcome.as_str());
+    if reading.surplus > 0 {
+        let surplus = reading.surplus;
+        tracing::error!(batch = %id, surplus, correlation_id, "the answer holds records or errors that belong to no course of the request");
+    }
+    match reading.outcome {
+        RequestOutcome::Ok => {
+            tracing::debug!(batch = %id, courses, status, ?took, correlation_id, "batch sent")
+        }
+        _ => tracing::info!(batch = %id, courses, status, outcome, ?took, correlation_id, "batch sent"),
+    }
+}
+
+/// How long to wait before a record is tried again.
+const RECORD_AGAIN: Duration = Duration::from_millis(250);
+const RECORD_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Records until the database answers, or the shutdown is forced: false then.
+pub(super) async fn record_surely(
+    shared: &Shared,
+    batch: Uuid,
+    transitions: &[(RowId, Transition)],
+    ending: &Ending,
+) -> bool {
+    let mut wait = RECORD_AGAIN;
+    loop {
+        match record::record(&shared.pool, batch, transitions, ending).await {
+            Ok(recorded) => {
+                let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
+                // After a failure this may be the second time that the same record is written.
+                if lost > 0 && wait == RECORD_AGAIN {
+                    shared.metrics.lost_guards(lost);
+                    tracing::error!(%batch, lost, "courses were decided by somebody else before their answer came");
+                }
+                return true;
+            }
+            Err(error) => {
+                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RECORD_AGAIN_MAX),
+            () = shared.shutdown.forced() => return false,
+        }
+    }
+}
+
+/// The database is gone and so are we: what HubSpot created is told once, in the log. Without a
+/// unique property these lines are the only evidence.
+fn leave_receipts(batch: &Batch, transitions: &[(RowId, Transition)]) {
+    let keys: HashMap<_, _> = batch.courses().iter().map(|course| (course.id, &course.key)).collect();
+    for (id, transition) in transitions {
+        if let (Transition::Synced { hubspot_id, .. }, Some(key)) = (transition, keys.get(id)) {
+            tracing::error!(batch = %batch.id(), course_key = %key, hubspot_id = hubspot_id.as_str(), "receipt: created, not recorded");
+        }
+    }
+}
+
+fn count(shared: &Shared, batch: &Batch, transitions: &[(RowId, Transition)]) {
+    let now = Timestamp::now();
+    let created: HashMap<_, _> =
+        batch.courses().iter().map(|course| (course.id, course.created_at)).collect();
+    for (id, transition) in transitions {
+        shared.metrics.courses(outcome(transition), 1);
+        if let (Transition::Synced { .. }, Some(created)) = (transition, created.get(id)) {
+            shared.metrics.sync_delay(Duration::try_from(now.duration_since(*created)).unwrap_or_default());
+        }
+    }
+}
+
+/// What a transition counts as.
+pub(super) fn outcome(transition: &Transition) -> CourseOutcome {
+    match transition {
+        Transition::Synced { adopted: false, .. } => CourseOutcome::Synced,
+        Transition::Synced { adopted: true, .. } => CourseOutcome::Adopted,
+        Transition::Failed { .. } => CourseOutcome::Failed,
+        Transition::Pending(_) => CourseOutcome::Deferred,
+        Transition::Unconfirmed { .. } => CourseOutcome::Unconfirmed,
+    }
+}

@@ -1,0 +1,156 @@
+//! Courses in doubt: looks them up in HubSpot and settles them, one batch at a time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::leader::Held;
+use super::{Shared, deliver};
+use crate::config::Unconfirmed;
+use crate::outbox::OutboxError;
+use crate::outbox::recover::{self, Settled};
+use crate::policy::answer::Exchange;
+use crate::policy::batch::{MAX_COURSES, RowId};
+use crate::policy::interpret::Signal;
+use crate::policy::reconcile::{self, Doubted, Finding, Place};
+use crate::telemetry::metrics::Operation;
+
+/// Settles the doubts that are due, as far as HubSpot's answers allow.
+pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
+    if let Err(error) = settle(&shared, held).await {
+        tracing::warn!(%error, "doubts are not settled for now");
+    }
+}
+
+async fn settle(shared: &Shared, held: Held) -> Result<(), OutboxError> {
+    let settings = &shared.settings;
+    if settings.unique_property.is_none() && settings.unconfirmed == Unconfirmed::Hold {
+        return Ok(());
+    }
+    let doubted = recover::due(&shared.pool, MAX_COURSES).await?;
+    if doubted.is_empty() {
+        return Ok(());
+    }
+    let settled = match &settings.unique_property {
+        Some(unique) => match look_up(shared, held, unique, &doubted).await? {
+            Some(findings) => decide(shared, &doubted, &findings),
+            None => return Ok(()),
+        },
+        None => doubted
+            .iter()
+            .map(|course| settled(course, reconcile::resend(course, &settings.retry, fastrand::f64())))
+            .collect(),
+    };
+    record(shared, held, &doubted, &settled).await?;
+    // More may be due.
+    shared.wake.complete();
+    Ok(())
+}
+
+/// Asks HubSpot for all of them: its live records, then its recycle bin for those not found.
+/// `None`: HubSpot is not to be asked now.
+async fn look_up(
+    shared: &Shared,
+    held: Held,
+    unique: &str,
+    doubted: &[Doubted],
+) -> Result<Option<Vec<Finding>>, OutboxError> {
+    let Some(live) = read(shared, held, unique, doubted, Place::Live).await? else { return Ok(None) };
+    let absent: Vec<Doubted> = doubted
+        .iter()
+        .zip(&live)
+        .filter(|(_, finding)| **finding == Finding::Absent)
+        .map(|(course, _)| course.clone())
+        .collect();
+    let archived = match absent.as_slice() {
+        [] => Vec::new(),
+        absent => read(shared, held, unique, absent, Place::Archived).await?.unwrap_or_default(),
+    };
+    let mut archived = archived.into_iter();
+    let combined = live.into_iter().map(|finding| match finding {
+        Finding::Absent => reconcile::combined(Finding::Absent, archived.next()),
+        other => other,
+    });
+    Ok(Some(combined.collect()))
+}
+
+async fn read(
+    shared: &Shared,
+    held: Held,
+    unique: &str,
+    doubted: &[Doubted],
+    place: Place,
+) -> Result<Option<Vec<Finding>>, OutboxError> {
+    let permit = tokio::select! {
+        permit = shared.pace.permit() => permit,
+        () = shared.shutdown.begun() => return Ok(None),
+    };
+    if !held.is_valid() {
+        permit.unused();
+        return Ok(None);
+    }
+    let request = Uuid::now_v7();
+    let rows: Vec<RowId> = doubted.iter().map(|course| course.id).collect();
+    if let Err(error) = recover::note_read(&shared.pool, held.lease, request, &rows).await {
+        permit.unused();
+        return Err(error);
+    }
+    let began = Instant::now();
+    let exchange = shared.client.read(doubted, unique, place).await;
+    let took = began.elapsed();
+    match &exchange {
+        Exchange::NotSent(_) => permit.unused(),
+        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
+    }
+    let reading = reconcile::interpret_read(doubted, unique, &exchange);
+    shared.metrics.request(Operation::Read, reading.outcome, took);
+    if let Exchange::Answered { meta, .. } = &exchange {
+        shared.account.quota_seen(&meta.quota);
+    }
+    shared.account.heard(&reading.signal, began);
+    let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
+    tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
+    Ok((reading.signal == Signal::Proceed).then_some(reading.findings))
+}
+
+fn decide(shared: &Shared, doubted: &[Doubted], findings: &[Finding]) -> Vec<Settled> {
+    let now = Timestamp::now();
+    let decide = |(course, finding): (&Doubted, &Finding)| {
+        let to = reconcile::settle(course, finding, &shared.settings.retry, now, fastrand::f64())?;
+        Some(settled(course, to))
+    };
+    doubted.iter().zip(findings).filter_map(decide).collect()
+}
+
+fn settled(course: &Doubted, to: crate::course::Transition) -> Settled {
+    (course.id, course.batch, to)
+}
+
+async fn record(
+    shared: &Shared,
+    held: Held,
+    doubted: &[Doubted],
+    settled: &[Settled],
+) -> Result<(), OutboxError> {
+    let recorded = recover::settle(&shared.pool, held.lease, settled).await?;
+    recover::close(&shared.pool).await?;
+    let lost = u64::try_from(settled.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
+    if lost > 0 {
+        shared.metrics.lost_guards(lost);
+        tracing::warn!(lost, "doubts were settled by somebody else meanwhile");
+    }
+    for (_, _, to) in settled {
+        shared.metrics.courses(deliver::outcome(to), 1);
+    }
+    let unclear: Vec<RowId> = doubted
+        .iter()
+        .map(|course| course.id)
+        .filter(|id| settled.iter().all(|(settled, ..)| settled != id))
+        .collect();
+    if !unclear.is_empty() {
+        recover::look_later(&shared.pool, &unclear, shared.settings.settle).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Leadership: takes the lease, keeps it, hands it over.
+//!
+//! Taking it means two things before anything is sent: what earlier leaders left in flight becomes
+//! unconfirmed, and what they sent lately takes its slots in the quota.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use crate::outbox::lease::{self, Lease};
+use crate::outbox::{OutboxError, recover};
+
+/// A lease as this process may trust it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub lease: Lease,
+    /// Nothing may begin after this. Counted from before the database was asked, so it errs early.
+    valid_until: Instant,
+}
+
+impl Held {
+    /// Whether something may begin under it now.
+    pub(super) fn is_valid(&self) -> bool {
+        Instant::now() < self.valid_until
+    }
+}
+
+/// The task that leads.
+pub(super) struct Leadership {
+    lease: watch::Receiver<Option<Held>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    shared: Arc<Shared>,
+}
+
+/// How long the end waits for the lease to be handed over; after it the lease expires by itself.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// Begins to lead, or to wait for it.
+pub(super) fn spawn(shared: Arc<Shared>) -> Leadership {
+    let (sender, lease) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(lead(Arc::clone(&shared), sender, stop.clone()));
+    Leadership { lease, stop, task, shared }
+}
+
+impl Leadership {
+    /// The lease, as it comes and goes.
+    pub(super) fn lease(&self) -> watch::Receiver<Option<Held>> {
+        self.lease.clone()
+    }
+
+    /// Stops leading and lets another instance lead at once.
+    pub(super) async fn hand_over(self) {
+        self.stop.cancel();
+        self.shared.metrics.leader(false);
+        let Self { lease, task, shared, .. } = self;
+        let release = tokio::spawn(async move {
+            task.await.ok();
+            let held = *lease.borrow();
+            match held {
+                Some(held) => lease::release(&shared.pool, held.lease).await.map(|()| Some(held.lease.term)),
+                None => Ok(None),
+            }
+        });
+        match tokio::time::timeout(HAND_OVER, release).await {
+            Ok(Ok(Ok(Some(term)))) => tracing::info!(term, "lease handed over"),
+            Ok(Ok(Ok(None))) => {}
+            _ => tracing::warn!("the lease could not be handed over; it expires by itself"),
+        }
+    }
+}
+
+async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: CancellationToken) {
+    let settings = &shared.settings;
+    let mut said_waiting = false;
+    loop {
+        let held = *sender.borrow();
+        let asked_at = Instant::now();
+        let pause = match take(&shared, held).await {
+            Ok(Some(lease)) => {
+                let valid_until = asked_at + settings.lease.saturating_sub(settings.margin());
+                sender.send_replace(Some(Held { lease, valid_until }));
+                said_waiting = false;
+                settings.lease / 3
+            }
+            Ok(None) => {
+                lose(&shared, &sender, "another instance leads");
+                if !said_waiting {
+                    tracing::info!("another instance leads; waiting to take over");
+                    said_waiting = true;
+                }
+                settings.poll_interval.min(settings.lease)
+            }
+            Err(error) => {
+                if held.is_none_or(|held| !held.is_valid()) {
+                    lose(&shared, &sender, "the lease ran out unrenewed");
+                }
+                tracing::warn!(%error, "the lease could not be renewed");
+                settings.poll_interval.min(settings.lease / 6)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Takes or renews the lease; a lease that is new does its duties first.
+async fn take(shared: &Arc<Shared>, held: Option<Held>) -> Result<Option<Lease>, OutboxError> {
+    let settings = &shared.settings;
+    let report = report(shared);
+    let Some(lease) = lease::lead(&shared.pool, shared.instance, &host(), settings.lease, &report).await?
+    else {
+        return Ok(None);
+    };
+    if held.is_none_or(|held| held.lease != lease) {
+        let others = recover::recent_requests(
+            &shared.pool,
+            shared.instance,
+            settings.per + settings.send_window(),
+            settings.per,
+        );
+        let others = others.await?;
+        let slots_taken = others.len();
+        shared.pace.remember(others);
+        let doubted = recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+        shared.metrics.leader(true);
+        tracing::info!(term = lease.term, doubted, slots_taken, "leading");
+    } else {
+        recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+    }
+    Ok(Some(lease))
+}
+
+fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {
+    if let Some(held) = sender.send_replace(None) {
+        shared.metrics.leader(false);
+        tracing::warn!(term = held.lease.term, why, "no longer leading: nothing new is sent");
+    }
+}
+
+/// What the leader says of itself, for `status`.
+fn report(shared: &Shared) -> serde_json::Value {
+    let quota = shared.account.quota();
+    json!({
+        "pauses": shared.account.view(),
+        "quota": {
+            "max": quota.max,
+            "remaining": quota.remaining,
+            "daily": quota.daily,
+            "daily_remaining": quota.daily_remaining,
+        },
+        "requests": shared.settings.requests,
+        "per_seconds": shared.settings.per.as_secs_f64(),
+        "batch_size": shared.settings.max_size,
+    })
+}
+
+/// Where this instance runs, for a person.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+    name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "unknown".into())
+}

@@ -1,0 +1,75 @@
+//! How the daemon ends: first softly (begin nothing, finish what is under way), then hard.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The two stages of the end.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    soft: CancellationToken,
+    hard: CancellationToken,
+}
+
+impl Shutdown {
+    /// Begin nothing more; finish what is under way.
+    pub fn begin(&self) {
+        self.soft.cancel();
+    }
+
+    /// Let go of what is still under way.
+    pub fn force(&self) {
+        self.soft.cancel();
+        self.hard.cancel();
+    }
+
+    /// Whether nothing more may begin.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Whether what is under way is to be let go.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.hard.is_cancelled()
+    }
+
+    /// Waits until nothing more may begin.
+    pub async fn begun(&self) {
+        self.soft.cancelled().await;
+    }
+
+    /// Waits until what is under way is to be let go.
+    pub async fn forced(&self) {
+        self.hard.cancelled().await;
+    }
+
+    /// Begins the end at the first SIGTERM or SIGINT, and forces it at the second, or when nine tenths
+    /// of `grace` are over: the rest is for handing over the lease.
+    ///
+    /// # Errors
+    /// The system refuses to tell about signals.
+    pub fn on_signals(&self, grace: Duration) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = shutdown.begun() => {}
+            }
+            tracing::info!(?grace, "stopping: nothing new begins, what is under way is finished");
+            shutdown.begin();
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = tokio::time::sleep(grace * 9 / 10) => {}
+            }
+            shutdown.force();
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! What `status` shows: read from the database alone, so that any instance, and none, can tell it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgPool;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::course::Status;
+use crate::outbox::{OutboxError, report};
+use crate::telemetry::metrics::Metrics;
+
+/// The state of the outbox and of the account, as `status --json` and `/status` print it.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusReport {
+    /// Courses by status.
+    pub counts: BTreeMap<&'static str, i64>,
+    /// The statuses whose count is an estimate.
+    pub estimated: Vec<&'static str>,
+    /// Seconds since the oldest pending course was enqueued.
+    pub oldest_pending_seconds: Option<f64>,
+    /// Seconds since the oldest open request was claimed.
+    pub oldest_in_flight_seconds: Option<f64>,
+    /// Seconds since the oldest doubt.
+    pub oldest_unconfirmed_seconds: Option<f64>,
+    /// What was sent in the last minute.
+    pub last_minute: LastMinute,
+    /// The account's quota.
+    pub quota: Quota,
+    /// Who sends; absent where nobody does.
+    pub leader: Option<LeaderView>,
+    /// Why nothing is sent, as the leader said last, and a person's pause.
+    pub pauses: Vec<Value>,
+    /// Seconds until nothing is pending at the quota's rate; absent while nothing is sent.
+    pub seconds_to_empty: Option<f64>,
+}
+
+/// What was sent in the last minute.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct LastMinute {
+    pub requests: i64,
+    pub courses: i64,
+}
+
+/// The account's quota.
+#[derive(Debug, Clone, Serialize)]
+pub struct Quota {
+    /// Requests allowed in the rolling window.
+    pub requests: u32,
+    /// The window's length in seconds.
+    pub per_seconds: f64,
+    /// Requests sent within it.
+    pub used: i64,
+    /// What HubSpot's headers said last.
+    pub hubspot: Value,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct LeaderView {
+    pub holder: String,
+    pub host: Option<String>,
+    pub term: i64,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Reads it. `requests` and `per` are the quota as configured here.
+pub async fn read(
+    pool: &PgPool,
+    requests: u32,
+    per: Duration,
+    batch_size: usize,
+) -> Result<StatusReport, OutboxError> {
+    let counts = report::counts(pool).await?;
+    let oldest = report::oldest(pool).await?;
+    let recent = report::recent(pool, per).await?;
+    let leader = report::leader(pool).await?.filter(|leader| leader.is_current);
+    let person = report::pauses(pool).await?;
+    let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
+    let mut pauses: Vec<Value> = match said("pauses") {
+        Some(Value::Array(pauses)) => pauses,
+        _ => Vec::new(),
+    };
+    for pause in &person {
+        if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != Some(pause.reason.as_str()))
+        {
+            pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
+        }
+    }
+    let pending =
+        counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
+    let is_sending = leader.is_some() && pauses.is_empty();
+    Ok(StatusReport {
+        estimated: counts.iter().filter(|count| !count.is_exact).map(|count| count.status.as_str()).collect(),
+        counts: counts.into_iter().map(|count| (count.status.as_str(), count.courses)).collect(),
+        oldest_pending_seconds: oldest.pending.map(age),
+        oldest_in_flight_seconds: oldest.in_flight.map(age),
+        oldest_unconfirmed_seconds: oldest.unconfirmed.map(age),
+        last_minute: LastMinute { requests: recent.requests, courses: recent.courses },
+        quota: Quota {
+            requests,
+            per_seconds: per.as_secs_f64(),
+            used: recent.in_window,
+            hubspot: said("quota").unwrap_or_default(),
+        },
+        seconds_to_empty: is_sending.then(|| seconds_to_empty(pending, batch_size, requests, per)),
+        leader: leader.map(|leader| LeaderView {
+            holder: leader.holder.to_string(),
+            host: leader.host,
+            term: leader.term,
+            expires_at: leader.expires_at,
+        }),
+        pauses,
+    })
+}
+
+fn age(since: Timestamp) -> f64 {
+    Timestamp::now().duration_since(since).as_secs_f64().max(0.0)
+}
+
+/// At the quota's rate, in full batches.
+#[allow(clippy::cast_precision_loss)] // an estimate
+fn seconds_to_empty(pending: i64, batch_size: usize, requests: u32, per: Duration) -> f64 {
+    let batches = (pending as f64 / batch_size.max(1) as f64).ceil();
+    batches / f64::from(requests.max(1)) * per.as_secs_f64()
+}
+
+/// Brings the gauges of the outbox up to date.
+pub async fn refresh_gauges(pool: &PgPool, metrics: &Metrics) -> Result<(), OutboxError> {
+    let counts = report::counts(pool).await?;
+    let oldest = report::oldest(pool).await?;
+    for count in counts {
+        let since = match count.status {
+            Status::Pending => oldest.pending,
+            Status::InFlight => oldest.in_flight,
+            Status::Unconfirmed => oldest.unconfirmed,
+            Status::Synced | Status::Failed => None,
+        };
+        let oldest = since.map_or(Duration::ZERO, |since| Duration::from_secs_f64(age(since)));
+        metrics.outbox(count.status, count.courses, oldest);
+    }
+    Ok(())
+}
