@@ -83,7 +83,7 @@ async fn prepare(
         match prepared {
             Ok(()) => return Ok(true),
             Err(error) if error.may_pass() => {
-                tracing::warn!(%error, "the database is not ready; trying again")
+                tracing::warn!(%error, "the database is not ready; trying again");
             }
             Err(error) => return Err(error),
         }

@@ -44,7 +44,7 @@ fn print(report: &StatusReport) {
     println!("{table}");
     match &report.leader {
         Some(leader) => {
-            println!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term)
+            println!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term);
         }
         None => println!("leader: nobody; start `course-sync run`"),
     }

@@ -103,7 +103,7 @@ fn tell(batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration
     }
     match reading.outcome {
         RequestOutcome::Ok => {
-            tracing::debug!(batch = %id, courses, status, ?took, correlation_id, "batch sent")
+            tracing::debug!(batch = %id, courses, status, ?took, correlation_id, "batch sent");
         }
         _ => tracing::info!(batch = %id, courses, status, outcome, ?took, correlation_id, "batch sent"),
     }
@@ -133,7 +133,7 @@ pub(super) async fn record_surely(
                 return true;
             }
             Err(error) => {
-                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later")
+                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later");
             }
         }
         tokio::select! {

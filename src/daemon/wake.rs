@@ -20,7 +20,7 @@ pub(super) struct Wake {
 }
 
 /// A listening session that was silent for so long is replaced: a dead line says nothing.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// How long to wait before listening again after it failed.
 const RELISTEN: Duration = Duration::from_secs(2);
 

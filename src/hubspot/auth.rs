@@ -37,7 +37,7 @@ struct Fetched {
 }
 
 /// A token is renewed this long before it ends.
-const AHEAD: Duration = Duration::from_secs(120);
+const AHEAD: Duration = Duration::from_mins(2);
 
 #[derive(Deserialize)]
 struct TokenReply {

@@ -170,7 +170,7 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
 /// How long HubSpot locks an account whose volume is large.
 const LOCK: Duration = Duration::from_secs(2);
 /// The wait where HubSpot migrates the account and does not say for how long.
-const MIGRATION: Duration = Duration::from_secs(300);
+const MIGRATION: Duration = Duration::from_mins(5);
 /// The length of the window that HubSpot calls "secondly".
 const SECONDLY: Duration = Duration::from_secs(1);
 

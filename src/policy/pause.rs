@@ -123,13 +123,13 @@ pub struct Pauses {
 }
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
-const UNAVAILABLE_MAX: Duration = Duration::from_secs(60);
+const UNAVAILABLE_MAX: Duration = Duration::from_mins(1);
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
-const PERSON_INTERVAL: Duration = Duration::from_secs(60);
+const PERSON_INTERVAL: Duration = Duration::from_mins(1);
 /// How often a used-up day is tried again where HubSpot does not say when it ends.
-const DAILY_INTERVAL: Duration = Duration::from_secs(15 * 60);
+const DAILY_INTERVAL: Duration = Duration::from_mins(15);
 /// The longest wait that HubSpot can ask for: its own documented maximum, for a migration.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 impl Pauses {
     /// No pause. `interval` is the length of the account's rolling window.

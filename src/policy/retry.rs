@@ -28,7 +28,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             initial_interval: Duration::from_secs(1),
-            max_interval: Duration::from_secs(600),
+            max_interval: Duration::from_mins(10),
             multiplier: 2.0,
             max_attempts: 8,
         }
