@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, logs and progress to stderr.
 
+pub mod enqueue;
 mod healthcheck;
 mod migrate;
 mod run;
@@ -9,8 +10,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sqlx::PgPool;
 
 use crate::config::{Config, Needs, Problems, Sources};
+use crate::outbox::connect;
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
@@ -30,6 +33,8 @@ enum Command {
     Run,
     /// Bring the database's schema up to date
     Migrate,
+    /// Put courses from a CSV or NDJSON file into the outbox
+    Enqueue(enqueue::Args),
     /// Show what the outbox holds, who sends, and how fast
     Status(status::Args),
     /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
@@ -44,6 +49,11 @@ pub enum Outcome {
     /// It did its work, and the work's answer is no.
     Failed,
 }
+
+/// The command's options do not fit what they are about. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
 
 /// Parses the command line, runs the command, reports an error. 0: fine, 1: it failed, 2: usage or
 /// configuration.
@@ -69,9 +79,24 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Run => run::run(load(Needs { database: true, hubspot: true })?).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
+        Command::Enqueue(args) => {
+            let database = !args.dry_run;
+            let config = load(Needs { database, hubspot: false })?;
+            let pool = if database { Some(ready_pool(&config).await?) } else { None };
+            enqueue::run(args, pool.as_ref()).await
+        }
         Command::Status(args) => status::run(&args, &load(Needs { database: true, hubspot: false })?).await,
         Command::Healthcheck => healthcheck::run(&load(Needs { database: false, hubspot: false })?).await,
     }
+}
+
+/// A pool for a short command, once the database is there and its schema is ours.
+async fn ready_pool(config: &Config) -> anyhow::Result<PgPool> {
+    let url = config.database_url()?;
+    connect::reach(&url).await?;
+    let pool = connect::pool(&url, 2)?;
+    connect::verify(&pool).await?;
+    Ok(pool)
 }
 
 fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
@@ -81,5 +106,5 @@ fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
 #[allow(clippy::print_stderr)] // the one place where a command's error is told
 fn complain(error: &anyhow::Error) -> ExitCode {
     eprintln!("course-sync: {}", crate::config::redact(&format!("{error:#}")));
-    if error.is::<Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<Problems>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -8,7 +8,6 @@ use super::Outcome;
 use crate::config::Config;
 use crate::course::Status;
 use crate::daemon::status::{self, StatusReport};
-use crate::outbox::connect;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,10 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let url = config.database_url()?;
-    connect::reach(&url).await?;
-    let pool = connect::pool(&url, 1)?;
-    connect::verify(&pool).await?;
+    let pool = super::ready_pool(config).await?;
     let report =
         status::read(&pool, config.rate_limit.requests, config.rate_limit.per, config.batch.max_size).await?;
     if args.json {

@@ -6,6 +6,7 @@
 
 pub mod claim;
 pub mod connect;
+pub mod enqueue;
 pub mod error;
 pub mod lease;
 pub mod listen;

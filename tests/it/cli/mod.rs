@@ -1,1 +1,3 @@
-//! (cli)
+//! The commands, against a real database.
+
+mod enqueue;

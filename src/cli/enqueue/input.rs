@@ -1,0 +1,107 @@
+//! Opens the file and tells what it is by its name and its first bytes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+
+use super::{Args, Format};
+use crate::cli::UsageError;
+
+/// The opened file, past a byte order mark.
+pub(super) struct Input {
+    pub(super) reader: Box<dyn BufRead>,
+    pub(super) format: Format,
+}
+
+/// Opens the file or stdin; the bar follows the bytes read.
+pub(super) fn open(args: &Args, progress: &ProgressBar) -> anyhow::Result<Input> {
+    let raw: Box<dyn Read> = if args.file == OsStr::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let cannot = || format!("cannot read {}", args.file.display());
+        let file = File::open(&args.file).with_context(cannot)?;
+        let meta = file.metadata().with_context(cannot)?;
+        if meta.is_dir() {
+            return Err(UsageError(format!("{} is a directory; name a file", args.file.display())).into());
+        }
+        progress.set_length(meta.len());
+        Box::new(file)
+    };
+    let mut reader = BufReader::new(progress.wrap_read(raw));
+    let head = reader.fill_buf().with_context(|| format!("cannot read {}", args.file.display()))?;
+    let (mark, head) = match head.strip_prefix(b"\xEF\xBB\xBF") {
+        Some(rest) => (3, rest),
+        None => (0, head),
+    };
+    let format = match args.format.or_else(|| by_extension(args)) {
+        Some(format) => format,
+        None => by_content(head),
+    };
+    check(head, format)?;
+    reader.consume(mark);
+    Ok(Input { reader: Box::new(reader), format })
+}
+
+fn by_extension(args: &Args) -> Option<Format> {
+    let extension = args.file.extension()?.to_string_lossy().to_ascii_lowercase();
+    match extension.as_str() {
+        "csv" | "tsv" => Some(Format::Csv),
+        "ndjson" | "jsonl" => Some(Format::Ndjson),
+        _ => None,
+    }
+}
+
+fn by_content(head: &[u8]) -> Format {
+    match head.trim_ascii_start().first() {
+        Some(b'{' | b'[') => Format::Ndjson,
+        _ => Format::Csv,
+    }
+}
+
+/// Refuses what would only give an error for each line.
+fn check(head: &[u8], format: Format) -> Result<(), UsageError> {
+    let is_utf16 = head.starts_with(b"\xFF\xFE")
+        || head.starts_with(b"\xFE\xFF")
+        || matches!(head, [0, 1..=255, ..] | [1..=255, 0, ..]);
+    let is_array = format == Format::Ndjson && head.trim_ascii_start().starts_with(b"[");
+    if is_utf16 {
+        Err(UsageError("the file looks like UTF-16; save it as UTF-8".to_owned()))
+    } else if is_array {
+        Err(UsageError(
+            "the file is one JSON array; NDJSON has one object a line (`jq -c '.[]' FILE` makes it so)"
+                .to_owned(),
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_character_tells_the_format() {
+        let table: [(&[u8], Format); 4] = [
+            (b"Subject,Number\n", Format::Csv),
+            (b" \n{\"course_key\":1}", Format::Ndjson),
+            (b"[1]", Format::Ndjson),
+            (b"", Format::Csv),
+        ];
+        for (head, format) in table {
+            assert_eq!(by_content(head), format, "{}", head.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn other_encodings_and_arrays_are_told_at_once() {
+        for head in [&b"\xFF\xFEa\0"[..], b"\xFE\xFF\0a", b"a\0,\0", b"\0a\0,"] {
+            assert!(check(head, Format::Csv).is_err(), "{}", head.escape_ascii());
+        }
+        assert!(check(b" [{}]", Format::Ndjson).is_err());
+        assert!(check(b"[a],b", Format::Csv).is_ok());
+    }
+}

@@ -1,0 +1,262 @@
+//! `course-sync enqueue`: what each kind of file leaves in the outbox, and what is said about the rest.
+
+use std::io::Write;
+
+use clap::Parser;
+use course_sync::cli::UsageError;
+use course_sync::cli::enqueue::{Args, Report, load};
+use sqlx::PgPool;
+use tempfile::NamedTempFile;
+
+use crate::support::postgres::{TestDatabase, database};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn file(suffix: &str, content: impl AsRef<[u8]>) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(suffix).tempfile().unwrap();
+    file.write_all(content.as_ref()).unwrap();
+    file
+}
+
+fn args(file: &NamedTempFile, options: &[&str]) -> Args {
+    let path = file.path().to_str().unwrap();
+    Line::try_parse_from(["enqueue", path].iter().chain(options)).unwrap().args
+}
+
+async fn enqueue(pool: &PgPool, file: &NamedTempFile, options: &[&str]) -> Report {
+    let (report, failure) = load(args(file, options), Some(pool)).await.unwrap();
+    assert!(failure.is_none(), "{failure:?}");
+    report
+}
+
+/// The message of a usage error; nothing may be in the outbox then.
+async fn usage_error(database: &TestDatabase, file: &NamedTempFile, options: &[&str]) -> String {
+    let error = load(args(file, options), Some(database.pool())).await.unwrap_err();
+    assert!(error.is::<UsageError>(), "{error:?}");
+    assert!(rows(database.pool()).await.is_empty());
+    error.to_string()
+}
+
+/// `key properties` of each row, in order of arrival.
+async fn rows(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar("select course_key || ' ' || properties from course_outbox order by id")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+fn counts(report: &Report) -> (u64, Option<u64>, u64, u64) {
+    (report.added, report.already_there, report.repeated, report.refused)
+}
+
+#[tokio::test]
+async fn csv_columns_become_a_key_and_properties() {
+    let database = database().await;
+    let file = file(
+        ".csv",
+        "\u{feff}Subject,Number,Name,Hours\r\nAAS,201,\"US Racial &amp; Ethnic, Politics\",3\r\n\
+         AAS,201,a second section,\r\nABE,199,\"two\nlines\",  \r\n",
+    );
+    let options = [
+        "--key",
+        "Subject,Number",
+        "--map",
+        "Name=name",
+        "--map",
+        "Hours=hours",
+        "--set",
+        "term=su",
+        "--decode-entities",
+    ];
+
+    let report = enqueue(database.pool(), &file, &options).await;
+    assert_eq!(counts(&report), (2, Some(0), 1, 0));
+    let expected = [
+        r#"AAS-201 {"name": "US Racial & Ethnic, Politics", "term": "su", "hours": "3"}"#,
+        r#"ABE-199 {"name": "two\nlines", "term": "su"}"#,
+    ];
+    assert_eq!(rows(database.pool()).await, expected);
+
+    let again = enqueue(database.pool(), &file, &options).await;
+    assert_eq!(counts(&again), (0, Some(2), 1, 0));
+    assert_eq!(rows(database.pool()).await, expected);
+}
+
+#[tokio::test]
+async fn ndjson_of_both_shapes_goes_in() {
+    let database = database().await;
+    let link = r#"[{"to":{"id":"9"},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#;
+    let file = file(
+        "",
+        format!(
+            "{{\"course_key\":\"A\",\"properties\":{{\"n\":19.90,\"z\":null}},\"associations\":{link}}}\n\n\
+             {{\"course_key\":7,\"name\":\"x\",\"open\":true}}"
+        ),
+    );
+    let report = enqueue(database.pool(), &file, &[]).await;
+    assert_eq!(counts(&report), (2, Some(0), 0, 0));
+    assert_eq!(
+        rows(database.pool()).await,
+        [r#"A {"n": 19.90, "z": null}"#, r#"7 {"name": "x", "open": true}"#]
+    );
+    let linked: i64 = sqlx::query_scalar("select count(*) from course_outbox where associations <> '[]'")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    assert_eq!(linked, 1);
+}
+
+#[tokio::test]
+async fn ndjson_members_are_mapped_like_columns() {
+    let database = database().await;
+    let file = file(".ndjson", r#"{"subject":"AAS","number":201,"title":"T","other":[1]}"#);
+    enqueue(
+        database.pool(),
+        &file,
+        &["--key", "subject,number", "--key-separator", "/", "--map", "title=name"],
+    )
+    .await;
+    assert_eq!(rows(database.pool()).await, [r#"AAS/201 {"name": "T"}"#]);
+}
+
+#[tokio::test]
+async fn bad_lines_are_named_and_good_ones_go_in() {
+    let database = database().await;
+    let long_key = "k".repeat(256);
+    let long_line = format!(r#"{{"course_key":"L","n":"{}"}}"#, "x".repeat(1024 * 1024));
+    let deep = format!(r#"{{"course_key":"D","n":{}}}"#, "[".repeat(500));
+    let bad: [(&[u8], &str); 14] = [
+        (b"{not json", "not JSON: key must be a string at column 2"),
+        (b"[1]", "not a JSON object"),
+        (br#"{"name":"x"}"#, "there is no \"course_key\", a part of the key (see --key)"),
+        (br#"{"course_key":null}"#, "neither a string nor a number"),
+        (br#"{"course_key":" "}"#, "is empty"),
+        (long_line.as_bytes(), "longer than 1048576 bytes"),
+        (deep.as_bytes(), "not JSON: recursion limit exceeded"),
+        (b"{\"course_key\":\"U\",\"n\":\"\xE9\"}", "not UTF-8; if the file is in Latin-1"),
+        (br#"{"course_key":"N","n":"a\u0000b"}"#, "NUL character"),
+        (br#"{"course_key":"O","n":{"a":1}}"#, "\"n\" holds a nested value"),
+        (br#"{"course_key":"S","properties":{},"associations":[{}]}"#, "not in HubSpot's shape"),
+        (br#"{"course_key":"B","properties":{},"association":[]}"#, "\"association\" stands beside"),
+        (br#"{"course_key":"E","":"x"}"#, "a property has an empty name"),
+        // What only the database finds: no numeric of Postgres is that large.
+        (br#"{"course_key":"X","n":1e999999}"#, "value overflows numeric format"),
+    ];
+    let mut content = br#"{"course_key":"first","n":"1"}"#.to_vec();
+    for (line, _) in bad {
+        content.extend([b"\n", line].concat());
+    }
+    content.extend(format!("\n{{\"course_key\":\"{long_key}\"}}\n{{\"course_key\":\"last\"}}").bytes());
+
+    let report = enqueue(database.pool(), &file(".jsonl", content), &[]).await;
+    assert_eq!(counts(&report), (2, Some(0), 0, 15));
+    assert_eq!(rows(database.pool()).await, [r#"first {"n": "1"}"#, "last {}"]);
+    for (at, (refusal, (_, reason))) in report.refusals.iter().zip(bad).enumerate() {
+        assert_eq!(refusal.line, at as u64 + 2, "{reason}");
+        assert!(refusal.reason.contains(reason), "expected {reason:?}, got {refusal:?}");
+    }
+    assert_eq!(report.refusals[13].key.as_deref(), Some("X"));
+    assert!(report.refusals[14].reason.contains("256 characters"), "{:?}", report.refusals[14]);
+}
+
+#[tokio::test]
+async fn bad_records_of_csv_are_named_by_their_first_line() {
+    let database = database().await;
+    let content = b"course_key,name\nA,\"two\nlines\"\nB,a,b\n,x\nC,\xE9t\xE9\nD,n\0l\nE,fine\n";
+    let report = enqueue(database.pool(), &file(".csv", content), &[]).await;
+    assert_eq!(counts(&report), (2, Some(0), 0, 4));
+    let said: Vec<_> =
+        report.refusals.iter().map(|refusal| (refusal.line, refusal.reason.as_str())).collect();
+    let expected = [
+        (4, "3 cells where the header has 2"),
+        (5, "\"course_key\", a part of the key, is empty"),
+        (6, "not UTF-8; if the file is in Latin-1 or Windows-1252"),
+        (7, "NUL character"),
+    ];
+    for ((line, reason), (expected_line, part)) in said.into_iter().zip(expected) {
+        assert_eq!(line, expected_line, "{reason}");
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_quote_left_open_does_not_swallow_a_large_file() {
+    let database = database().await;
+    let rest = "B,more\n".repeat(300_000);
+    let report =
+        enqueue(database.pool(), &file(".csv", format!("course_key,name\nA,fine\nQ,\"open\n{rest}")), &[])
+            .await;
+    assert_eq!(counts(&report), (1, Some(0), 0, 1));
+    assert_eq!(report.refusals[0].line, 3);
+    assert!(report.refusals[0].reason.contains("is a quote left open?"), "{:?}", report.refusals);
+}
+
+#[tokio::test]
+async fn one_bad_course_among_a_thousand_costs_no_good_one() {
+    let database = database().await;
+    let line = |at: u32| {
+        let value = if at == 700 { "1e999999" } else { "1" };
+        format!("{{\"course_key\":\"K{at}\",\"n\":{value}}}\n")
+    };
+    let content: String = (0..2500).map(line).collect();
+    let report = enqueue(database.pool(), &file(".ndjson", content), &[]).await;
+    assert_eq!(counts(&report), (2499, Some(0), 0, 1));
+    assert_eq!((report.refusals[0].line, report.refusals[0].key.as_deref()), (701, Some("K700")));
+    let in_order: bool = sqlx::query_scalar(
+        "select bool_and(ok) from (select id > lag(id) over (order by substr(course_key, 2)::int) as ok from course_outbox) x",
+    )
+    .fetch_one(database.pool())
+    .await
+    .unwrap();
+    assert!(in_order);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_file_is_a_usage_error_and_inserts_nothing() {
+    let database = database().await;
+    let csv = file(".csv", "Subject,Name\nAAS,x\n");
+    let table: [(&NamedTempFile, &[&str], &str); 6] = [
+        (&csv, &["--key", "Subjects"], "did you mean \"Subject\"?"),
+        (&csv, &["--key", "Subject"], "no column has the name of a HubSpot property"),
+        (&csv, &["--key", "Subject", "--delimiter", ";"], "no column \"Subject\""),
+        (&file(".csv", ""), &[], "the file is empty"),
+        (&file("", "[{}]"), &[], "the file is one JSON array"),
+        (&file(".csv", b"\xFF\xFEa\0"), &[], "looks like UTF-16"),
+    ];
+    for (file, options, part) in table {
+        let message = usage_error(&database, file, options).await;
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_reports_without_a_database() {
+    let file = file(".csv", "course_key,name\nA,x\nA,y\n,z\n");
+    let (report, failure) = load(args(&file, &["--dry-run"]), None).await.unwrap();
+    assert!(failure.is_none());
+    assert_eq!(counts(&report), (1, None, 1, 1));
+    assert!(report.dry_run);
+}
+
+#[tokio::test]
+async fn a_database_that_fails_midway_is_told_with_the_count_so_far() {
+    let database = database().await;
+    sqlx::raw_sql(
+        "create function refuse() returns trigger language plpgsql as $$ begin
+           if new.course_key = 'K1500' then raise exception 'out of order' using errcode = '57P01'; end if; return new; end $$;
+         create trigger refuse before insert on course_outbox for each row execute function refuse()",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let content: String = (0..9000).map(|at| format!("K{at},x\n")).collect();
+    let file = file(".csv", format!("course_key,name\n{content}"));
+    let (report, failure) = load(args(&file, &[]), Some(database.pool())).await.unwrap();
+    assert_eq!(report.added, 1000);
+    let failure = format!("{:#}", failure.unwrap());
+    assert!(failure.contains("failed to enqueue courses"), "{failure}");
+}
