@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::behaviour::CoursesState;
 use super::decode;
 use super::quota::next_midnight;
-use super::refusal::{APP, PORTAL};
+use super::refusal::{self, APP, PORTAL};
 use super::route::Operation;
 use super::state::{Call, IssuedToken, State};
 use super::wire::{ErrorBody, Reply, iso};
@@ -49,17 +49,17 @@ pub(super) enum Caller {
 pub(super) fn authenticate(
     state: &State,
     bearer: Option<&str>,
-    now: jiff::Timestamp,
-) -> Result<Caller, ErrorBody> {
-    let Some(token) = bearer else { return Err(super::refusal::unauthenticated()) };
+    now: Timestamp,
+) -> Result<Caller, Box<ErrorBody>> {
+    let Some(token) = bearer else { return Err(Box::new(refusal::unauthenticated())) };
     if token == state.settings.token {
         return Ok(Caller::PrivateApp);
     }
     match state.issued.iter().find(|issued| issued.token == token) {
         Some(issued) if issued.expires_at > now => Ok(Caller::OauthApp),
-        Some(issued) => Err(super::refusal::expired(issued.expires_at, now)),
-        None if token.starts_with("pat-") => Err(super::refusal::unauthenticated()),
-        None => Err(super::refusal::expired(jiff::Timestamp::UNIX_EPOCH, now)),
+        Some(issued) => Err(Box::new(refusal::expired(issued.expires_at, now))),
+        None if token.starts_with("pat-") => Err(Box::new(refusal::unauthenticated())),
+        None => Err(Box::new(refusal::expired(Timestamp::UNIX_EPOCH, now))),
     }
 }
 
@@ -84,7 +84,7 @@ fn enablement(state: &State, call: &Call) -> Reply {
             Reply::json(200, &json!({ "enablementByObjectTypeId": by_type }))
         }
         Some("0-410") => Reply::json(200, &json!({ "enablement": courses })),
-        Some(kind) => Reply::refusal(400, super::refusal::unknown_type(kind), &call.correlation),
+        Some(kind) => Reply::refusal(400, refusal::unknown_type(kind), &call.correlation),
     }
 }
 
@@ -136,7 +136,7 @@ fn token_info(state: &State, call: &Call) -> Reply {
             200,
             &json!({ "userId": 9_100_001, "hubId": PORTAL, "appId": APP, "scopes": state.settings.scopes }),
         ),
-        Err(error) => Reply::refusal(401, error, &call.correlation),
+        Err(error) => Reply::refusal(401, *error, &call.correlation),
     }
 }
 
@@ -157,7 +157,7 @@ fn access_token(state: &State, call: &Call) -> Reply {
                 "expires_in": issued.expires_at.duration_since(call.now).as_secs(),
             }),
         ),
-        None => Reply::refusal(404, super::refusal::not_found(), &call.correlation),
+        None => Reply::refusal(404, refusal::not_found(), &call.correlation),
     }
 }
 

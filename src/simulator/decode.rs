@@ -95,7 +95,7 @@ mod tests {
             ),
             (
                 r#"{"inputs":[{"properties":{"a":5}}]}"#,
-                "Invalid input JSON on line 1, column 32: Cannot deserialize value of type \
+                "Invalid input JSON on line 1, column 31: Cannot deserialize value of type \
                  `java.lang.String` from Integer value (token `JsonToken.VALUE_NUMBER_INT`)",
             ),
         ];

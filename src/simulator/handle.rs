@@ -118,6 +118,7 @@ impl Handle {
     }
 
     /// Makes a record past all rules and quotas, as another integration would have. Returns its id.
+    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
     pub fn create_record(&self, properties: BTreeMap<String, String>) -> u64 {
         let created_us = self.shared.now_us();
         let mut state = self.shared.lock();
@@ -139,6 +140,7 @@ impl Handle {
     }
 
     /// Moves a record to the recycle bin. Returns whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
     pub fn archive_record(&self, id: u64) -> bool {
         self.shared.lock().store.archive(id, Timestamp::now())
     }

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::decode::{self, Object};
+use super::journal::Input;
 use super::refusal;
 use super::route::Operation;
 use super::state::{Call, State};
@@ -129,10 +130,8 @@ pub(super) fn batch_read(state: &mut State, call: &Call) -> Result<Reply, Reply>
     let names = asked(properties.unwrap_or_default());
     let mut ids: Vec<String> = inputs.into_iter().map(|input| input.id).collect();
     if let Some(entry) = state.journal.get_mut(call.seq) {
-        entry.inputs = ids
-            .iter()
-            .map(|id| super::Input { unique_value: Some(id.clone()), ..Default::default() })
-            .collect();
+        entry.inputs =
+            ids.iter().map(|id| Input { unique_value: Some(id.clone()), ..Default::default() }).collect();
     }
     ids.sort();
     ids.dedup();

@@ -42,7 +42,7 @@ pub(super) fn whole(problems: &[&Problem], behaviour: &Behaviour) -> (u16, Error
 
 /// One of the `errors` inside a 207: without `errors` and `links` of its own, whatever the documents say.
 pub(super) fn partial(problem: &Problem, trace: Option<&str>, behaviour: &Behaviour) -> ErrorBody {
-    let error = match problem {
+    let mut error = match problem {
         Problem::Values(problems) => values(&problems.iter().collect::<Vec<_>>()),
         Problem::Taken { holder, .. } if behaviour.conflict == ConflictForm::ExistingId => {
             ErrorBody::new(format!("Course already exists. Existing ID: {holder}"))
@@ -52,6 +52,7 @@ pub(super) fn partial(problem: &Problem, trace: Option<&str>, behaviour: &Behavi
         Problem::NotFound(id) => missing(vec![id.clone()]),
         other => single(other),
     };
+    error.context.get_or_insert_default();
     match trace {
         Some(trace) if behaviour.name_inputs => error.context("objectWriteTraceId", vec![trace.to_owned()]),
         _ => error,

@@ -107,7 +107,7 @@ fn arrive(shared: &Arc<Shared>, parts: &Parts) -> (Exchange, Result<Admitted, Re
         (Route::Nowhere, _) => Err(nowhere(parts)),
         (Route::WrongMethod, _) => Err(Reply::html(405, "Error 405 Method Not Allowed")),
         (Route::To(target), _) if !needs_token(operation) => Ok(target),
-        (Route::To(_), Err(error)) => Err(Reply::refusal(401, error, &correlation)),
+        (Route::To(_), Err(error)) => Err(Reply::refusal(401, *error, &correlation)),
         (Route::To(target), Ok(caller)) => {
             let (verdict, rate) = state.charge(operation, caller, now, at_us, &correlation);
             headers = rate;

@@ -119,8 +119,8 @@ pub(super) struct ErrorBody {
     pub(super) correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<ErrorDetail>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) context: BTreeMap<&'static str, Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<BTreeMap<&'static str, Vec<String>>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) links: BTreeMap<&'static str, &'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,7 +160,7 @@ impl ErrorBody {
 
     /// The same with an entry in its context.
     pub(super) fn context(mut self, key: &'static str, values: Vec<String>) -> Self {
-        self.context.insert(key, values);
+        self.context.get_or_insert_default().insert(key, values);
         self
     }
 }

@@ -1,7 +1,7 @@
 //! Writes, judged first and settled after: inputs → a [`Plan`] (nothing changed yet) → records and an
 //! answer. The two are apart so that uniqueness can be made to leak between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -64,10 +64,8 @@ struct Draft {
 
 /// Judges all inputs against the schema, the records and each other. Changes nothing but the ids given out.
 pub(super) fn plan(state: &mut State, call: &Call, wanted: Vec<Wanted>, shape: Shape) -> Plan {
-    let mut traces: Vec<&String> = wanted.iter().filter_map(|input| input.trace.as_ref()).collect();
-    traces.sort();
-    traces.dedup();
-    let traced = traces.len() == wanted.len() && !matches!(shape, Shape::Single(_));
+    let distinct: BTreeSet<&String> = wanted.iter().filter_map(|input| input.trace.as_ref()).collect();
+    let traced = distinct.len() == wanted.len() && !matches!(shape, Shape::Single(_));
     let inputs = wanted.iter().map(|input| noted(state, input)).collect();
     if let Some(entry) = state.journal.get_mut(call.seq) {
         entry.inputs = inputs;

@@ -94,7 +94,7 @@ async fn a_repeated_or_absent_trace_id_makes_it_all_or_nothing() {
 async fn a_create_is_not_idempotent_and_a_unique_value_holds() {
     let hub = Hub::new().await;
     let nameless = json!({ "properties": { "hs_course_name": "Twice" } });
-    assert_eq!(hub.create(&[nameless.clone()]).await.status, 201);
+    assert_eq!(hub.create(std::slice::from_ref(&nameless)).await.status, 201);
     assert_eq!(hub.create(&[nameless]).await.status, 201);
     assert_eq!(hub.handle.summary().duplicates_by_name, 1);
 
@@ -167,9 +167,9 @@ async fn records_are_changed_and_archived() {
     assert_eq!((changed.status, &changed.results()[0]["properties"]["hs_course_id"]), (200, &json!("c-1")));
 
     let path = format!("/crm/v3/objects/0-410/{id}");
-    let patch =
+    let change =
         hub.request(Method::PATCH, &path, TOKEN).json(&json!({ "properties": { "hs_course_id": "" } }));
-    let patched = Answer::of(patch, &path).await;
+    let patched = Answer::of(change, &path).await;
     assert_eq!((patched.status, &patched.body["properties"]["hs_course_id"]), (200, &json!("")));
 
     let deleted = Answer::of(hub.request(Method::DELETE, &path, TOKEN), &path).await;
