@@ -44,7 +44,7 @@ pub struct Behaviour {
     pub normalise: Normalise,
     /// Whether requests answered 429 count towards the quota as well.
     pub refused_count: bool,
-    /// The account's time zone (IANA name); its midnight resets the daily quota.
+    /// The account's time zone (IANA name; an unknown one is UTC); its midnight resets the daily quota.
     pub time_zone: String,
 }
 

@@ -38,11 +38,11 @@ pub(super) async fn deliver(
         Answer::Hang => std::future::pending().await,
         Answer::Reset | Answer::ResetUnread => {
             line.reset();
-            exchange.withhold(Body::empty())
+            exchange.withhold()
         }
         Answer::Close => {
             line.close();
-            exchange.withhold(Body::empty())
+            exchange.withhold()
         }
         Answer::Cut { at } => cut(exchange, reply, at),
         Answer::Trickle { bytes, every_ms } => trickle(exchange, reply, bytes.max(1), every_ms),
@@ -73,11 +73,9 @@ pub(super) async fn deliver(
             exchange.finish(Reply { status: 201, kind: Kind::Json, body })
         }
         Answer::EmptyBody => exchange.finish(Reply::empty(201)),
-        Answer::BatchStatus(_)
-        | Answer::DropResults(_)
-        | Answer::DropErrors
-        | Answer::DuplicateResult
-        | Answer::ForeignResult => exchange.finish(altered(reply, &fault.answer)),
+        Answer::Patched(_) | Answer::DropResults(_) | Answer::DuplicateResult | Answer::ForeignResult => {
+            exchange.finish(altered(reply, &fault.answer))
+        }
     }
 }
 
@@ -87,9 +85,8 @@ fn is_made_from_real(answer: &Answer) -> bool {
         Answer::Real
         | Answer::Cut { .. }
         | Answer::Trickle { .. }
-        | Answer::BatchStatus(_)
+        | Answer::Patched(_)
         | Answer::DropResults(_)
-        | Answer::DropErrors
         | Answer::DuplicateResult
         | Answer::ForeignResult => true,
         Answer::Literal { .. }
@@ -157,15 +154,8 @@ fn page_title(status: u16) -> &'static str {
 /// The real answer, tampered with.
 fn altered(reply: Reply, how: &Answer) -> Reply {
     let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else { return reply };
-    if let Answer::BatchStatus(status) = how
-        && let Some(place) = body.get_mut("status")
-    {
-        *place = Value::from(status.as_str());
-    }
-    if matches!(how, Answer::DropErrors)
-        && let Some(body) = body.as_object_mut()
-    {
-        body.remove("errors");
+    if let Answer::Patched(patch) = how {
+        apply(&mut body, patch);
     }
     if let Some(results) = body.get_mut("results").and_then(Value::as_array_mut) {
         match how {
@@ -176,6 +166,22 @@ fn altered(reply: Reply, how: &Answer) -> Reply {
         }
     }
     Reply { body: body.to_string().into_bytes(), ..reply }
+}
+
+/// JSON Merge Patch (RFC 7396): members replace, `null` removes.
+fn apply(body: &mut Value, patch: &Value) {
+    match (body, patch) {
+        (Value::Object(body), Value::Object(patch)) => {
+            for (name, value) in patch {
+                if value.is_null() {
+                    body.remove(name);
+                } else {
+                    apply(body.entry(name.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (body, patch) => *body = patch.clone(),
+    }
 }
 
 /// A result that belongs to no input.
@@ -192,53 +198,64 @@ fn foreign(mut result: Value) -> Value {
     result
 }
 
-/// A body written by `write` as the client takes it.
-fn streamed<F: Future<Output = ()> + Send + 'static>(write: impl FnOnce(DuplexStream) -> F) -> Body {
+/// A body of `length` bytes that `write` writes as the client takes them.
+fn streamed<F: Future<Output = ()> + Send + 'static>(
+    headers: Vec<(&'static str, String)>,
+    status: u16,
+    length: u64,
+    write: impl FnOnce(DuplexStream) -> F,
+) -> Response {
     let (sender, receiver) = tokio::io::duplex(64 * 1024);
     tokio::spawn(write(sender));
-    Body::from_stream(ReaderStream::new(receiver))
+    let body = Body::from_stream(ReaderStream::new(receiver));
+    respond(headers, status, Kind::Json, vec![("Content-Length".to_owned(), length.to_string())], body)
 }
 
 fn cut(exchange: Exchange, reply: Reply, at: usize) -> Response {
-    let whole = reply.body.len();
-    let body = streamed(move |mut pipe| async move {
+    let (status, whole) = (reply.status, length(&reply.body));
+    let (headers, open) = exchange.begin(status);
+    streamed(headers, status, whole, async move |mut pipe| {
         let part = reply.body.get(..at).unwrap_or(&reply.body);
         if pipe.write_all(part).await.is_ok() {
             // What was written leaves before the missing rest is noticed.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    });
-    let headers = vec![("Content-Length".to_owned(), whole.to_string())];
-    respond(exchange.begin(reply.status, false), reply.status, reply.kind, headers, body)
+        open.end(false);
+    })
 }
 
 fn trickle(exchange: Exchange, reply: Reply, bytes: usize, every_ms: u64) -> Response {
-    let headers = vec![("Content-Length".to_owned(), reply.body.len().to_string())];
-    let body = streamed(move |mut pipe| async move {
+    let (status, whole) = (reply.status, length(&reply.body));
+    let (headers, open) = exchange.begin(status);
+    streamed(headers, status, whole, async move |mut pipe| {
         for chunk in reply.body.chunks(bytes) {
             if pipe.write_all(chunk).await.is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(every_ms)).await;
         }
-    });
-    respond(exchange.begin(reply.status, true), reply.status, reply.kind, headers, body)
+        open.end(true);
+    })
 }
 
 fn huge(exchange: Exchange, bytes: u64) -> Response {
-    let body = streamed(move |mut pipe| async move {
+    let (headers, open) = exchange.begin(201);
+    streamed(headers, 201, bytes, async move |mut pipe| {
         let mut left = bytes;
         let mut chunk: &[u8] = br#"{"status":"COMPLETE","results":[],"padding":""#;
         let filler = vec![b'x'; 16 * 1024];
         while left > 0 {
-            let length = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            if pipe.write_all(chunk.get(..length).unwrap_or(chunk)).await.is_err() {
+            let part = chunk.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(chunk);
+            if pipe.write_all(part).await.is_err() {
                 return;
             }
-            left -= u64::try_from(length).unwrap_or(left);
+            left = left.saturating_sub(length(part));
             chunk = &filler;
         }
-    });
-    let headers = vec![("Content-Length".to_owned(), bytes.to_string())];
-    respond(exchange.begin(201, true), 201, Kind::Json, headers, body)
+        open.end(true);
+    })
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::route::Operation;
 
-/// A rule: what happens to the requests that it matches.
+/// A rule: what happens to the requests that it matches. A request that the quota or its token refuses is
+/// refused honestly and matches none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -17,7 +19,7 @@ pub struct Fault {
     #[serde(default)]
     pub times: Option<u64>,
     /// Whether the request is carried out. Of no effect where the answer is made from the real one
-    /// (`real`, `cut`, `trickle`, `batch_status`, …): that always carries it out.
+    /// (`real`, `cut`, `trickle`, `patched`, …): that always carries it out.
     #[serde(default)]
     pub commit: Commit,
     /// Milliseconds between carrying it out and the answer.
@@ -33,7 +35,7 @@ pub struct Fault {
 pub struct Match {
     /// Requests for this operation.
     pub operation: Option<Operation>,
-    /// Requests whose body holds this text.
+    /// Requests whose body holds this text, as it stands in the JSON. Of no use with `reset_unread`.
     pub contains: Option<String>,
     /// Not before this many requests (counting from 1) fulfilled the conditions above.
     pub nth: u64,
@@ -124,12 +126,11 @@ pub enum Answer {
     BrokenJson,
     /// A 2xx without a body.
     EmptyBody,
-    /// The real answer with another `status` inside, such as `PENDING`.
-    BatchStatus(String),
+    /// The real answer with its body changed by a JSON Merge Patch, such as `{"status":"PENDING"}` or
+    /// `{"errors":null}`.
+    Patched(Value),
     /// The real answer without so many of its results.
     DropResults(usize),
-    /// The real answer without its errors.
-    DropErrors,
     /// The real answer with its first result twice.
     DuplicateResult,
     /// The real answer with a result that nobody asked for.

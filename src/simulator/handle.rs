@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub struct Summary {
     pub worst_window: usize,
     /// Requests that the interval allows.
     pub limit: u64,
-    /// Requests that count, as a share of what the time from the first to the last would have allowed.
+    /// Requests that count, as a share of what the whole intervals since the first would have allowed.
     pub quota_share: f64,
     /// Requests counted since the account's midnight.
     pub used_today: u64,
@@ -102,6 +103,15 @@ impl Handle {
     #[must_use]
     pub fn journal(&self) -> Vec<Entry> {
         self.shared.lock().journal.entries().cloned().collect()
+    }
+
+    /// The most requests that any rolling window of this length saw, of those that count towards the
+    /// interval. Half open: two requests exactly `window` apart never share one.
+    #[must_use]
+    pub fn worst_window(&self, window: Duration) -> usize {
+        let state = self.shared.lock();
+        let counted = state.journal.entries().filter(|entry| entry.counted).map(|entry| entry.received_us);
+        worst_window(counted, u64::try_from(window.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// All records, those in the recycle bin included, by id.
@@ -233,10 +243,32 @@ impl Handle {
     }
 }
 
-/// Requests as a share of what was allowed from the first to the last; the first window is granted whole.
+/// The share of the quota that was used: over the whole intervals from the first request on, or over the
+/// first one if it did not end.
 #[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
 fn quota_share(counted: &[u64], requests: u64, per_us: u64) -> f64 {
     let (Some(first), Some(last)) = (counted.first(), counted.last()) else { return 0.0 };
-    let windows = ((last - first) as f64 / per_us.max(1) as f64).max(1.0);
-    counted.len() as f64 / (windows * requests.max(1) as f64)
+    let windows = ((last - first) / per_us.max(1)).max(1);
+    let end = first.saturating_add(windows.saturating_mul(per_us));
+    let used = counted.iter().filter(|at| **at < end).count();
+    used as f64 / (windows.saturating_mul(requests).max(1)) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_that_of_whole_intervals() {
+        let cases: [(&[u64], f64); 5] = [
+            (&[], 0.0),
+            (&[0], 0.5),
+            (&[0, 1, 10, 11], 1.0),
+            (&[0, 5, 10, 15, 20], 1.0),
+            (&[0, 1, 10, 19, 20], 1.0),
+        ];
+        for (counted, share) in cases {
+            assert!((quota_share(counted, 2, 10) - share).abs() < 1e-9, "{counted:?}");
+        }
+    }
 }

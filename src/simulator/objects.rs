@@ -35,6 +35,7 @@ fn body<T: DeserializeOwned>(call: &Call) -> Result<T, Reply> {
 fn inputs<T: DeserializeOwned>(state: &mut State, call: &Call, empty_status: u16) -> Result<Vec<T>, Reply> {
     let Batch { inputs } = body(call)?;
     match inputs {
+        None if empty_status == 204 => Err(Reply::empty(204)),
         None => Err(batch(state, empty_status, Vec::new(), Vec::new(), call.now, call.now)),
         Some(inputs) if inputs.is_empty() => {
             Err(invalid(call, "Batch input provided should have at least one object."))
@@ -60,6 +61,7 @@ fn creation(call: &Call, input: CreateInput) -> Result<Wanted, Reply> {
         properties: input.properties.ok_or_else(|| without_properties(call))?,
         associations: input.associations.unwrap_or_default(),
         aim: Aim::Create,
+        validated: call.target.validates(),
     })
 }
 
@@ -102,7 +104,8 @@ fn aimed(state: &State, call: &Call, input: WriteInput, shape: Shape) -> Result<
         }
         (None, _) => Aim::Lost(input.id),
     };
-    Ok(Wanted { trace: input.object_write_trace_id, properties, associations: Vec::new(), aim })
+    let validated = call.target.validates();
+    Ok(Wanted { trace: input.object_write_trace_id, properties, associations: Vec::new(), aim, validated })
 }
 
 /// A record by id, or by the value of a unique property.

@@ -67,7 +67,10 @@ fn single(problem: &Problem) -> ErrorBody {
                 .category(INVALID)
                 .context("properties", names.iter().map(|&name| name.to_owned()).collect())
         }
-        Problem::Associations => ErrorBody::new("one or more associations are not valid").category(INVALID),
+        Problem::Associations => ErrorBody {
+            sub_category: Some("crm.associations.INVALID_IDENTIFIER"),
+            ..ErrorBody::new("one or more associations are not valid").category(INVALID)
+        },
         Problem::Taken { property, value, half_made, holder } => ErrorBody::new(format!(
             "Cannot set PropertyValueCoordinates{{portalId={PORTAL}, \
              objectTypeId=ObjectTypeId{{legacyObjectType=COURSE}}, propertyName={property}, value={value}}} \

@@ -40,6 +40,8 @@ pub enum Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) operation: Operation,
+    /// The dated version in the path; none: v3.
+    pub(super) version: Option<String>,
     /// The object type as written in the path.
     pub(super) object_type: Option<String>,
     /// Record id, property name or token: the last segment, where there is one.
@@ -58,6 +60,11 @@ impl Target {
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         let given = self.params.iter().filter(|(key, _)| key == name);
         given.flat_map(|(_, value)| value.split(',')).map(str::to_owned).collect()
+    }
+
+    /// Whether this version checks writes more closely, as those from 2026-09 on do.
+    pub(super) fn validates(&self) -> bool {
+        self.version.as_deref().is_some_and(|version| version >= "2026-09")
     }
 
     /// Whether the archived records are meant.
@@ -99,6 +106,7 @@ pub(super) fn resolve(method: &Method, uri: &Uri) -> Route {
         None => Route::WrongMethod,
         Some((_, operation)) => Route::To(Target {
             operation: *operation,
+            version: version(&parts).map(str::to_owned),
             object_type: object_type.map(str::to_owned),
             name: name.map(str::to_owned),
             params: Query::try_from_uri(uri).map(|Query(params)| params).unwrap_or_default(),
@@ -169,6 +177,14 @@ fn account<'a>(parts: &[&'a str]) -> Choices<'a> {
             (None, Some(*token), &[(Method::GET, Op::AccessTokenInfo)])
         }
         _ => (None, None, &[]),
+    }
+}
+
+/// The dated version of a CRM path.
+fn version<'a>(parts: &[&'a str]) -> Option<&'a str> {
+    match parts {
+        ["crm", _, version, ..] if is_dated(version) => Some(version),
+        _ => None,
     }
 }
 

@@ -33,6 +33,13 @@ pub(super) struct ValueProblem {
     portal_id: u64,
 }
 
+impl ValueProblem {
+    fn new(name: &str, code: &'static str, message: String, portal_id: u64) -> Self {
+        let localized_error_message = message.clone();
+        Self { is_valid: false, message, code, name: name.to_owned(), localized_error_message, portal_id }
+    }
+}
+
 /// Why one input was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
@@ -65,14 +72,7 @@ pub(super) fn values(
             Ok(value) => {
                 accepted.insert(name.clone(), value);
             }
-            Err((code, message)) => problems.push(ValueProblem {
-                is_valid: false,
-                localized_error_message: message.clone(),
-                message,
-                code,
-                name: name.clone(),
-                portal_id: portal,
-            }),
+            Err((code, message)) => problems.push(ValueProblem::new(name, code, message, portal)),
         }
     }
     if problems.is_empty() { Ok(accepted) } else { Err(Problem::Values(problems)) }
@@ -157,10 +157,22 @@ fn option(property: &Property, value: &str) -> Result<String, Fault> {
     }
 }
 
-/// Checks that a new record has what it must have.
-pub(super) fn required(values: &BTreeMap<String, String>) -> Result<(), Problem> {
+/// Checks that a new record has what it must have. The API of 2026-09 and later says so with a code.
+///
+/// # Errors
+/// What it lacks.
+pub(super) fn required(
+    values: &BTreeMap<String, String>,
+    with_code: bool,
+    portal: u64,
+) -> Result<(), Problem> {
     match values.get(REQUIRED) {
         Some(name) if !name.is_empty() => Ok(()),
+        _ if with_code => {
+            let message = format!("A value for {REQUIRED} must be provided");
+            let problem = ValueProblem::new(REQUIRED, "MISSING_REQUIRED_PROPERTY", message, portal);
+            Err(Problem::Values(vec![problem]))
+        }
         _ => Err(Problem::Missing(vec![REQUIRED])),
     }
 }

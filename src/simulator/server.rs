@@ -40,10 +40,13 @@ pub(super) async fn answer(
     if shared.lock().fault(target.operation, None).is_some() {
         exchange.mark_faulted();
         line.reset();
-        return exchange.withhold(Body::empty());
+        return exchange.withhold();
+    }
+    if too_large(&parts) {
+        return exchange.finish(Reply::html(413, "Error 413 Payload Too Large"));
     }
     let Ok(body) = to_bytes(body, BODY_MAX).await else {
-        return exchange.finish(Reply::html(413, "Error 413 Payload Too Large"));
+        return exchange.withhold();
     };
     let fault = shared.lock().fault(target.operation, Some(&body));
     let correlation = exchange.correlation.clone();
@@ -114,7 +117,7 @@ fn arrive(shared: &Arc<Shared>, parts: &Parts) -> (Exchange, Result<Admitted, Re
             verdict.map(|()| target)
         }
     };
-    let exchange = Exchange { shared: Arc::clone(shared), seq, correlation, headers, done: false };
+    let exchange = Exchange { shared: Arc::clone(shared), seq, correlation, headers, answered: false };
     (exchange, admitted.map(|target| (target, now, at_us)))
 }
 
@@ -172,6 +175,11 @@ fn shown_path(parts: &Parts, operation: Operation) -> String {
     }
 }
 
+fn too_large(parts: &Parts) -> bool {
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > BODY_MAX)
+}
+
 /// An unknown URL: a servlet container's page, or nothing for those who accept JSON only.
 fn nowhere(parts: &Parts) -> Reply {
     let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -196,7 +204,7 @@ pub(super) struct Exchange {
     seq: u64,
     correlation: String,
     headers: Vec<(&'static str, String)>,
-    done: bool,
+    answered: bool,
 }
 
 impl Exchange {
@@ -214,39 +222,42 @@ impl Exchange {
     /// Answers with further headers.
     pub(super) fn finish_with(self, reply: Reply, headers: Vec<(String, String)>) -> Response {
         let Reply { status, kind, body } = reply;
-        respond(self.begin(status, true), status, kind, headers, Body::from(body))
+        let (hubspot, open) = self.begin(status);
+        open.end(true);
+        respond(hubspot, status, kind, headers, Body::from(body))
     }
 
     /// Gives the connection something to choke on; the client gets nothing of it.
-    pub(super) fn withhold(self, body: Body) -> Response {
-        respond(self.begin(500, false), 500, Kind::Empty, Vec::new(), body)
+    pub(super) fn withhold(self) -> Response {
+        drop(self);
+        respond(Vec::new(), 500, Kind::Empty, Vec::new(), Body::empty())
     }
 
-    /// Journals the answer. Returns HubSpot's own headers for it.
-    pub(super) fn begin(mut self, status: u16, answered: bool) -> Vec<(&'static str, String)> {
+    /// Journals the status of an answer that is about to go out. Returns HubSpot's own headers for it, and
+    /// the exchange, to be ended when the last byte is handed over.
+    pub(super) fn begin(mut self, status: u16) -> (Vec<(&'static str, String)>, Self) {
         let mut headers = std::mem::take(&mut self.headers);
         headers.push(("X-HubSpot-Correlation-Id", self.correlation.clone()));
-        self.close(answered.then_some(status), answered);
-        headers
+        if let Some(entry) = self.shared.lock().journal.get_mut(self.seq) {
+            entry.status = Some(status);
+        }
+        (headers, self)
     }
 
-    fn close(&mut self, status: Option<u16>, answered: bool) {
-        self.done = true;
-        let finished = self.shared.now_us();
-        let mut state = self.shared.lock();
-        state.open = state.open.saturating_sub(1);
-        if let Some(entry) = state.journal.get_mut(self.seq) {
-            entry.finished_us = Some(finished);
-            entry.status = status;
-            entry.answered = answered;
-        }
+    /// Journals the end. An exchange that is merely dropped ends unanswered.
+    pub(super) fn end(mut self, answered: bool) {
+        self.answered = answered;
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if !self.done {
-            self.close(None, false);
+        let finished = self.shared.now_us();
+        let mut state = self.shared.lock();
+        state.open = state.open.saturating_sub(1);
+        if let Some(entry) = state.journal.get_mut(self.seq) {
+            entry.finished_us = Some(finished);
+            entry.answered = self.answered;
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Wanted {
     pub(super) properties: BTreeMap<String, String>,
     pub(super) associations: Vec<Association>,
     pub(super) aim: Aim,
+    /// Sent to a version that names missing properties by a code.
+    pub(super) validated: bool,
 }
 
 /// What an input is to do.
@@ -106,7 +108,7 @@ fn judge(state: &State, input: Wanted, fresh: u64, claimed: &mut Claimed) -> Res
     let behaviour = &state.behaviour;
     let properties = rules::values(&input.properties, &state.schema, behaviour.normalise, PORTAL)?;
     if new {
-        rules::required(&properties)?;
+        rules::required(&properties, input.validated, PORTAL)?;
     }
     rules::associations(&input.associations, behaviour.association_targets.as_ref())?;
     let mine: Claimed = state

@@ -179,7 +179,7 @@ async fn an_answer_may_misrepresent_what_happened() {
         body["results"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
     };
     let cases: [(Served, usize, Check); 4] = [
-        (Served::BatchStatus("PENDING".to_owned()), 2, |body| body["status"] == "PENDING"),
+        (Served::Patched(json!({ "status": "PENDING" })), 2, |body| body["status"] == "PENDING"),
         (Served::DropResults(1), 1, |_| true),
         (Served::DuplicateResult, 3, |_| true),
         (Served::ForeignResult, 3, |body| body["results"][2]["id"] == "1"),
@@ -194,7 +194,8 @@ async fn an_answer_may_misrepresent_what_happened() {
     }
     let hub = Hub::new().await;
     hub.create(&[traced("a")]).await;
-    let (status, _, text) = under(&hub, Fault::new(Served::DropErrors)).await.unwrap();
+    let (status, _, text) =
+        under(&hub, Fault::new(Served::Patched(json!({ "errors": null })))).await.unwrap();
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, body.get("errors"), ids(&body).len()), (207, None, 1));
 }

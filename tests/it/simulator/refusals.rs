@@ -71,6 +71,18 @@ async fn a_course_needs_a_name() {
 }
 
 #[tokio::test]
+async fn later_versions_name_what_is_missing_by_a_code() {
+    let hub = Hub::new().await;
+    let inputs = json!({ "inputs": [{ "properties": {} }] });
+    let answer = hub.post("/crm/objects/2026-09/0-410/batch/create", &inputs).await;
+    assert_eq!(
+        (answer.status, &answer.body["errors"][0]["code"]),
+        (400, &json!("MISSING_REQUIRED_PROPERTY"))
+    );
+    assert_eq!(answer.body["errors"][0]["message"], "A value for hs_course_name must be provided");
+}
+
+#[tokio::test]
 async fn values_are_checked_against_their_property() {
     let hub = Hub::new().await;
     let long = "x".repeat(65_537);
@@ -125,7 +137,9 @@ async fn associations_must_lead_somewhere() {
     for input in [tied("102", 860), tied("7", 1), tied("abc", 860)] {
         let answer = hub.create(&[input]).await;
         assert_eq!(answer.status, 207);
-        assert_eq!(answer.body["errors"][0]["message"], "one or more associations are not valid");
+        let error = &answer.body["errors"][0];
+        assert_eq!(error["message"], "one or more associations are not valid");
+        assert!(error["subCategory"].is_string(), "whatever the documents say");
     }
 }
 
