@@ -11,11 +11,11 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
 
 use super::connection::Line;
+use super::exchange::{Exchange, respond};
 use super::faults::{Answer, Commit, Dialect, ErrorForm, Fault};
 use super::operations::execute;
 use super::quota::Exceeded;
 use super::refusal::{APP, PORTAL};
-use super::server::{Exchange, respond};
 use super::state::{Call, Shared};
 use super::wire::{ErrorBody, Kind, Reply};
 

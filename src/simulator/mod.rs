@@ -32,11 +32,14 @@ mod connection;
 mod control;
 mod decode;
 mod delivery;
+mod exchange;
 mod faults;
 mod handle;
+mod injector;
 mod journal;
 mod objects;
 mod operations;
+mod output;
 mod page;
 mod properties;
 mod quota;
@@ -61,6 +64,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub use account::OauthApp;
 pub use behaviour::{
@@ -135,6 +139,15 @@ impl Simulator {
         Ok(Self { listener, handle: Handle { shared: Arc::new(Shared::new(settings)), address } })
     }
 
+    /// The same account on the same address again, after an outage: an earlier simulator has ended, and its
+    /// records, faults and journal go on.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn rebind(handle: Handle) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(handle.address).await?, handle })
+    }
+
     /// `http://ADDR:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -153,8 +166,8 @@ impl Simulator {
     /// When the socket fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Self { listener, handle } = self;
-        let stop = handle.shared.stop.clone();
-        let _ends_with_this = stop.clone().drop_guard();
+        let stop = CancellationToken::new();
+        let _every_connection_ends_with_this = stop.clone().drop_guard();
         let router = Router::new()
             .route("/", get(page::show))
             .nest("/_simulator", control::routes())

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::decode::{self, Object};
 use super::journal::Input;
+use super::output::{Collection, asked, batch, object};
 use super::refusal;
 use super::route::Operation;
 use super::state::{Call, State};
@@ -11,7 +12,7 @@ use super::store::{Archived, Record};
 use super::wire::{
     BATCH_MAX, Batch, CreateInput, ErrorBody, IdInput, ObjectOut, ReadOptions, Reply, WriteInput,
 };
-use super::write::{Aim, Plan, Shape, Wanted, batch, object, plan};
+use super::write::{Aim, Plan, Shape, Wanted, plan};
 
 const INPUT_CLASS: &str = "com.hubspot.inbounddb.publicobject.core.v2.SimplePublicObjectBatchInput$Json";
 const INVALID: &str = "VALIDATION_ERROR";
@@ -151,11 +152,6 @@ pub(super) fn batch_read(state: &mut State, call: &Call) -> Result<Reply, Reply>
     Ok(batch(state, status, results, errors, call.now, call.now))
 }
 
-/// The properties that an answer shows: those asked for, else HubSpot's few.
-pub(super) fn asked(names: Vec<String>) -> Vec<String> {
-    if names.is_empty() { vec!["hs_course_name".to_owned()] } else { names }
-}
-
 /// `POST batch/archive`: 204, whether or not the records exist.
 pub(super) fn batch_archive(state: &mut State, call: &Call) -> Result<Reply, Reply> {
     let inputs = inputs::<IdInput>(state, call, 204)?;
@@ -207,5 +203,5 @@ pub(super) fn list(state: &State, call: &Call) -> Reply {
     let more = page.len() > limit;
     page.truncate(limit);
     let next = page.last().filter(|_| more).map(|last| last.id.clone());
-    Reply::json(200, &super::search::Collection::new(None, page, next))
+    Reply::json(200, &Collection::new(None, page, next))
 }

@@ -1,14 +1,13 @@
 //! The search endpoint: eventually consistent (a new record stays invisible for a while), with paging and
 //! filters enough for a client to look for candidates.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::decode;
-use super::objects::asked;
+use super::output::{Collection, asked, object};
 use super::state::{Call, State};
 use super::store::Record;
 use super::wire::{ErrorBody, ObjectOut, Reply, iso};
-use super::write::object;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -58,33 +57,6 @@ enum Operator {
     NotHasProperty,
     ContainsToken,
     NotContainsToken,
-}
-
-/// A page of records.
-#[derive(Serialize)]
-pub(super) struct Collection {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<usize>,
-    results: Vec<ObjectOut>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    paging: Option<Paging>,
-}
-
-#[derive(Serialize)]
-struct Paging {
-    next: Next,
-}
-
-#[derive(Serialize)]
-struct Next {
-    after: String,
-}
-
-impl Collection {
-    /// A page, and where the next one begins.
-    pub(super) fn new(total: Option<usize>, results: Vec<ObjectOut>, next: Option<String>) -> Self {
-        Self { total, results, paging: next.map(|after| Paging { next: Next { after } }) }
-    }
 }
 
 /// `POST search`.

@@ -4,23 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State as Shelf};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::Timestamp;
 
 use super::account::{Caller, authenticate};
 use super::connection::Line;
 use super::delivery::deliver;
+use super::exchange::Exchange;
 use super::journal::{Entry, token_hash};
 use super::operations::execute;
 use super::quota::Arrival;
 use super::refusal::{APP, PORTAL};
 use super::route::{Operation, Route, Target, resolve};
 use super::state::{Call, Shared, State};
-use super::wire::{Kind, Reply};
+use super::wire::Reply;
 
 /// The largest body that is read: a hundred inputs of the longest texts would be a tenth of it.
 const BODY_MAX: usize = 64 * 1024 * 1024;
@@ -49,8 +50,8 @@ pub(super) async fn answer(
         return exchange.withhold();
     };
     let fault = shared.lock().fault(target.operation, Some(&body));
-    let correlation = exchange.correlation.clone();
-    let call = Call { seq: exchange.seq, target, body, correlation, now, at_us };
+    let correlation = exchange.correlation().to_owned();
+    let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us };
     if let Some(fault) = fault {
         exchange.mark_faulted();
         return deliver(&shared, &line, call, fault, exchange).await;
@@ -117,7 +118,7 @@ fn arrive(shared: &Arc<Shared>, parts: &Parts) -> (Exchange, Result<Admitted, Re
             verdict.map(|()| target)
         }
     };
-    let exchange = Exchange { shared: Arc::clone(shared), seq, correlation, headers, answered: false };
+    let exchange = Exchange::new(Arc::clone(shared), seq, correlation, headers);
     (exchange, admitted.map(|target| (target, now, at_us)))
 }
 
@@ -196,102 +197,4 @@ fn unsupported(parts: &Parts, operation: Operation) -> Option<Reply> {
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let json = kind.is_some_and(|kind| kind.starts_with("application/json"));
     (wanted && !json).then(|| Reply::html(415, "Error 415 Unsupported Media Type"))
-}
-
-/// A request between its arrival and its answer. Dropped without one, it is journalled as unanswered.
-pub(super) struct Exchange {
-    shared: Arc<Shared>,
-    seq: u64,
-    correlation: String,
-    headers: Vec<(&'static str, String)>,
-    answered: bool,
-}
-
-impl Exchange {
-    fn mark_faulted(&self) {
-        if let Some(entry) = self.shared.lock().journal.get_mut(self.seq) {
-            entry.faulted = true;
-        }
-    }
-
-    /// Answers.
-    pub(super) fn finish(self, reply: Reply) -> Response {
-        self.finish_with(reply, Vec::new())
-    }
-
-    /// Answers with further headers.
-    pub(super) fn finish_with(self, reply: Reply, headers: Vec<(String, String)>) -> Response {
-        let Reply { status, kind, body } = reply;
-        let (hubspot, open) = self.begin(status);
-        open.end(true);
-        respond(hubspot, status, kind, headers, Body::from(body))
-    }
-
-    /// Gives the connection something to choke on; the client gets nothing of it.
-    pub(super) fn withhold(self) -> Response {
-        drop(self);
-        respond(Vec::new(), 500, Kind::Empty, Vec::new(), Body::empty())
-    }
-
-    /// Journals the status of an answer that is about to go out. Returns HubSpot's own headers for it, and
-    /// the exchange, to be ended when the last byte is handed over.
-    pub(super) fn begin(mut self, status: u16) -> (Vec<(&'static str, String)>, Self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.push(("X-HubSpot-Correlation-Id", self.correlation.clone()));
-        if let Some(entry) = self.shared.lock().journal.get_mut(self.seq) {
-            entry.status = Some(status);
-        }
-        (headers, self)
-    }
-
-    /// Journals the end. An exchange that is merely dropped ends unanswered.
-    pub(super) fn end(mut self, answered: bool) {
-        self.answered = answered;
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let finished = self.shared.now_us();
-        let mut state = self.shared.lock();
-        state.open = state.open.saturating_sub(1);
-        if let Some(entry) = state.journal.get_mut(self.seq) {
-            entry.finished_us = Some(finished);
-            entry.answered = self.answered;
-        }
-    }
-}
-
-/// Builds the response. A page comes from the edge and carries none of HubSpot's headers, except the
-/// correlation id.
-pub(super) fn respond(
-    hubspot: Vec<(&'static str, String)>,
-    status: u16,
-    kind: Kind,
-    own: Vec<(String, String)>,
-    body: Body,
-) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    let content_type = match kind {
-        Kind::Json => Some("application/json;charset=utf-8"),
-        Kind::Html => Some("text/html;charset=utf-8"),
-        Kind::Empty => None,
-    };
-    if let Some(content_type) = content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    let hubspot = hubspot
-        .into_iter()
-        .filter(|(name, _)| kind != Kind::Html || *name == "X-HubSpot-Correlation-Id")
-        .map(|(name, value)| (name.to_owned(), value));
-    for (name, value) in hubspot.chain(own) {
-        if let (Ok(name), Ok(value)) =
-            (header::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value))
-        {
-            headers.insert(name, value);
-        }
-    }
-    response
 }

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::behaviour::Behaviour;
-use super::faults::Faults;
+use super::injector::Faults;
 use super::journal::Journal;
 use super::quota::Quota;
 use super::route::Target;
@@ -23,8 +22,6 @@ const FIRST_ID: u64 = 49_130_000_000;
 pub(super) struct Shared {
     started: Instant,
     state: Mutex<State>,
-    /// Cancelled when the simulator ends: every connection dies with it.
-    pub(super) stop: CancellationToken,
 }
 
 /// Everything the simulator holds.
@@ -64,7 +61,7 @@ pub(super) struct Call {
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let state = Mutex::new(State::new(settings, Timestamp::now()));
-        Self { started: Instant::now(), state, stop: CancellationToken::new() }
+        Self { started: Instant::now(), state }
     }
 
     /// Microseconds since the start.

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 
 use super::behaviour::{ConflictForm, RefusedBatches};
 use super::journal::Input;
+use super::output::{batch, object};
 use super::refusal::{self, PORTAL};
 use super::rules::{self, Problem};
 use super::state::{Call, State};
 use super::store::{Archived, Record, same};
-use super::wire::{Association, BatchOut, ObjectOut, Reply, iso};
+use super::wire::{Association, ObjectOut, Reply};
 
 /// One input as it was sent.
 #[derive(Default)]
@@ -228,43 +229,4 @@ fn answer(
         .collect();
     let status = if problems.is_empty() { full } else { partial };
     batch(state, status, written, errors, call.now, now)
-}
-
-/// A batch's answer around its results and errors.
-pub(super) fn batch(
-    state: &mut State,
-    status: u16,
-    mut results: Vec<ObjectOut>,
-    errors: Vec<super::wire::ErrorBody>,
-    started: Timestamp,
-    completed: Timestamp,
-) -> Reply {
-    if state.behaviour.shuffle_results {
-        state.rng.shuffle(&mut results);
-    }
-    let num_errors = (!errors.is_empty()).then_some(errors.len());
-    let (started_at, completed_at) = (iso(started), iso(completed));
-    Reply::json(
-        status,
-        &BatchOut { status: "COMPLETE", results, num_errors, errors, started_at, completed_at },
-    )
-}
-
-/// A record as answers show it: the properties named, and the computed ones.
-pub(super) fn object(record: &Record, names: &[String]) -> ObjectOut {
-    let mut properties: BTreeMap<String, Option<String>> =
-        names.iter().map(|name| (name.clone(), record.properties.get(name).cloned())).collect();
-    properties.insert("hs_createdate".to_owned(), Some(iso(record.created_at)));
-    properties.insert("hs_lastmodifieddate".to_owned(), Some(iso(record.updated_at)));
-    properties.insert("hs_object_id".to_owned(), Some(record.id.to_string()));
-    ObjectOut {
-        id: record.id.to_string(),
-        properties,
-        created_at: iso(record.created_at),
-        updated_at: iso(record.updated_at),
-        archived: record.archived,
-        archived_at: record.archived.then(|| iso(record.updated_at)),
-        new: None,
-        object_write_trace_id: None,
-    }
 }

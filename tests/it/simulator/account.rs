@@ -1,10 +1,13 @@
 //! The account's own endpoints, tokens, the page and the control API.
 
-use course_sync::simulator::{Fault, Settings};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use course_sync::simulator::{Answer as Served, Fault, Settings, Simulator};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use super::{Answer, CREATE, Hub, TOKEN, course, raw, with};
+use super::{Answer, CREATE, Hub, TOKEN, course, eventually, raw, with};
 
 async fn refresh(hub: &Hub, path: &str, fields: [(&str, &str); 4]) -> Answer {
     let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -124,20 +127,27 @@ async fn the_control_api_does_what_the_handle_does() {
 }
 
 #[tokio::test]
-async fn it_ends_when_it_is_told_to_and_takes_its_connections_along() {
-    let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let simulator = course_sync::simulator::Simulator::bind(anywhere, Settings::default()).await.unwrap();
+async fn it_ends_with_its_connections_and_comes_back_with_its_records() {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let simulator = Simulator::bind(anywhere, Settings::default()).await.unwrap();
     let (url, handle) = (simulator.url(), simulator.handle());
-    handle.add_fault(Fault::new(course_sync::simulator::Answer::Hang));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    handle.create_record([("hs_course_name".to_owned(), "Kept".to_owned())].into());
+    handle.add_fault(Fault::new(Served::Hang).times(1));
+    let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(simulator.serve(async move { stopped.await.unwrap() }));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let hanging =
-        tokio::spawn(client.get(format!("{url}/account-info/v3/details")).bearer_auth(TOKEN).send());
-    super::eventually("a request hangs", || handle.summary().open == 1).await;
+    let ask = || client.get(format!("{url}/crm/v3/objects/0-410")).bearer_auth(TOKEN).send();
+    let hanging = tokio::spawn(ask());
+    eventually("a request hangs", || handle.summary().open == 1).await;
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
     assert!(hanging.await.unwrap().is_err());
-    super::eventually("it is given up", || handle.summary().open == 0).await;
-    assert!(client.get(url).send().await.unwrap_err().is_connect());
+    eventually("it is given up", || handle.summary().open == 0).await;
+    assert!(ask().await.unwrap_err().is_connect());
+
+    let again = Simulator::rebind(handle).await.unwrap();
+    let serving = tokio::spawn(again.serve(std::future::pending()));
+    let listed: Value = serde_json::from_str(&ask().await.unwrap().text().await.unwrap()).unwrap();
+    assert_eq!(listed["results"][0]["properties"]["hs_course_name"], "Kept");
+    serving.abort();
 }

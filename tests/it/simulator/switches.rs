@@ -102,7 +102,7 @@ async fn uniqueness_may_leak_between_check_and_insert() {
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 207], "enforced");
 
-    hub.handle.change_behaviour(|behaviour| behaviour.uniqueness = Uniqueness::CheckedFirst { gap_ms: 300 });
+    hub.handle.change_behaviour(|behaviour| behaviour.uniqueness = Uniqueness::CheckedFirst { gap_ms: 700 });
     let pair = [traced("b")];
     let (one, other) = tokio::join!(hub.create(&pair), hub.create(&pair));
     assert_eq!((one.status, other.status), (201, 201));
