@@ -1,0 +1,274 @@
+//! The grip that tests, the demo, the control API and the page have on a running simulator.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::behaviour::Behaviour;
+use super::faults::Fault;
+use super::journal::Entry;
+use super::quota::{Arrival, worst_window};
+use super::route::Operation;
+use super::schema::{Property, PropertyType};
+use super::state::{Shared, State};
+use super::store::Record;
+
+/// A running simulator, from the side. Cheap to clone; keeps nothing alive but memory.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) address: SocketAddr,
+}
+
+/// What a simulator saw and holds, counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Requests journalled.
+    pub requests: usize,
+    /// The same by operation.
+    pub by_operation: BTreeMap<Operation, usize>,
+    /// The same by status of the answer; 0: none.
+    pub by_status: BTreeMap<u16, usize>,
+    /// Requests whose client got no whole answer (those still open included).
+    pub unanswered: usize,
+    /// Records, those in the recycle bin aside.
+    pub records: usize,
+    /// Records in the recycle bin.
+    pub archived: usize,
+    /// Unique values that more than one record has, over all unique properties.
+    pub duplicates_by_unique: usize,
+    /// Values of `hs_course_name` that more than one record has.
+    pub duplicates_by_name: usize,
+    /// The most requests that any rolling interval saw, of those that count.
+    pub worst_window: usize,
+    /// Requests that the interval allows.
+    pub limit: u64,
+    /// Requests that count, as a share of what the whole intervals since the first would have allowed.
+    pub quota_share: f64,
+    /// Requests counted since the account's midnight.
+    pub used_today: u64,
+    /// Requests open at this moment.
+    pub open: usize,
+    /// The most requests open at once.
+    pub max_open: usize,
+}
+
+impl Handle {
+    /// `http://ADDR:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The switches as they are.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        self.shared.lock().behaviour.clone()
+    }
+
+    /// Replaces the switches.
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        self.shared.lock().switch(behaviour);
+    }
+
+    /// Changes some switches.
+    pub fn change_behaviour(&self, change: impl FnOnce(&mut Behaviour)) {
+        let mut state = self.shared.lock();
+        let mut behaviour = state.behaviour.clone();
+        change(&mut behaviour);
+        state.switch(behaviour);
+    }
+
+    /// Adds a fault behind those there are; the first that matches a request wins.
+    pub fn add_fault(&self, fault: Fault) {
+        self.shared.lock().faults.add(fault);
+    }
+
+    /// The faults that can still hit.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.lock().faults.list()
+    }
+
+    /// Takes all faults away.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// All requests since the start or the last reset, in the order of arrival.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Entry> {
+        self.shared.lock().journal.entries().cloned().collect()
+    }
+
+    /// The most requests that any rolling window of this length saw, of those that count towards the
+    /// interval. Half open: two requests exactly `window` apart never share one.
+    #[must_use]
+    pub fn worst_window(&self, window: Duration) -> usize {
+        let state = self.shared.lock();
+        let counted = state.journal.entries().filter(|entry| entry.counted).map(|entry| entry.received_us);
+        worst_window(counted, u64::try_from(window.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// All records, those in the recycle bin included, by id.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        self.shared.lock().store.all().cloned().collect()
+    }
+
+    /// Makes a property, as a person would in HubSpot. Replaces one of the same name.
+    pub fn create_property(&self, name: &str, kind: PropertyType, unique: bool) {
+        let mut property = Property::new(name, kind, Timestamp::now());
+        property.has_unique_value = unique;
+        self.shared.lock().schema.put(property);
+    }
+
+    /// Makes a record past all rules and quotas, as another integration would have. Returns its id.
+    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
+    pub fn create_record(&self, properties: BTreeMap<String, String>) -> u64 {
+        let created_us = self.shared.now_us();
+        let mut state = self.shared.lock();
+        let now = Timestamp::now();
+        let id = state.allocate(1).first().copied().unwrap_or_default();
+        let State { store, schema, .. } = &mut *state;
+        let record = Record {
+            id,
+            properties,
+            associations: Vec::new(),
+            trace_id: None,
+            created_at: now,
+            updated_at: now,
+            archived: false,
+            created_us,
+        };
+        store.insert(record, schema.unique_names());
+        id
+    }
+
+    /// Moves a record to the recycle bin. Returns whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
+    pub fn archive_record(&self, id: u64) -> bool {
+        self.shared.lock().store.archive(id, Timestamp::now())
+    }
+
+    /// Another integration of the account makes so many requests at this moment.
+    pub fn neighbour(&self, requests: u64) {
+        let at_us = self.shared.now_us();
+        let mut state = self.shared.lock();
+        let State { quota, zone, behaviour, .. } = &mut *state;
+        for _ in 0..requests {
+            let arrival = Arrival {
+                at_us,
+                now: Timestamp::now(),
+                zone,
+                limits: behaviour.limits,
+                refused_count: behaviour.refused_count,
+            };
+            if quota.take(arrival).is_err() && !behaviour.refused_count {
+                break;
+            }
+        }
+    }
+
+    /// The account's midnight: the daily quota starts afresh.
+    pub fn midnight(&self) {
+        self.shared.lock().quota.midnight();
+    }
+
+    /// Replaces the private app's token; the old one is unknown from now on.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.shared.lock().settings.token);
+    }
+
+    /// Replaces the scopes of every token.
+    pub fn set_scopes(&self, scopes: BTreeSet<String>) {
+        self.shared.lock().settings.scopes = scopes;
+    }
+
+    /// Lets every OAuth access token run out at once.
+    pub fn expire_tokens(&self) {
+        let now = Timestamp::now();
+        for issued in &mut self.shared.lock().issued {
+            issued.expires_at = issued.expires_at.min(now);
+        }
+    }
+
+    /// Forgets records, requests, faults and used quota, and goes back to the switches and properties of the
+    /// start.
+    pub fn reset(&self) {
+        let mut state = self.shared.lock();
+        let open = state.open;
+        let mut journal = std::mem::take(&mut state.journal);
+        journal.clear();
+        *state = State::new(state.settings.clone(), Timestamp::now());
+        state.open = open;
+        state.journal = journal;
+    }
+
+    /// Counts what there is.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let state = self.shared.lock();
+        let limits = state.behaviour.limits;
+        let per_us = limits.per_ms.saturating_mul(1_000);
+        let counted: Vec<u64> =
+            state.journal.entries().filter(|entry| entry.counted).map(|entry| entry.received_us).collect();
+        let mut by_operation = BTreeMap::new();
+        let mut by_status = BTreeMap::new();
+        for entry in state.journal.entries() {
+            *by_operation.entry(entry.operation).or_default() += 1;
+            *by_status.entry(entry.status.unwrap_or_default()).or_default() += 1;
+        }
+        let archived = state.store.all().filter(|record| record.archived).count();
+        Summary {
+            requests: state.journal.entries().count(),
+            by_operation,
+            by_status,
+            unanswered: state.journal.entries().filter(|entry| !entry.answered).count(),
+            records: state.store.all().count() - archived,
+            archived,
+            duplicates_by_unique: state.schema.unique_names().map(|name| state.store.duplicates(name)).sum(),
+            duplicates_by_name: state.store.duplicates("hs_course_name"),
+            worst_window: worst_window(counted.iter().copied(), per_us),
+            limit: limits.requests,
+            quota_share: quota_share(&counted, limits.requests, per_us),
+            used_today: state.quota.used_today(),
+            open: state.open,
+            max_open: state.max_open,
+        }
+    }
+}
+
+/// The share of the quota that was used: over the whole intervals from the first request on, or over the
+/// first one if it did not end.
+#[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
+fn quota_share(counted: &[u64], requests: u64, per_us: u64) -> f64 {
+    let (Some(first), Some(last)) = (counted.first(), counted.last()) else { return 0.0 };
+    let windows = ((last - first) / per_us.max(1)).max(1);
+    let end = first.saturating_add(windows.saturating_mul(per_us));
+    let used = counted.iter().filter(|at| **at < end).count();
+    used as f64 / (windows.saturating_mul(requests).max(1)) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_that_of_whole_intervals() {
+        let cases: [(&[u64], f64); 5] = [
+            (&[], 0.0),
+            (&[0], 0.5),
+            (&[0, 1, 10, 11], 1.0),
+            (&[0, 5, 10, 15, 20], 1.0),
+            (&[0, 1, 10, 19, 20], 1.0),
+        ];
+        for (counted, share) in cases {
+            assert!((quota_share(counted, 2, 10) - share).abs() < 1e-9, "{counted:?}");
+        }
+    }
+}

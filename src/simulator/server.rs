@@ -1,0 +1,200 @@
+//! One request's way through the simulator: arrival (journal, token, quota), faults, the operation, the
+//! answer with its headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, Request, State as Shelf};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::account::{Caller, authenticate};
+use super::connection::Line;
+use super::delivery::deliver;
+use super::exchange::Exchange;
+use super::journal::{Entry, token_hash};
+use super::operations::execute;
+use super::quota::Arrival;
+use super::refusal::{APP, PORTAL};
+use super::route::{Operation, Route, Target, resolve};
+use super::state::{Call, Shared, State};
+use super::wire::Reply;
+
+/// The largest body that is read: a hundred inputs of the longest texts would be a tenth of it.
+const BODY_MAX: usize = 64 * 1024 * 1024;
+
+/// Answers whatever is not the control API's or the page's.
+pub(super) async fn answer(
+    Shelf(shared): Shelf<Arc<Shared>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let (exchange, admitted) = arrive(&shared, &parts);
+    let (target, now, at_us) = match admitted {
+        Ok(admitted) => admitted,
+        Err(reply) => return exchange.finish(reply),
+    };
+    if shared.lock().fault(target.operation, None).is_some() {
+        exchange.mark_faulted();
+        line.reset();
+        return exchange.withhold();
+    }
+    if too_large(&parts) {
+        return exchange.finish(Reply::html(413, "Error 413 Payload Too Large"));
+    }
+    let Ok(body) = to_bytes(body, BODY_MAX).await else {
+        return exchange.withhold();
+    };
+    let fault = shared.lock().fault(target.operation, Some(&body));
+    let correlation = exchange.correlation().to_owned();
+    let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us };
+    if let Some(fault) = fault {
+        exchange.mark_faulted();
+        return deliver(&shared, &line, call, fault, exchange).await;
+    }
+    if let Some(reply) = unsupported(&parts, call.target.operation) {
+        return exchange.finish(reply);
+    }
+    let (before, after) = shared.lock().latency();
+    // In a task of its own: a client that leaves does not stop HubSpot.
+    let work = tokio::spawn(async move {
+        tokio::time::sleep(before).await;
+        let reply = execute(&shared, &call).await;
+        tokio::time::sleep(after).await;
+        reply
+    });
+    match work.await {
+        Ok(reply) => exchange.finish(reply),
+        Err(_) => exchange.finish(Reply::html(500, "Error 500 Internal Server Error")),
+    }
+}
+
+type Admitted = (Target, Timestamp, u64);
+
+/// Everything that is decided on a request's head, in one step.
+fn arrive(shared: &Arc<Shared>, parts: &Parts) -> (Exchange, Result<Admitted, Reply>) {
+    let mut state = shared.lock();
+    let (now, at_us) = (Timestamp::now(), shared.now_us());
+    let token = bearer(parts);
+    let route = resolve(&parts.method, &parts.uri);
+    let operation = match &route {
+        Route::To(target) => target.operation,
+        Route::WrongMethod | Route::Nowhere => Operation::Unknown,
+    };
+    let correlation = state.uuid();
+    let caller = authenticate(&state, token.as_deref(), now);
+    let counted = needs_token(operation) && caller.is_ok() && operation != Operation::Unknown;
+    let seq = state.journal.begin(Entry {
+        seq: 0,
+        received_us: at_us,
+        received_at: now,
+        finished_us: None,
+        method: parts.method.to_string(),
+        path: shown_path(parts, operation),
+        operation,
+        status: None,
+        inputs: Vec::new(),
+        token: token.as_deref().map(token_hash),
+        counted: counted && operation != Operation::Search,
+        answered: false,
+        faulted: false,
+    });
+    state.open += 1;
+    state.max_open = state.max_open.max(state.open);
+
+    let mut headers = Vec::new();
+    let admitted = match (route, caller) {
+        (Route::Nowhere, _) => Err(nowhere(parts)),
+        (Route::WrongMethod, _) => Err(Reply::html(405, "Error 405 Method Not Allowed")),
+        (Route::To(target), _) if !needs_token(operation) => Ok(target),
+        (Route::To(_), Err(error)) => Err(Reply::refusal(401, *error, &correlation)),
+        (Route::To(target), Ok(caller)) => {
+            let (verdict, rate) = state.charge(operation, caller, now, at_us, &correlation);
+            headers = rate;
+            verdict.map(|()| target)
+        }
+    };
+    let exchange = Exchange::new(Arc::clone(shared), seq, correlation, headers);
+    (exchange, admitted.map(|target| (target, now, at_us)))
+}
+
+impl State {
+    /// Takes the request off the quota; the headers say what is left.
+    fn charge(
+        &mut self,
+        operation: Operation,
+        caller: Caller,
+        now: Timestamp,
+        at_us: u64,
+        correlation: &str,
+    ) -> (Result<(), Reply>, Vec<(&'static str, String)>) {
+        let limits = self.behaviour.limits;
+        let refused_count = self.behaviour.refused_count;
+        let arrival = Arrival { at_us, now, zone: &self.zone, limits, refused_count };
+        let search = operation == Operation::Search;
+        let taken = if search { self.quota.take_search(arrival) } else { self.quota.take(arrival) };
+        let headers = self.quota.standing(limits).headers(caller == Caller::OauthApp, search);
+        let request_id = self.uuid();
+        let verdict = taken
+            .map_err(|exceeded| Reply::refusal(429, exceeded.error(PORTAL, APP, request_id), correlation));
+        (verdict, headers)
+    }
+
+    /// The fault that hits, if one does.
+    fn fault(&mut self, operation: Operation, body: Option<&[u8]>) -> Option<super::Fault> {
+        let Self { faults, rng, .. } = self;
+        faults.pick(operation, body, rng)
+    }
+
+    /// How long to wait before carrying a request out, and after.
+    fn latency(&mut self) -> (Duration, Duration) {
+        let range = self.behaviour.latency;
+        let total = self.rng.u64(range.min_ms..=range.max_ms.max(range.min_ms));
+        let before = self.rng.u64(0..=total);
+        (Duration::from_millis(before), Duration::from_millis(total - before))
+    }
+}
+
+/// Whether an operation wants a bearer token, and so costs that token's quota.
+fn needs_token(operation: Operation) -> bool {
+    !matches!(operation, Operation::TokenInfo | Operation::TokenRefresh | Operation::AccessTokenInfo)
+}
+
+fn bearer(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+fn shown_path(parts: &Parts, operation: Operation) -> String {
+    match operation {
+        Operation::AccessTokenInfo => "/oauth/v1/access-tokens/…".to_owned(),
+        _ => parts.uri.path().to_owned(),
+    }
+}
+
+fn too_large(parts: &Parts) -> bool {
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > BODY_MAX)
+}
+
+/// An unknown URL: a servlet container's page, or nothing for those who accept JSON only.
+fn nowhere(parts: &Parts) -> Reply {
+    let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept == Some("application/json") {
+        Reply::empty(404)
+    } else {
+        Reply::html(404, "Error 404 Not Found")
+    }
+}
+
+/// A body that does not call itself JSON where JSON is wanted.
+fn unsupported(parts: &Parts, operation: Operation) -> Option<Reply> {
+    let wanted = matches!(parts.method.as_str(), "POST" | "PATCH") && operation != Operation::TokenRefresh;
+    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+    (wanted && !json).then(|| Reply::html(415, "Error 415 Unsupported Media Type"))
+}

@@ -1,0 +1,141 @@
+//! Everything the simulator holds, behind one lock, and the clock it is told by.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::Settings;
+use super::behaviour::Behaviour;
+use super::injector::Faults;
+use super::journal::Journal;
+use super::quota::Quota;
+use super::route::Target;
+use super::schema::{Property, PropertyType, Schema};
+use super::store::{Archived, Lookup, Store};
+
+/// The first record's id lies a little above.
+const FIRST_ID: u64 = 49_130_000_000;
+
+/// What all requests share.
+pub(super) struct Shared {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+/// Everything the simulator holds.
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) behaviour: Behaviour,
+    pub(super) zone: TimeZone,
+    pub(super) schema: Schema,
+    pub(super) store: Store,
+    pub(super) quota: Quota,
+    pub(super) faults: Faults,
+    pub(super) journal: Journal,
+    pub(super) issued: Vec<IssuedToken>,
+    pub(super) rng: fastrand::Rng,
+    pub(super) open: usize,
+    pub(super) max_open: usize,
+    last_id: u64,
+}
+
+/// An access token that the OAuth endpoint gave out.
+#[derive(Clone)]
+pub(super) struct IssuedToken {
+    pub(super) token: String,
+    pub(super) expires_at: Timestamp,
+}
+
+/// One request that got through to the operations.
+pub(super) struct Call {
+    pub(super) seq: u64,
+    pub(super) target: Target,
+    pub(super) body: axum::body::Bytes,
+    pub(super) correlation: String,
+    pub(super) now: Timestamp,
+    pub(super) at_us: u64,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings) -> Self {
+        let state = Mutex::new(State::new(settings, Timestamp::now()));
+        Self { started: Instant::now(), state }
+    }
+
+    /// Microseconds since the start.
+    pub(super) fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The lock; a panic elsewhere does not take the simulator down.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn new(settings: Settings, now: Timestamp) -> Self {
+        let mut schema = Schema::of_hubspot(now);
+        if let Some(name) = &settings.unique_property {
+            let mut property = Property::new(name, PropertyType::String, now);
+            property.has_unique_value = true;
+            schema.put(property);
+        }
+        let behaviour = settings.behaviour.clone();
+        Self {
+            zone: zone(&behaviour.time_zone),
+            behaviour,
+            schema,
+            store: Store::default(),
+            quota: Quota::default(),
+            faults: Faults::default(),
+            journal: Journal::default(),
+            issued: Vec::new(),
+            rng: fastrand::Rng::with_seed(settings.seed),
+            open: 0,
+            max_open: 0,
+            last_id: FIRST_ID,
+            settings,
+        }
+    }
+
+    /// Replaces the switches.
+    pub(super) fn switch(&mut self, behaviour: Behaviour) {
+        self.zone = zone(&behaviour.time_zone);
+        self.behaviour = behaviour;
+    }
+
+    /// Fresh ids, in no order.
+    pub(super) fn allocate(&mut self, count: usize) -> Vec<u64> {
+        let mut ids: Vec<u64> = Vec::with_capacity(count);
+        for _ in 0..count {
+            self.last_id += self.rng.u64(1..400);
+            ids.push(self.last_id);
+        }
+        self.rng.shuffle(&mut ids);
+        ids
+    }
+
+    /// An id for people to quote.
+    pub(super) fn uuid(&mut self) -> String {
+        uuid::Builder::from_random_bytes(self.rng.u128(..).to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// How uniqueness looks for a holder.
+    pub(super) fn holding(&self) -> Lookup {
+        let archived = if self.behaviour.archived_hold_unique { Archived::Too } else { Archived::No };
+        Lookup { compare: self.behaviour.unique_compare, archived }
+    }
+
+    /// How a reader looks a record up by a unique value.
+    pub(super) fn reading(&self, archived: bool) -> Lookup {
+        let archived = if archived { Archived::Only } else { Archived::No };
+        Lookup { compare: self.behaviour.unique_compare, archived }
+    }
+}
+
+fn zone(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
+}

@@ -1,0 +1,216 @@
+//! What goes over the wire, in this simulator's own types: requests as HubSpot's Jackson reads them
+//! (strictly), answers as HubSpot writes them (with the fields its documents promise and it leaves out,
+//! left out). Touches nothing else.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::decode::Object;
+
+/// The most inputs that a batch may hold.
+pub(super) const BATCH_MAX: usize = 100;
+
+/// The body of every batch request; further members are ignored, as HubSpot does.
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub(super) struct Batch<T> {
+    pub(super) inputs: Option<Vec<Object<T>>>,
+}
+
+/// What a batch read says beside its inputs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReadOptions {
+    pub(super) id_property: Option<String>,
+    pub(super) properties: Option<Vec<String>>,
+}
+
+/// One record to be made.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateInput {
+    pub(super) properties: Option<BTreeMap<String, String>>,
+    pub(super) associations: Option<Vec<Association>>,
+    pub(super) object_write_trace_id: Option<String>,
+}
+
+/// One record to be changed (`update`) or changed or made (`upsert`).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WriteInput {
+    pub(super) id: String,
+    pub(super) id_property: Option<String>,
+    pub(super) properties: Option<BTreeMap<String, String>>,
+    pub(super) object_write_trace_id: Option<String>,
+}
+
+/// One record to be read or archived.
+#[derive(Deserialize)]
+pub(super) struct IdInput {
+    pub(super) id: String,
+}
+
+/// A tie to another record, in HubSpot's own shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Association {
+    /// The other record.
+    pub to: AssociationTarget,
+    /// What the tie means.
+    pub types: Vec<AssociationType>,
+}
+
+/// The other end of an [`Association`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssociationTarget {
+    /// Id of the other record.
+    pub id: String,
+}
+
+/// The meaning of an [`Association`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssociationType {
+    /// `HUBSPOT_DEFINED`, `USER_DEFINED`, …
+    pub association_category: String,
+    /// Number of the type.
+    pub association_type_id: u32,
+}
+
+/// A record in an answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectOut {
+    pub(super) id: String,
+    pub(super) properties: BTreeMap<String, Option<String>>,
+    pub(super) created_at: String,
+    pub(super) updated_at: String,
+    pub(super) archived: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) archived_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) object_write_trace_id: Option<String>,
+}
+
+/// The answer to a batch. `numErrors` and `errors` appear only where there are any.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BatchOut {
+    pub(super) status: &'static str,
+    pub(super) results: Vec<ObjectOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) num_errors: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<ErrorBody>,
+    pub(super) started_at: String,
+    pub(super) completed_at: String,
+}
+
+/// An error: the body of a refusal, or one of the `errors` of a 207 (then without a correlation id).
+#[derive(Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ErrorBody {
+    pub(super) status: &'static str,
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<ErrorDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<BTreeMap<&'static str, Vec<String>>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) links: BTreeMap<&'static str, &'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) category: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sub_category: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy_name: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_id: Option<String>,
+}
+
+/// One line of a refusal's `errors`.
+#[derive(Clone, Serialize)]
+pub(super) struct ErrorDetail {
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'static str>,
+    pub(super) context: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl ErrorBody {
+    /// An error with a message and nothing else.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { status: "error", message: message.into(), ..Self::default() }
+    }
+
+    /// The same with a category.
+    pub(super) fn category(mut self, category: &'static str) -> Self {
+        self.category = Some(category);
+        self
+    }
+
+    /// The same with an entry in its context.
+    pub(super) fn context(mut self, key: &'static str, values: Vec<String>) -> Self {
+        self.context.get_or_insert_default().insert(key, values);
+        self
+    }
+}
+
+/// What kind of thing a [`Reply`]'s body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Json,
+    Html,
+    Empty,
+}
+
+/// An answer before it has headers.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) kind: Kind,
+    pub(super) body: Vec<u8>,
+}
+
+impl Reply {
+    /// A JSON answer.
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self { status, kind: Kind::Json, body },
+            Err(error) => Self::html(500, &error.to_string()),
+        }
+    }
+
+    /// A refusal; `correlation` becomes the body's correlation id.
+    pub(super) fn refusal(status: u16, mut error: ErrorBody, correlation: &str) -> Self {
+        error.correlation_id = Some(correlation.to_owned());
+        Self::json(status, &error)
+    }
+
+    /// A page, as an edge or a servlet container would send it.
+    pub(super) fn html(status: u16, title: &str) -> Self {
+        let page = maud::html! {
+            html { head { title { (title) } } body { h2 { (title) } } }
+        };
+        Self { status, kind: Kind::Html, body: page.into_string().into_bytes() }
+    }
+
+    /// An answer without a body.
+    pub(super) fn empty(status: u16) -> Self {
+        Self { status, kind: Kind::Empty, body: Vec::new() }
+    }
+}
+
+/// A point in time as HubSpot writes it: ISO 8601, UTC, milliseconds.
+pub(super) fn iso(at: Timestamp) -> String {
+    format!("{at:.3}")
+}

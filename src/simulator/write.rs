@@ -1,0 +1,232 @@
+//! Writes, judged first and settled after: inputs → a [`Plan`] (nothing changed yet) → records and an
+//! answer. The two are apart so that uniqueness can be made to leak between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::behaviour::{ConflictForm, RefusedBatches};
+use super::journal::Input;
+use super::output::{batch, object};
+use super::refusal::{self, PORTAL};
+use super::rules::{self, Problem};
+use super::state::{Call, State};
+use super::store::{Archived, Record, same};
+use super::wire::{Association, ObjectOut, Reply};
+
+/// One input as it was sent.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) trace: Option<String>,
+    pub(super) properties: BTreeMap<String, String>,
+    pub(super) associations: Vec<Association>,
+    pub(super) aim: Aim,
+    /// Sent to a version that names missing properties by a code.
+    pub(super) validated: bool,
+}
+
+/// What an input is to do.
+#[derive(Default)]
+pub(super) enum Aim {
+    #[default]
+    Create,
+    Change(u64),
+    /// There is no such record.
+    Lost(String),
+}
+
+/// What shape the answer has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    BatchCreate,
+    BatchUpsert,
+    BatchUpdate,
+    /// One record, with this status.
+    Single(u16),
+}
+
+/// All inputs of a request, judged.
+pub(super) struct Plan {
+    judged: Vec<Judged>,
+    shape: Shape,
+    /// Every input has a trace id of its own: some may fail without the others.
+    traced: bool,
+}
+
+struct Judged {
+    trace: Option<String>,
+    verdict: Result<Draft, Problem>,
+}
+
+struct Draft {
+    id: u64,
+    new: bool,
+    properties: BTreeMap<String, String>,
+    associations: Vec<Association>,
+}
+
+/// Judges all inputs against the schema, the records and each other. Changes nothing but the ids given out.
+pub(super) fn plan(state: &mut State, call: &Call, wanted: Vec<Wanted>, shape: Shape) -> Plan {
+    let distinct: BTreeSet<&String> = wanted.iter().filter_map(|input| input.trace.as_ref()).collect();
+    let traced = distinct.len() == wanted.len() && !matches!(shape, Shape::Single(_));
+    let inputs = wanted.iter().map(|input| noted(state, input)).collect();
+    if let Some(entry) = state.journal.get_mut(call.seq) {
+        entry.inputs = inputs;
+    }
+
+    let mut claimed = Vec::new();
+    let ids = state.allocate(wanted.len());
+    let judged = wanted
+        .into_iter()
+        .zip(ids)
+        .map(|(input, fresh)| {
+            let trace = input.trace.clone();
+            Judged { trace, verdict: judge(state, input, fresh, &mut claimed) }
+        })
+        .collect();
+    Plan { judged, shape, traced }
+}
+
+fn noted(state: &State, input: &Wanted) -> Input {
+    let value = |name: &str| input.properties.get(name).cloned();
+    Input {
+        trace_id: input.trace.clone(),
+        unique_value: state.schema.unique_names().find_map(value),
+        name: value("hs_course_name"),
+        id: None,
+    }
+}
+
+/// (property, value, id) of what earlier inputs of the same batch took.
+type Claimed = Vec<(String, String, u64)>;
+
+fn judge(state: &State, input: Wanted, fresh: u64, claimed: &mut Claimed) -> Result<Draft, Problem> {
+    let (id, new) = match input.aim {
+        Aim::Create => (fresh, true),
+        Aim::Change(id) => (id, false),
+        Aim::Lost(id) => return Err(Problem::NotFound(id)),
+    };
+    let behaviour = &state.behaviour;
+    let properties = rules::values(&input.properties, &state.schema, behaviour.normalise, PORTAL)?;
+    if new {
+        rules::required(&properties, input.validated, PORTAL)?;
+    }
+    rules::associations(&input.associations, behaviour.association_targets.as_ref())?;
+    let mine: Claimed = state
+        .schema
+        .unique_names()
+        .filter_map(|name| Some((name.to_owned(), properties.get(name)?.clone(), id)))
+        .filter(|(_, value, _)| !value.is_empty())
+        .collect();
+    for (property, value, _) in &mine {
+        if let Some(holder) = holder(state, claimed, property, value).filter(|holder| *holder != id) {
+            let (property, value) = (property.clone(), value.clone());
+            return Err(Problem::Taken { property, value, half_made: id, holder });
+        }
+    }
+    claimed.extend(mine);
+    Ok(Draft { id, new, properties, associations: input.associations })
+}
+
+fn holder(state: &State, claimed: &Claimed, property: &str, value: &str) -> Option<u64> {
+    let compare = state.behaviour.unique_compare;
+    let earlier = claimed.iter().find(|(name, held, _)| name == property && same(held, value, compare));
+    match earlier {
+        Some((_, _, id)) => Some(*id),
+        None => state.store.holder(property, value, state.holding()).map(|record| record.id),
+    }
+}
+
+/// Writes what may be written and words the answer.
+pub(super) fn settle(state: &mut State, call: &Call, plan: Plan, now: Timestamp, now_us: u64) -> Reply {
+    let Plan { judged, shape, traced } = plan;
+    let taken = |one: &Judged| matches!(one.verdict, Err(Problem::Taken { .. }));
+    let conflict_refuses = state.behaviour.conflict == ConflictForm::WholeBatch && judged.iter().any(taken);
+    let refused = judged.iter().any(|one| one.verdict.is_err()) && (!traced || conflict_refuses);
+
+    let mut written = Vec::new();
+    let mut problems = Vec::new();
+    for (index, Judged { trace, verdict }) in judged.into_iter().enumerate() {
+        match verdict {
+            Err(problem) => problems.push((trace, problem)),
+            Ok(_) if refused && state.behaviour.refused_batches == RefusedBatches::WriteNothing => {}
+            Ok(draft) => {
+                let (id, out) = write(state, draft, trace, shape, now, now_us);
+                if let Some(input) =
+                    state.journal.get_mut(call.seq).and_then(|entry| entry.inputs.get_mut(index))
+                {
+                    input.id = Some(id);
+                }
+                written.extend(out);
+            }
+        }
+    }
+    if refused {
+        let problems: Vec<&Problem> = problems.iter().map(|(_, problem)| problem).collect();
+        let (status, error) = refusal::whole(&problems, &state.behaviour);
+        return Reply::refusal(status, error, &call.correlation);
+    }
+    answer(state, call, shape, written, &problems, now)
+}
+
+fn write(
+    state: &mut State,
+    draft: Draft,
+    trace: Option<String>,
+    shape: Shape,
+    now: Timestamp,
+    now_us: u64,
+) -> (u64, Option<ObjectOut>) {
+    let Draft { id, new, properties, associations } = draft;
+    let names: Vec<String> = properties.keys().cloned().collect();
+    if new {
+        let record = Record {
+            id,
+            properties: properties.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+            associations,
+            trace_id: trace.clone(),
+            created_at: now,
+            updated_at: now,
+            archived: false,
+            created_us: now_us,
+        };
+        state.store.insert(record, state.schema.unique_names());
+    } else {
+        state.store.change(id, &properties, now, state.schema.unique_names());
+    }
+    let out = state.store.get(id, Archived::Too).map(|record| {
+        let mut out = object(record, &names);
+        out.new = (shape == Shape::BatchUpsert).then_some(new);
+        out.object_write_trace_id = trace.filter(|_| state.behaviour.echo_trace_ids);
+        out
+    });
+    (id, out)
+}
+
+fn answer(
+    state: &mut State,
+    call: &Call,
+    shape: Shape,
+    mut written: Vec<ObjectOut>,
+    problems: &[(Option<String>, Problem)],
+    now: Timestamp,
+) -> Reply {
+    let full = match shape {
+        Shape::Single(status) => {
+            return match written.pop() {
+                Some(object) => Reply::json(status, &object),
+                None => Reply::refusal(404, refusal::not_found(), &call.correlation),
+            };
+        }
+        Shape::BatchCreate => 201,
+        Shape::BatchUpsert | Shape::BatchUpdate => 200,
+    };
+    let partial = if shape == Shape::BatchCreate { state.behaviour.mixed_status } else { 207 };
+    let behaviour = &state.behaviour;
+    let errors = problems
+        .iter()
+        .map(|(trace, problem)| refusal::partial(problem, trace.as_deref(), behaviour))
+        .collect();
+    let status = if problems.is_empty() { full } else { partial };
+    batch(state, status, written, errors, call.now, now)
+}

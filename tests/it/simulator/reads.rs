@@ -1,0 +1,108 @@
+//! Batch read, single read, lists and the search.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Hub, KEY, READ, TOKEN, traced};
+
+#[tokio::test]
+async fn a_batch_read_names_all_missing_ids_in_one_error() {
+    let hub = Hub::new().await;
+    let made = hub.create(&[traced("a"), traced("b")]).await.ids();
+    let all = hub.read(&["a", "b"]).await;
+    assert_eq!((all.status, all.ids()), (200, made.clone()));
+
+    let some = hub.read(&["a", "x", "y"]).await;
+    assert_eq!((some.status, some.results().len()), (207, 1));
+    assert_eq!(some.body["numErrors"], 1, "one error, not one a record");
+    assert_eq!(
+        some.body["errors"][0],
+        json!({ "status": "error", "category": "OBJECT_NOT_FOUND", "context": { "ids": ["x", "y"] },
+                "message": "Could not get some COURSE objects, they may be deleted or not exist. Check that \
+                            ids are valid." })
+    );
+
+    let by_id = json!({ "inputs": [{ "id": made["a"] }], "properties": [KEY, "hs_course_id"] });
+    let by_id = hub.post(READ, &by_id).await;
+    assert_eq!((by_id.status, &by_id.results()[0]["properties"][KEY]), (200, &json!("a")));
+    assert_eq!(by_id.results()[0]["properties"]["hs_course_id"], Value::Null);
+
+    let loose = hub.post(READ, &json!({ "idProperty": "hs_course_id", "inputs": [{ "id": "1" }] })).await;
+    assert_eq!(loose.status, 400);
+}
+
+#[tokio::test]
+async fn archived_records_are_read_only_when_asked_for() {
+    let hub = Hub::new().await;
+    let id = hub.create(&[traced("a")]).await.ids()["a"].parse().unwrap();
+    assert!(hub.handle.archive_record(id));
+    assert_eq!(hub.read(&["a"]).await.status, 207);
+    let body = json!({ "idProperty": KEY, "inputs": [{ "id": "a" }], "properties": [KEY] });
+    let archived = hub.post(&format!("{READ}?archived=true"), &body).await;
+    assert_eq!((archived.status, &archived.results()[0]["archived"]), (200, &json!(true)));
+}
+
+#[tokio::test]
+async fn a_single_record_is_found_by_its_unique_value() {
+    let hub = Hub::new().await;
+    let made = hub.create(&[traced("a b/ä")]).await.ids();
+    let path = format!("/crm/v3/objects/0-410/a%20b%2F%C3%A4?idProperty={KEY}&properties={KEY},hs_course_id");
+    let found = hub.get(&path).await;
+    assert_eq!((found.status, &found.body["id"]), (200, &json!(made["a b/ä"])));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let hub = Hub::new().await;
+    let inputs: Vec<Value> = (0..5).map(|n| traced(&n.to_string())).collect();
+    hub.create(&inputs).await;
+    let mut seen = 0;
+    let mut after = String::new();
+    loop {
+        let page = hub.get(&format!("/crm/v3/objects/0-410?limit=2{after}&properties={KEY}")).await;
+        seen += page.results().len();
+        match page.body["paging"]["next"]["after"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, 5);
+    assert_eq!(hub.get("/crm/v3/objects/0-410?limit=101").await.status, 400);
+}
+
+#[tokio::test]
+async fn the_search_lags() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.search_lag_ms = 3_600_000);
+    hub.create(&[traced("a"), traced("b")]).await;
+    let body = json!({ "properties": [KEY], "filterGroups": [{ "filters": [
+        { "propertyName": KEY, "operator": "IN", "values": ["a", "x"] },
+        { "propertyName": "hs_createdate", "operator": "GTE", "value": "1700000000000" },
+    ]}]});
+    let path = "/crm/v3/objects/0-410/search";
+    assert_eq!(hub.post(path, &body).await.body["total"], 0, "not visible yet");
+    hub.handle.change_behaviour(|behaviour| behaviour.search_lag_ms = 0);
+    let found = hub.post(path, &body).await;
+    assert_eq!((found.status, &found.body["total"]), (200, &json!(1)));
+    assert_eq!(found.results()[0]["properties"][KEY], "a");
+}
+
+#[tokio::test]
+async fn the_search_has_a_limit_and_a_dialect_of_its_own() {
+    let hub = Hub::new().await;
+    let body = json!({ "limit": 1 });
+    let path = "/crm/v3/objects/0-410/search";
+    hub.handle.change_behaviour(|behaviour| behaviour.limits.searches_per_second = 1);
+    let found = hub.post(path, &body).await;
+    assert!(found.status == 200 && found.header("x-hubspot-ratelimit-max").is_none());
+    let refused = hub.post(path, &body).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.message(), "You have reached your secondly limit.");
+    assert_eq!(refused.body["category"], "RATE_LIMITS");
+    assert!(refused.body.get("policyName").is_none() && refused.body.get("errorType").is_none());
+    assert!(refused.header("retry-after").is_none());
+    assert!(refused.header("x-hubspot-ratelimit-remaining").is_none(), "no interval headers on a search");
+    assert!(refused.header("x-hubspot-ratelimit-daily-remaining").is_some());
+    let other = hub.request(Method::GET, "/crm/v3/objects/0-410", TOKEN).send().await.unwrap();
+    assert_eq!(other.headers()["x-hubspot-ratelimit-remaining"], "189", "searches spare the interval");
+}

@@ -1,0 +1,153 @@
+//! Both behaviours wherever HubSpot's own is not known.
+
+use std::time::{Duration, Instant};
+
+use course_sync::simulator::{
+    ConflictForm, Latency, Normalise, PropertyType, RefusedBatches, UniqueCompare, Uniqueness,
+};
+use serde_json::{Value, json};
+
+use super::{Hub, KEY, course, traced, with};
+
+#[tokio::test]
+async fn trace_ids_may_be_echoed() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.echo_trace_ids = true);
+    assert_eq!(hub.create(&[traced("a")]).await.results()[0]["objectWriteTraceId"], "trace-a");
+}
+
+#[tokio::test]
+async fn results_may_keep_the_order() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.shuffle_results = false);
+    let inputs: Vec<Value> = (0..50).map(|n| traced(&format!("{n:02}"))).collect();
+    let answer = hub.create(&inputs).await;
+    let keys: Vec<&str> = answer.results().iter().map(|r| r["properties"][KEY].as_str().unwrap()).collect();
+    assert!(keys.is_sorted());
+}
+
+#[tokio::test]
+async fn a_refused_batch_may_have_written_the_good() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.refused_batches = RefusedBatches::WriteTheGood);
+    assert_eq!(hub.create(&[course("a"), with(course("b"), "missing", "x")]).await.status, 400);
+    assert_eq!(hub.handle.summary().records, 1);
+}
+
+#[tokio::test]
+async fn a_conflict_shows_in_three_forms() {
+    let hub = Hub::new().await;
+    let holder = hub.create(&[traced("a")]).await.ids()["a"].clone();
+    hub.handle.change_behaviour(|behaviour| behaviour.conflict = ConflictForm::WholeBatch);
+    let whole = hub.create(&[traced("a"), traced("b")]).await;
+    assert_eq!((whole.status, hub.handle.summary().records), (400, 1));
+    hub.handle.change_behaviour(|behaviour| behaviour.conflict = ConflictForm::ExistingId);
+    let structured = hub.create(&[traced("a"), traced("b")]).await;
+    assert_eq!(structured.status, 207);
+    assert_eq!(
+        structured.body["errors"][0],
+        json!({ "status": "error", "category": "CONFLICT",
+                "message": format!("Course already exists. Existing ID: {holder}"),
+                "context": { "existingId": [holder], "objectWriteTraceId": ["trace-a"] } })
+    );
+    hub.handle.change_behaviour(|behaviour| behaviour.conflict = ConflictForm::Text);
+    let text = hub.create(&[traced("a")]).await;
+    assert!(text.body["errors"][0]["message"].as_str().unwrap().ends_with("already has that value."));
+}
+
+#[tokio::test]
+async fn a_mixed_answer_may_be_a_201() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.mixed_status = 201);
+    let answer = hub.create(&[traced("a"), with(traced("b"), "missing", "x")]).await;
+    assert_eq!((answer.status, &answer.body["numErrors"]), (201, &json!(1)));
+}
+
+#[tokio::test]
+async fn archived_records_may_let_go_of_their_values() {
+    let hub = Hub::new().await;
+    let id = hub.create(&[traced("a")]).await.ids()["a"].parse().unwrap();
+    hub.handle.archive_record(id);
+    assert_eq!(hub.create(&[traced("a")]).await.status, 207);
+    hub.handle.change_behaviour(|behaviour| behaviour.archived_hold_unique = false);
+    assert_eq!(hub.create(&[traced("a")]).await.status, 201);
+    assert_eq!(hub.handle.summary().duplicates_by_unique, 0, "one of the two is in the bin");
+}
+
+#[tokio::test]
+async fn unique_values_are_compared_more_or_less_strictly() {
+    let cases = [
+        (UniqueCompare::Exact, [201, 201, 207]),
+        (UniqueCompare::Trimmed, [207, 201, 207]),
+        (UniqueCompare::Folded, [207, 207, 207]),
+    ];
+    for (compare, expected) in cases {
+        let hub = Hub::new().await;
+        hub.handle.change_behaviour(|behaviour| behaviour.unique_compare = compare);
+        hub.create(&[traced("key")]).await;
+        let mut found = Vec::new();
+        for value in [" key ", "KEY", "key"] {
+            found.push(hub.create(&[traced(value)]).await.status);
+        }
+        assert_eq!(found, expected, "{compare:?}");
+    }
+}
+
+#[tokio::test]
+async fn uniqueness_may_leak_between_check_and_insert() {
+    let hub = Hub::new().await;
+    let pair = [traced("a")];
+    let (one, other) = tokio::join!(hub.create(&pair), hub.create(&pair));
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 207], "enforced");
+
+    hub.handle.change_behaviour(|behaviour| behaviour.uniqueness = Uniqueness::CheckedFirst { gap_ms: 700 });
+    let pair = [traced("b")];
+    let (one, other) = tokio::join!(hub.create(&pair), hub.create(&pair));
+    assert_eq!((one.status, other.status), (201, 201));
+    assert_eq!(hub.handle.summary().duplicates_by_unique, 1);
+}
+
+#[tokio::test]
+async fn errors_may_name_nobody() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| {
+        behaviour.name_properties = false;
+        behaviour.name_inputs = false;
+    });
+    let whole = hub.create(&[course("a"), with(course("b"), "missing", "x")]).await;
+    assert_eq!((whole.status, whole.text.contains("missing")), (400, false));
+    let partial = hub.create(&[traced("a"), with(traced("b"), "missing", "x")]).await;
+    assert_eq!((partial.status, partial.body["errors"][0].get("context")), (207, Some(&json!({}))));
+}
+
+#[tokio::test]
+async fn values_may_be_changed_on_their_way_in() {
+    let hub = Hub::new().await;
+    hub.handle.create_property("starts_at", PropertyType::Datetime, false);
+    let input = |key: &str| {
+        let input = with(traced(key), "starts_at", "1772323200000");
+        with(input, "hs_course_id", " c-1 ")
+    };
+    let cases = [
+        (Normalise::Off, "1772323200000", " c-1 "),
+        (Normalise::Dates, "2026-03-01T00:00:00.000Z", " c-1 "),
+        (Normalise::DatesAndText, "2026-03-01T00:00:00.000Z", "c-1"),
+    ];
+    for (n, (normalise, starts_at, id)) in cases.into_iter().enumerate() {
+        hub.handle.change_behaviour(|behaviour| behaviour.normalise = normalise);
+        let answer = hub.create(&[input(&n.to_string())]).await;
+        let properties = &answer.results()[0]["properties"];
+        assert_eq!((&properties["starts_at"], &properties["hs_course_id"]), (&json!(starts_at), &json!(id)));
+    }
+}
+
+#[tokio::test]
+async fn answers_take_their_time() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| behaviour.latency = Latency { min_ms: 80, max_ms: 90 });
+    let start = Instant::now();
+    hub.create(&[traced("a")]).await;
+    assert!(start.elapsed() >= Duration::from_millis(80));
+}
