@@ -4,6 +4,7 @@ pub mod enqueue;
 mod healthcheck;
 mod migrate;
 mod run;
+mod simulate;
 mod status;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ enum Command {
     Enqueue(enqueue::Args),
     /// Show what the outbox holds, who sends, and how fast
     Status(status::Args),
+    /// Run a HubSpot simulator, for trying things out without an account
+    Simulate(simulate::Args),
     /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
     Healthcheck,
 }
@@ -86,6 +89,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             enqueue::run(args, pool.as_ref()).await
         }
         Command::Status(args) => status::run(&args, &load(Needs { database: true, hubspot: false })?).await,
+        Command::Simulate(args) => simulate::run(args).await.map(|()| Outcome::Fine),
         Command::Healthcheck => healthcheck::run(&load(Needs { database: false, hubspot: false })?).await,
     }
 }
