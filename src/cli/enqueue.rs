@@ -59,9 +59,10 @@ pub struct Args {
     /// Decodes HTML entities in values (`&amp;` becomes `&`)
     #[arg(long)]
     pub decode_entities: bool,
-    /// What separates the columns of a CSV file: one ASCII character, or `tab`
-    #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
-    pub delimiter: u8,
+    /// What separates the columns of a CSV file: one ASCII character, or `tab` [default: a comma, in
+    /// .tsv a tab]
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
     /// Reads and checks the file, and writes nothing; needs no database
     #[arg(long)]
     pub dry_run: bool,
@@ -173,7 +174,7 @@ fn read(
     let mut notes = std::io::stderr();
     let records: Box<dyn Iterator<Item = std::io::Result<Parsed>> + '_> = match input.format {
         Format::Csv => {
-            let records = csv::Records::open(input.reader, args.delimiter, plan)?;
+            let records = csv::Records::open(input.reader, input.delimiter, plan)?;
             if let Some(note) = records.note() {
                 progress.suspend(|| writeln!(notes, "{note}"))?;
             }

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::behaviour::Behaviour;
 use super::faults::Fault;
-use super::handle::{Handle, Summary};
+use super::handle::Handle;
 use super::journal::Entry;
 use super::store::Record;
+use super::summary::Summary;
 
 /// The control API's routes.
 pub(super) fn routes() -> Router<Handle> {

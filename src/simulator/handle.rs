@@ -1,21 +1,21 @@
 //! The grip that tests, the demo, the control API and the page have on a running simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::behaviour::Behaviour;
 use super::faults::Fault;
 use super::journal::Entry;
 use super::quota::{Arrival, worst_window};
-use super::route::Operation;
 use super::schema::{Property, PropertyType};
 use super::state::{Shared, State};
 use super::store::Record;
+use super::summary::Summary;
 
 /// A running simulator, from the side. Cheap to clone; keeps nothing alive but memory.
 #[derive(Clone)]
@@ -24,37 +24,10 @@ pub struct Handle {
     pub(super) address: SocketAddr,
 }
 
-/// What a simulator saw and holds, counted.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// Requests journalled.
-    pub requests: usize,
-    /// The same by operation.
-    pub by_operation: BTreeMap<Operation, usize>,
-    /// The same by status of the answer; 0: none.
-    pub by_status: BTreeMap<u16, usize>,
-    /// Requests whose client got no whole answer (those still open included).
-    pub unanswered: usize,
-    /// Records, those in the recycle bin aside.
-    pub records: usize,
-    /// Records in the recycle bin.
-    pub archived: usize,
-    /// Unique values that more than one record has, over all unique properties.
-    pub duplicates_by_unique: usize,
-    /// Values of `hs_course_name` that more than one record has.
-    pub duplicates_by_name: usize,
-    /// The most requests that any rolling interval saw, of those that count.
-    pub worst_window: usize,
-    /// Requests that the interval allows.
-    pub limit: u64,
-    /// Requests that count, as a share of what the whole intervals since the first would have allowed.
-    pub quota_share: f64,
-    /// Requests counted since the account's midnight.
-    pub used_today: u64,
-    /// Requests open at this moment.
-    pub open: usize,
-    /// The most requests open at once.
-    pub max_open: usize,
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Handle {
@@ -209,66 +182,19 @@ impl Handle {
         state.journal = journal;
     }
 
+    /// The newest requests, newest first.
+    pub(super) fn latest_requests(&self, count: usize) -> Vec<Entry> {
+        self.shared.lock().journal.entries().rev().take(count).cloned().collect()
+    }
+
+    /// The newest records, newest first.
+    pub(super) fn latest_records(&self, count: usize) -> Vec<Record> {
+        self.shared.lock().store.all().rev().take(count).cloned().collect()
+    }
+
     /// Counts what there is.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let state = self.shared.lock();
-        let limits = state.behaviour.limits;
-        let per_us = limits.per_ms.saturating_mul(1_000);
-        let counted: Vec<u64> =
-            state.journal.entries().filter(|entry| entry.counted).map(|entry| entry.received_us).collect();
-        let mut by_operation = BTreeMap::new();
-        let mut by_status = BTreeMap::new();
-        for entry in state.journal.entries() {
-            *by_operation.entry(entry.operation).or_default() += 1;
-            *by_status.entry(entry.status.unwrap_or_default()).or_default() += 1;
-        }
-        let archived = state.store.all().filter(|record| record.archived).count();
-        Summary {
-            requests: state.journal.entries().count(),
-            by_operation,
-            by_status,
-            unanswered: state.journal.entries().filter(|entry| !entry.answered).count(),
-            records: state.store.all().count() - archived,
-            archived,
-            duplicates_by_unique: state.schema.unique_names().map(|name| state.store.duplicates(name)).sum(),
-            duplicates_by_name: state.store.duplicates("hs_course_name"),
-            worst_window: worst_window(counted.iter().copied(), per_us),
-            limit: limits.requests,
-            quota_share: quota_share(&counted, limits.requests, per_us),
-            used_today: state.quota.used_today(),
-            open: state.open,
-            max_open: state.max_open,
-        }
-    }
-}
-
-/// The share of the quota that was used: over the whole intervals from the first request on, or over the
-/// first one if it did not end.
-#[expect(clippy::cast_precision_loss, reason = "a share for people to read")]
-fn quota_share(counted: &[u64], requests: u64, per_us: u64) -> f64 {
-    let (Some(first), Some(last)) = (counted.first(), counted.last()) else { return 0.0 };
-    let windows = ((last - first) / per_us.max(1)).max(1);
-    let end = first.saturating_add(windows.saturating_mul(per_us));
-    let used = counted.iter().filter(|at| **at < end).count();
-    used as f64 / (windows.saturating_mul(requests).max(1)) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_share_is_that_of_whole_intervals() {
-        let cases: [(&[u64], f64); 5] = [
-            (&[], 0.0),
-            (&[0], 0.5),
-            (&[0, 1, 10, 11], 1.0),
-            (&[0, 5, 10, 15, 20], 1.0),
-            (&[0, 1, 10, 19, 20], 1.0),
-        ];
-        for (counted, share) in cases {
-            assert!((quota_share(counted, 2, 10) - share).abs() < 1e-9, "{counted:?}");
-        }
+        Summary::of(&self.shared.lock())
     }
 }

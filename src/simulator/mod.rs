@@ -51,6 +51,7 @@ mod search;
 mod server;
 mod state;
 mod store;
+mod summary;
 mod wire;
 mod write;
 
@@ -72,11 +73,12 @@ pub use behaviour::{
     Uniqueness,
 };
 pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match};
-pub use handle::{Handle, Summary};
+pub use handle::Handle;
 pub use journal::{Entry, Input};
 pub use route::Operation;
 pub use schema::PropertyType;
 pub use store::Record;
+pub use summary::Summary;
 pub use wire::{Association, AssociationTarget, AssociationType};
 
 use connection::{Door, Line};

@@ -5,9 +5,10 @@ use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-use super::handle::{Handle, Summary};
+use super::handle::Handle;
 use super::journal::Entry;
 use super::store::Record;
+use super::summary::Summary;
 use super::wire::iso;
 
 /// The most rows that a table shows.
@@ -30,8 +31,6 @@ pub(super) async fn show(State(handle): State<Handle>) -> Response {
 
 fn render(handle: &Handle) -> Markup {
     let summary = handle.summary();
-    let records = handle.records();
-    let journal = handle.journal();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -45,10 +44,10 @@ fn render(handle: &Handle) -> Markup {
                 h1 { "HubSpot simulator" }
                 p.quiet { "Not HubSpot: everything here lives in memory and ends with the process." }
                 (overview(&summary))
-                h2 { "Courses" }
-                (courses(&records))
-                h2 { "Last requests" }
-                (requests(&journal))
+                h2 { "Newest courses" }
+                (courses(&handle.latest_records(SHOWN)))
+                h2 { "Newest requests" }
+                (requests(&handle.latest_requests(SHOWN)))
                 h2 { "Faults" }
                 @let faults = handle.faults();
                 @if faults.is_empty() { p.quiet { "None: every request is answered honestly." } }
@@ -80,7 +79,7 @@ fn courses(records: &[Record]) -> Markup {
     html! {
         table {
             tr { th { "Id" } th { "Name" } th { "Properties" } th { "Created" } }
-            @for record in records.iter().rev().take(SHOWN) {
+            @for record in records {
                 tr {
                     td { (record.id) @if record.archived { " (archived)" } }
                     td { (record.properties.get("hs_course_name").map_or("", String::as_str)) }
@@ -93,7 +92,6 @@ fn courses(records: &[Record]) -> Markup {
                 }
             }
         }
-        @if records.len() > SHOWN { p.quiet { "and " (records.len() - SHOWN) " more" } }
     }
 }
 
@@ -101,7 +99,7 @@ fn requests(journal: &[Entry]) -> Markup {
     html! {
         table {
             tr { th { "Received" } th { "Request" } th { "Inputs" } th { "Status" } th { "" } }
-            @for entry in journal.iter().rev().take(SHOWN) {
+            @for entry in journal {
                 tr {
                     td { (iso(entry.received_at)) }
                     td { (entry.method) " " code { (entry.path) } }

@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// All records, oldest id first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Record> {
+    pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.records.values()
     }
 

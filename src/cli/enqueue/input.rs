@@ -14,6 +14,8 @@ use crate::cli::UsageError;
 pub(super) struct Input {
     pub(super) reader: Box<dyn BufRead>,
     pub(super) format: Format,
+    /// Between the columns of CSV.
+    pub(super) delimiter: u8,
 }
 
 /// Opens the file or stdin; the bar follows the bytes read.
@@ -36,22 +38,18 @@ pub(super) fn open(args: &Args, progress: &ProgressBar) -> anyhow::Result<Input>
         Some(rest) => (3, rest),
         None => (0, head),
     };
-    let format = match args.format.or_else(|| by_extension(args)) {
-        Some(format) => format,
-        None => by_content(head),
+    let extension = args.file.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
+    let (named, usual_delimiter) = match extension.as_deref() {
+        Some("csv") => (Some(Format::Csv), b','),
+        Some("tsv") => (Some(Format::Csv), b'\t'),
+        Some("ndjson" | "jsonl") => (Some(Format::Ndjson), b','),
+        _ => (None, b','),
     };
+    let format = args.format.or(named).unwrap_or_else(|| by_content(head));
     check(head, format)?;
     reader.consume(mark);
-    Ok(Input { reader: Box::new(reader), format })
-}
-
-fn by_extension(args: &Args) -> Option<Format> {
-    let extension = args.file.extension()?.to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "csv" | "tsv" => Some(Format::Csv),
-        "ndjson" | "jsonl" => Some(Format::Ndjson),
-        _ => None,
-    }
+    let delimiter = args.delimiter.unwrap_or(usual_delimiter);
+    Ok(Input { reader: Box::new(reader), format, delimiter })
 }
 
 fn by_content(head: &[u8]) -> Format {

@@ -72,7 +72,8 @@ fn missing_packages() -> Result<Vec<String>, String> {
 }
 
 /// Of a simulated installation, the packages a server needs to run: not the just-in-time compiler
-/// (large, and switched off), not Perl and the scripts around the server.
+/// (large, and switched off), not Perl and the scripts around the server, and no other C library,
+/// which would not fit the system's own loader.
 fn needed_of(plan: &str) -> Vec<String> {
     plan.lines()
         .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
@@ -86,8 +87,9 @@ fn is_server(name: &str) -> bool {
 }
 
 fn is_library(name: &str) -> bool {
-    let compiler = ["libllvm", "libz3", "libclang"].iter().any(|prefix| name.starts_with(prefix));
-    name.starts_with("lib") && !compiler && !name.ends_with("-perl") && !name.starts_with("libperl")
+    const NOT_NEEDED: [&str; 5] = ["libllvm", "libz3", "libclang", "libperl", "libc6"];
+    let is_needed = !NOT_NEEDED.iter().any(|prefix| name.starts_with(prefix));
+    name.starts_with("lib") && is_needed && !name.ends_with("-perl") && !name.starts_with("libc-")
 }
 
 /// Every folder with shared libraries, the multiarch ones included.
@@ -138,6 +140,7 @@ mod tests {
     fn a_server_needs_its_libraries_and_nothing_else() {
         let plan = "Reading package lists...\n\
                     Inst libpq5 (15.20 Debian:12 [amd64])\nInst perl (5.36 Debian:12 [amd64])\n\
+                    Inst libc6 [2.36-1] (2.36-9 Debian:12 [amd64])\n\
                     Inst libjson-perl (4 Debian:12 [all])\nInst libllvm14 (14 Debian:12 [amd64])\n\
                     Inst libicu72 (72 Debian:12 [amd64])\nInst postgresql-common (248 Debian:12 [all])\n\
                     Inst postgresql-15 (15.20 Debian:12 [amd64])\nInst postgresql (15 Debian:12 [all])\n\

@@ -87,6 +87,14 @@ async fn csv_columns_become_a_key_and_properties() {
 }
 
 #[tokio::test]
+async fn other_delimiters_are_read() {
+    let database = database().await;
+    enqueue(database.pool(), &file(".tsv", "course_key\tname\nA\tx, y\n"), &[]).await;
+    enqueue(database.pool(), &file("", "course_key;name\nB;z\n"), &["--delimiter", ";"]).await;
+    assert_eq!(rows(database.pool()).await, [r#"A {"name": "x, y"}"#, r#"B {"name": "z"}"#]);
+}
+
+#[tokio::test]
 async fn ndjson_of_both_shapes_goes_in() {
     let database = database().await;
     let link = r#"[{"to":{"id":"9"},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#;
@@ -253,7 +261,7 @@ async fn a_database_that_fails_midway_is_told_with_the_count_so_far() {
     .execute(database.pool())
     .await
     .unwrap();
-    let content: String = (0..9000).map(|at| format!("K{at},x\n")).collect();
+    let content = (0..9000).map(|at| format!("K{at},x")).collect::<Vec<_>>().join("\n");
     let file = file(".csv", format!("course_key,name\n{content}"));
     let (report, failure) = load(args(&file, &[]), Some(database.pool())).await.unwrap();
     assert_eq!(report.added, 1000);

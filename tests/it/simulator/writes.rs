@@ -185,3 +185,25 @@ async fn records_are_changed_and_archived() {
     assert_eq!(hub.post("/crm/v3/objects/0-410/batch/archive", &inputs).await.status, 204);
     assert_eq!(hub.handle.summary().archived, 2);
 }
+
+#[tokio::test]
+async fn many_batches_at_once_lose_and_double_nothing() {
+    let hub = Hub::new().await;
+    hub.handle.change_behaviour(|behaviour| {
+        behaviour.latency.min_ms = 20;
+        behaviour.latency.max_ms = 60;
+    });
+    let batches = (0..40).map(|batch| {
+        let inputs: Vec<Value> = (0..100).map(|n| traced(&format!("{batch}-{n}"))).collect();
+        hub.request(Method::POST, CREATE, TOKEN).json(&json!({ "inputs": inputs }))
+    });
+    let sending: Vec<_> = batches.map(|request| tokio::spawn(Answer::of(request, CREATE))).collect();
+    let mut ids = BTreeSet::new();
+    for sent in sending {
+        ids.extend(sent.await.unwrap().ids().into_values());
+    }
+    let summary = hub.handle.summary();
+    assert_eq!((ids.len(), summary.records, summary.duplicates_by_unique), (4_000, 4_000, 0));
+    assert_eq!((summary.worst_window, summary.open), (40, 0));
+    assert!(summary.max_open > 1, "they overlapped");
+}
