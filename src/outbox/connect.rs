@@ -18,7 +18,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// The longest that one statement may take at the server. The daemon's own are far below; a lock
 /// held by a person, or a dead disk, must not hold it for ever.
-const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
+///
+/// Below an error the server has nothing to tell: the belt's ROLLBACK would be remarked every time.
+const SESSION: &str = "set client_min_messages = 'error'; set statement_timeout = '30s'; set lock_timeout = '15s'; \
                        set idle_in_transaction_session_timeout = '30s'";
 
 /// A pool of at most `max_connections`, made without connecting yet.
