@@ -1,1 +1,8 @@
-//! (daemon)
+//! The daemon, as the real program, between a real Postgres and the simulator.
+
+mod doubts;
+mod leadership;
+mod main_job;
+mod pace;
+mod refusals;
+mod shutdown;

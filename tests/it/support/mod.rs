@@ -1,3 +1,6 @@
 //! What the integration tests share.
 
+pub mod daemon;
+pub mod eventually;
 pub mod postgres;
+pub mod world;

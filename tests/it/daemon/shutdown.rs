@@ -1,0 +1,53 @@
+//! SIGTERM: begin nothing, finish what is under way, record it, hand over, exit 0.
+
+use course_sync::simulator::{Behaviour, Latency};
+
+use crate::support::eventually::eventually;
+use crate::support::world::World;
+
+#[tokio::test]
+async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
+    let behaviour = Behaviour { latency: Latency { min_ms: 20, max_ms: 120 }, ..Behaviour::default() };
+    let world = World::with(true, behaviour).await;
+    world.enqueue_many("A", 6_000).await;
+    let mut daemons = 0;
+    loop {
+        daemons += 1;
+        let before = world.hubspot.summary().requests;
+        let mut daemon = world.daemon();
+        let is_done = eventually("some more requests were made, or all is done", async || {
+            let synced = world.counts().await.get("synced").copied().unwrap_or_default();
+            let made = world.hubspot.summary().requests - before;
+            if synced == 6_000 {
+                Ok(true)
+            } else if made > 12 {
+                Ok(false)
+            } else {
+                Err(made)
+            }
+        })
+        .await;
+        assert!(daemon.stop().await.success(), "exit code 0");
+        let counts = world.counts().await;
+        assert!(!counts.contains_key("in_flight") && !counts.contains_key("unconfirmed"), "{counts:?}");
+        assert_eq!(world.hubspot.summary().open, 0);
+        if is_done {
+            break;
+        }
+    }
+    assert!(daemons > 1, "it was never stopped under load");
+    world.audit().await;
+    assert!(world.sends().values().all(|times| *times == 1), "a course was sent twice");
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_it_ends_all_the_same() {
+    let mut world = World::new().await;
+    world.settings.insert("DATABASE_URL".into(), "postgres://nobody@127.0.0.1:1/nothing".into());
+    let mut daemon = world.daemon();
+    daemon.logged("the database is not ready").await;
+    let admin = daemon.admin().await;
+    assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
+    assert_eq!(reqwest::get(format!("{admin}/readyz")).await.unwrap().status(), 503);
+    assert!(daemon.stop().await.success());
+}
