@@ -22,6 +22,7 @@ use super::refusal::{APP, PORTAL};
 use super::route::{Operation, Route, Target, resolve};
 use super::state::{Call, Shared, State};
 use super::wire::Reply;
+use super::write::note_received;
 
 /// The largest body that is read: a hundred inputs of the longest texts would be a tenth of it.
 const BODY_MAX: usize = 64 * 1024 * 1024;
@@ -54,6 +55,7 @@ pub(super) async fn answer(
     let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us };
     if let Some(fault) = fault {
         exchange.mark_faulted();
+        note_received(&mut shared.lock(), &call);
         return deliver(&shared, &line, call, fault, exchange).await;
     }
     if let Some(reply) = unsupported(&parts, call.target.operation) {

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::behaviour::{ConflictForm, RefusedBatches};
 use super::journal::Input;
 use super::output::{batch, object};
 use super::refusal::{self, PORTAL};
+use super::route::Operation;
 use super::rules::{self, Problem};
 use super::state::{Call, State};
 use super::store::{Archived, Record, same};
@@ -88,12 +90,34 @@ pub(super) fn plan(state: &mut State, call: &Call, wanted: Vec<Wanted>, shape: S
 }
 
 fn noted(state: &State, input: &Wanted) -> Input {
-    let value = |name: &str| input.properties.get(name).cloned();
+    entry_of(state, input.trace.clone(), |name| input.properties.get(name).cloned())
+}
+
+fn entry_of(state: &State, trace_id: Option<String>, value: impl Fn(&str) -> Option<String>) -> Input {
     Input {
-        trace_id: input.trace.clone(),
-        unique_value: state.schema.unique_names().find_map(value),
+        trace_id,
+        unique_value: state.schema.unique_names().find_map(&value),
         name: value("hs_course_name"),
         id: None,
+    }
+}
+
+/// Journals what a request asked to be created, whether or not it is ever carried out.
+pub(super) fn note_received(state: &mut State, call: &Call) {
+    if !matches!(call.target.operation, Operation::BatchCreate | Operation::BatchUpsert) {
+        return;
+    }
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let listed = body.get("inputs").and_then(Value::as_array).into_iter().flatten();
+    let inputs = listed
+        .map(|input| {
+            let trace_id = input.get("objectWriteTraceId").and_then(text);
+            entry_of(state, trace_id, |name| input.get("properties")?.get(name).and_then(text))
+        })
+        .collect();
+    if let Some(entry) = state.journal.get_mut(call.seq) {
+        entry.inputs = inputs;
     }
 }
 

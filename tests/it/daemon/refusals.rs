@@ -62,7 +62,7 @@ async fn named_one_by_one_they_cost_no_further_request() {
     let world = spoiled(Behaviour::default()).await;
     let _daemon = world.daemon();
     judge(&world).await;
-    assert_eq!(world.hubspot.journal().len(), 1);
+    assert_eq!(world.creates(), 1);
     assert!(world.rows().await.iter().all(|row| row.attempts == 1));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use course_sync::simulator::{Behaviour, Handle, Settings, Simulator};
+use course_sync::simulator::{Behaviour, Handle, Operation, Settings, Simulator};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -214,11 +214,16 @@ impl World {
         }
     }
 
+    /// How many create requests HubSpot received.
+    pub fn creates(&self) -> usize {
+        self.hubspot.journal().iter().filter(|entry| entry.operation == Operation::BatchCreate).count()
+    }
+
     /// How often HubSpot was sent each course.
     pub fn sends(&self) -> BTreeMap<String, usize> {
         let mut sends = BTreeMap::new();
         for entry in self.hubspot.journal() {
-            for input in entry.inputs.iter().filter(|_| entry.path.ends_with("/batch/create")) {
+            for input in entry.inputs.iter().filter(|_| entry.operation == Operation::BatchCreate) {
                 let key = input.unique_value.clone().or_else(|| input.name.clone()).unwrap_or_default();
                 *sends.entry(key).or_default() += 1;
             }
