@@ -1,0 +1,185 @@
+//! What a claim takes, and what it must leave.
+
+use std::time::Duration;
+
+use course_sync::outbox::claim::{Cursor, Limits, claim};
+use course_sync::outbox::lease::{Lease, lead, release};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{GENEROUS, LEASE, enqueue, keys, leader, statuses, take};
+use crate::support::postgres::database;
+
+#[tokio::test]
+async fn in_order_of_arrival_with_a_durable_intent() {
+    let database = database().await;
+    let pool = database.pool();
+    for key in ["c", "a", "b"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    let lease = leader(pool).await;
+    let (batch, taken) = take(pool, lease, Limits { courses: 2, ..GENEROUS }, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["c", "a"]);
+    assert!(taken.is_full);
+    let (ids, state, holder): (Vec<i64>, String, Uuid) =
+        sqlx::query_as("select row_ids, state, holder from course_sync_batch where batch_id = $1")
+            .bind(batch)
+            .fetch_one(pool)
+            .await
+            .unwrap();
+    assert_eq!((ids.len(), state.as_str(), holder), (2, "open", lease.holder));
+    let (_, rest) = take(pool, lease, GENEROUS, taken.cursor).await;
+    assert_eq!(keys(&rest), ["b"]);
+    assert!(!rest.is_full);
+    let (_, nothing) = take(pool, lease, GENEROUS, rest.cursor).await;
+    assert!(keys(&nothing).is_empty());
+    assert!(statuses(pool).await.iter().all(|(_, status, attempts)| status == "in_flight" && *attempts == 1));
+    let batches: i64 =
+        sqlx::query_scalar("select count(*) from course_sync_batch").fetch_one(pool).await.unwrap();
+    assert_eq!(batches, 2, "an empty claim leaves no intent");
+}
+
+#[tokio::test]
+async fn nothing_without_the_lease() {
+    let database = database().await;
+    let pool = database.pool();
+    enqueue(pool, "a", json!({})).await;
+    let lease = leader(pool).await;
+    let stale = Lease { term: lease.term - 1, ..lease };
+    let foreign = Lease { holder: Uuid::new_v4(), ..lease };
+    for wrong in [stale, foreign] {
+        assert!(keys(&take(pool, wrong, GENEROUS, Cursor::default()).await.1).is_empty());
+    }
+    let batch = Uuid::now_v7();
+    let too_late = claim(pool, lease, LEASE * 2, batch, GENEROUS, Cursor::default(), LEASE).await.unwrap();
+    assert!(keys(&too_late).is_empty(), "the lease ends within the margin");
+    release(pool, lease).await.unwrap();
+    assert!(keys(&take(pool, lease, GENEROUS, Cursor::default()).await.1).is_empty());
+}
+
+#[tokio::test]
+async fn one_holds_the_lease_and_a_new_holder_has_a_new_term() {
+    let database = database().await;
+    let pool = database.pool();
+    let first = leader(pool).await;
+    let other = Uuid::new_v4();
+    assert_eq!(lead(pool, other, "test", LEASE, &json!({})).await.unwrap(), None);
+    let renewed = lead(pool, first.holder, "test", LEASE, &json!({})).await.unwrap();
+    assert_eq!(renewed, Some(first), "renewing keeps the term");
+    release(pool, first).await.unwrap();
+    let second = lead(pool, other, "test", Duration::ZERO, &json!({})).await.unwrap().unwrap();
+    assert!(second.term > first.term);
+    let third = leader(pool).await;
+    assert!(third.term > second.term, "an expired lease is taken");
+}
+
+#[tokio::test]
+async fn not_before_their_time_nor_while_locked() {
+    let database = database().await;
+    let pool = database.pool();
+    for key in ["later", "locked", "free"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    sqlx::query(
+        "update course_outbox set next_attempt_at = now() + interval '1 hour' where course_key = 'later'",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let mut person = pool.begin().await.unwrap();
+    sqlx::query("select from course_outbox where course_key = 'locked' for update")
+        .execute(&mut *person)
+        .await
+        .unwrap();
+    let lease = leader(pool).await;
+    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["free"]);
+    person.rollback().await.unwrap();
+    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["locked"]);
+}
+
+#[tokio::test]
+async fn as_many_bytes_as_fit_and_at_least_one() {
+    let database = database().await;
+    let pool = database.pool();
+    for key in ["a", "b", "c"] {
+        enqueue(pool, key, json!({ "x": "y".repeat(1000) })).await;
+    }
+    let lease = leader(pool).await;
+    let (_, taken) = take(pool, lease, Limits { bytes: 2_500, ..GENEROUS }, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["a", "b"]);
+    assert!(taken.is_full, "something was left behind");
+    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..GENEROUS }, taken.cursor).await;
+    assert_eq!(keys(&taken), ["c"]);
+}
+
+#[tokio::test]
+async fn twins_travel_apart_where_they_must() {
+    let database = database().await;
+    let pool = database.pool();
+    for (key, name) in [("a", "same"), ("b", "same"), ("c", "other")] {
+        enqueue(pool, key, json!({ "name": name })).await;
+    }
+    let lease = leader(pool).await;
+    let (_, taken) = take(pool, lease, Limits { distinct: true, ..GENEROUS }, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["a", "c"]);
+    assert!(taken.is_full);
+    let (_, taken) = take(pool, lease, Limits { distinct: true, ..GENEROUS }, taken.cursor).await;
+    assert_eq!(keys(&taken), ["b"]);
+}
+
+#[tokio::test]
+async fn no_more_company_than_a_suspect_may_have() {
+    let database = database().await;
+    let pool = database.pool();
+    for key in ["a", "b", "c", "d", "e"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    sqlx::query("update course_outbox set batch_limit = 2 where course_key in ('b', 'c')")
+        .execute(pool)
+        .await
+        .unwrap();
+    let lease = leader(pool).await;
+    let mut batches = Vec::new();
+    for _ in 0..3 {
+        let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+        batches.push(keys(&taken).join(""));
+    }
+    assert_eq!(batches, ["ab", "cd", "e"]);
+}
+
+#[tokio::test]
+async fn by_its_index() {
+    let database = database().await;
+    let pool = database.pool();
+    sqlx::query(
+        "insert into course_outbox (course_key, properties, status, hubspot_id, synced_at)
+         select 'done-' || n, '{}', 'synced', n::text, now() from generate_series(1, 20000) n",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    for n in 0..50 {
+        enqueue(pool, &format!("a-{n}"), json!({})).await;
+    }
+    sqlx::raw_sql("analyze course_outbox").execute(pool).await.unwrap();
+    let lease = leader(pool).await;
+    sqlx::raw_sql("select pg_stat_force_next_flush(); select pg_stat_reset()").execute(pool).await.unwrap();
+    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    assert_eq!(keys(&taken).len(), 50);
+    // Statistics reach the view when a session has been idle for a moment.
+    let scanned = crate::support::eventually::eventually("the statistics are there", async || {
+        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
+        let (scans, reads): (i64, i64) = sqlx::query_as(
+            "select coalesce(sum(idx_scan), 0)::bigint, (select seq_tup_read from pg_stat_user_tables where relname = 'course_outbox')
+               from pg_stat_user_indexes where indexrelname = 'course_outbox_pending'",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        if scans > 0 { Ok(reads) } else { Err((scans, reads)) }
+    })
+    .await;
+    assert_eq!(scanned, 0, "the claim read the table row by row");
+}
