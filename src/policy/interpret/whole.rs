@@ -2,7 +2,7 @@
 
 use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
 use super::{all, does_not_exist, is_conflict, lacks_unique_property};
-use crate::course::Category;
+use crate::course::{Category, CourseError};
 use crate::policy::answer::{ErrorReply, PropertyFault};
 use crate::policy::batch::Claimed;
 use crate::policy::pause::Reason;
@@ -28,9 +28,10 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
         return all(batch, &untouched, outcome, answer.pause(Reason::Schema));
     }
     let said = answer.said(error);
-    if (answer.meta.status == 409 || is_conflict(error)) && batch.unique_property().is_some() {
-        // Only the first conflict is told, so a single read for all costs less than halving.
-        return all(batch, &Verdict::Exists(said), outcome, Signal::Proceed);
+    if let Some(unique) = batch.unique_property()
+        && (answer.meta.status == 409 || is_conflict(error))
+    {
+        return conflict(batch, &said, unique, error);
     }
     if let [_] = batch.courses() {
         return all(batch, &Verdict::Refused(said), outcome, Signal::Proceed);
@@ -51,9 +52,31 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
     Interpretation { verdicts, signal: Signal::Proceed, outcome, surplus: 0 }
 }
 
+/// Somebody holds a unique value already. Only the first conflict is told, so a single read for all
+/// costs less than halving; where it is not about the keys, or a read has found nothing before,
+/// halving is what isolates the guilty.
+fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply) -> Interpretation {
+    let is_alone = batch.courses().len() == 1;
+    let names_courses = (0..batch.courses().len()).any(|position| named(batch, error, position));
+    let is_about_keys =
+        said.message.contains(&format!("propertyName={unique},")) || said.property.as_deref() == Some(unique);
+    let verdict = |(position, course): (usize, &Claimed)| {
+        if is_alone || named(batch, error, position) {
+            Verdict::Exists(said.clone())
+        } else if names_courses {
+            Verdict::NotTaken(NotTaken::Untouched)
+        } else if is_about_keys && course.faults == 0 {
+            Verdict::Exists(said.clone())
+        } else {
+            Verdict::NotTaken(NotTaken::Unnamed(said.clone()))
+        }
+    };
+    let verdicts = batch.courses().iter().enumerate().map(verdict).collect();
+    Interpretation { verdicts, signal: Signal::Proceed, outcome: RequestOutcome::Rejected, surplus: 0 }
+}
+
 fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
-    let trace_id = batch.trace_id(position);
-    error.context.get("objectWriteTraceId").is_some_and(|ids| ids.contains(&trace_id))
+    error.trace_ids().contains(&batch.trace_id(position))
 }
 
 /// Whether this fault of a property can be nobody's but the courses' that send just this.
