@@ -278,7 +278,9 @@ proptest! {
         let batch = world.batch();
         let mut answer = world.answer(&batch);
         let results = answer["results"].as_array_mut().unwrap();
-        prop_assume!(!results.is_empty());
+        if results.is_empty() {
+            return Ok(());
+        }
         let (one, other) = (one.index(results.len()), other.index(results.len()));
         match forgery {
             0 => swap(results, one, other, "/id"),

@@ -5,6 +5,7 @@ mod client;
 mod conservation;
 mod oauth;
 mod server;
+mod twins;
 
 use course_sync::course::{Associations, CourseKey, Properties};
 use course_sync::hubspot::wire;
