@@ -38,9 +38,9 @@ struct Fetched {
 }
 
 /// A token is renewed this long before it ends.
-const AHEAD: Duration = Duration::from_secs(120);
+const AHEAD: Duration = Duration::from_mins(2);
 /// The longest life of a token that is believed.
-const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
 /// How much of the token endpoint's own words is kept for a person, in bytes.
 const REASON_BYTES: usize = 500;
 

@@ -1,7 +1,7 @@
 //! What HubSpot said, as plain types read tolerantly: a field that is absent or of another type than
 //! documented reads as absent, and never makes the rest unreadable.
 //!
-//! Sources: HubSpot's OpenAPI description of the course objects, its error-handling guide, and the
+//! Sources: HubSpot's `OpenAPI` description of the course objects, its error-handling guide, and the
 //! deviations from both that recorded answers show.
 
 use std::collections::BTreeMap;

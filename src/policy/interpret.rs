@@ -151,8 +151,6 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
         (_, Body::Batch(reply)) if !reply.results.is_empty() => unknown(Invalid),
         (401, _) => untouched(Unauthorized, answer.trouble(Reason::Token)),
         (403, Body::Error(error)) => untouched(Unauthorized, answer.lacking_scopes(error)),
-        // A page instead of an error: something before HubSpot turns us away.
-        (403, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
         // 410 is how a version of the API that has ended would say so.
         (404 | 405 | 406 | 410 | 415, _) => untouched(Rejected, answer.trouble(Reason::ObjectType)),
         (408 | 499, _) => unknown(Unavailable),
@@ -166,8 +164,8 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
         (400 | 409 | 422, Body::Error(error)) => whole::refused(batch, answer, error),
         // Refused, yet not for what the courses say (402 is a bill): the outbox must not burn for it.
         (400..=499, Body::Error(_)) => untouched(Rejected, answer.trouble(Reason::Unavailable)),
-        // The edge could not reach the origin.
-        (521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
+        // A page instead of an error: something before HubSpot turns us away, or cannot reach it.
+        (403 | 521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
         (500..=599, _) => unknown(Unavailable),
         _ => unknown(Invalid),
     }
@@ -176,7 +174,7 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
 /// How long HubSpot locks an account whose volume is large.
 const LOCK: Duration = Duration::from_secs(2);
 /// The wait where HubSpot migrates the account and does not say for how long.
-const MIGRATION: Duration = Duration::from_secs(300);
+const MIGRATION: Duration = Duration::from_mins(5);
 /// The length of the window that HubSpot calls "secondly".
 const SECONDLY: Duration = Duration::from_secs(1);
 

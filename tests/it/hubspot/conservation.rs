@@ -8,183 +8,15 @@ use course_sync::policy::reconcile::{Doubted, Finding, interpret_read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{NOW, UNIQUE, answer, batch, claimed};
+use self::harm::{deform, document, harm, other_type, swap};
+use self::world::{ALIKE, DISTINCT, Fate, World, world};
+use super::{NOW, UNIQUE, answer};
 
-/// What a truthful HubSpot did with one course.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
-    Created,
-    Refused,
-    Taken,
-}
-
-/// A batch, what became of it, and how this HubSpot talks.
-#[derive(Debug, Clone)]
-struct World {
-    keyed: bool,
-    echoes_trace_ids: bool,
-    lowers_values: bool,
-    /// Names of courses; alike only up to case, or up to a further property.
-    names: Vec<&'static str>,
-    fates: Vec<Fate>,
-    order: Vec<usize>,
-}
-
-const DISTINCT: [&str; 6] = ["Algebra", "Botany", "Chess", "Dance", "Ethics", "Fencing"];
-const ALIKE: [&str; 6] = ["Java", "java", "JAVA ", "50", "50.0", "Java+"];
-
-fn world(names: [&'static str; 6]) -> impl Strategy<Value = World> {
-    (1..=names.len()).prop_flat_map(move |size| {
-        let fate = prop_oneof![4 => Just(Fate::Created), 1 => Just(Fate::Refused), 1 => Just(Fate::Taken)];
-        let order = Just((0..size).collect::<Vec<_>>()).prop_shuffle();
-        let names = Just(names.to_vec()).prop_shuffle().prop_map(move |names| names[..size].to_vec());
-        (any::<[bool; 3]>(), names, vec(fate, size), order).prop_map(|(how, names, fates, order)| {
-            let [keyed, echoes_trace_ids, lowers_values] = how;
-            World { keyed, echoes_trace_ids, lowers_values, names, fates, order }
-        })
-    })
-}
-
-impl World {
-    fn batch(&self) -> Batch {
-        let course = |(at, name): (usize, &&str)| {
-            // What the name and nothing else tells apart from "Java".
-            let properties = match name.strip_suffix('+') {
-                Some(name) => json!({"hs_course_name": name, "hs_course_description": "more"}),
-                None => json!({"hs_course_name": name}),
-            };
-            claimed(i64::try_from(at).unwrap(), &format!("KEY-{at}"), properties)
-        };
-        batch(self.names.iter().enumerate().map(course).collect(), self.keyed.then_some(UNIQUE))
-    }
-
-    fn id(at: usize) -> String {
-        format!("{}", 8_600 + at)
-    }
-
-    fn record(&self, batch: &Batch, at: usize) -> Value {
-        let shown = |value: &str| if self.lowers_values { value.to_lowercase() } else { value.to_owned() };
-        let sent = batch.sent(&batch.courses()[at]);
-        let mut properties: Map<_, _> =
-            sent.map(|(name, value)| (name.to_owned(), json!(shown(&value)))).collect();
-        properties.insert("hs_object_id".into(), json!(Self::id(at)));
-        let mut record = json!({"id": Self::id(at), "properties": properties, "archived": false});
-        if self.echoes_trace_ids {
-            record["objectWriteTraceId"] = json!(batch.trace_id(at));
-        }
-        record
-    }
-
-    /// What HubSpot truthfully says.
-    fn answer(&self, batch: &Batch) -> Value {
-        let with = |fate: Fate| self.order.iter().copied().filter(move |at| self.fates[*at] == fate);
-        let results: Vec<_> = with(Fate::Created).map(|at| self.record(batch, at)).collect();
-        let error = |at, category, message| {
-            json!({"status": "error", "category": category, "message": message,
-            "context": {"objectWriteTraceId": [batch.trace_id(at)]}})
-        };
-        let refused = with(Fate::Refused).map(|at| error(at, "VALIDATION_ERROR", "not valid"));
-        let taken = with(Fate::Taken).map(|at| error(at, "CONFLICT", "already exists"));
-        let errors: Vec<_> = refused.chain(taken).collect();
-        json!({"status": "COMPLETE", "results": results, "numErrors": errors.len(), "errors": errors})
-    }
-}
-
-/// What happens to an answer on the way. None of it makes one record look like another's.
-#[derive(Debug, Clone)]
-enum Harm {
-    DropRecord(Index),
-    RepeatRecord(Index),
-    DropError(Index),
-    EmptyResults,
-    EmptyErrors,
-    ForeignRecord,
-    ForeignError,
-    Status(&'static str),
-}
-
-fn harm() -> impl Strategy<Value = Harm> {
-    prop_oneof![
-        any::<Index>().prop_map(Harm::DropRecord),
-        any::<Index>().prop_map(Harm::RepeatRecord),
-        any::<Index>().prop_map(Harm::DropError),
-        Just(Harm::EmptyResults),
-        Just(Harm::EmptyErrors),
-        Just(Harm::ForeignRecord),
-        Just(Harm::ForeignError),
-        select(&["PENDING", "PROCESSING", "CANCELED", "DONE"][..]).prop_map(Harm::Status),
-    ]
-}
-
-impl Harm {
-    fn inflict(&self, answer: &mut Value) {
-        let foreign =
-            json!({"id": "1", "objectWriteTraceId": "1", "properties": {UNIQUE: "Z", "hs_course_name": "Z"}});
-        match self {
-            Self::DropRecord(at) => at_index(answer, "results", at, |list, at| drop(list.remove(at))),
-            Self::RepeatRecord(at) => at_index(answer, "results", at, |list, at| list.push(list[at].clone())),
-            Self::DropError(at) => at_index(answer, "errors", at, |list, at| drop(list.remove(at))),
-            Self::EmptyResults => answer["results"] = json!([]),
-            Self::EmptyErrors => answer["errors"] = json!([]),
-            Self::ForeignRecord => answer["results"].as_array_mut().unwrap().insert(0, foreign),
-            Self::ForeignError => answer["errors"]
-                .as_array_mut()
-                .unwrap()
-                .push(json!({"category": "VALIDATION_ERROR", "context": {"objectWriteTraceId": ["1", "2"]}})),
-            Self::Status(status) => answer["status"] = json!(status),
-        }
-    }
-}
-
-fn at_index(answer: &mut Value, list: &str, at: &Index, change: impl FnOnce(&mut Vec<Value>, usize)) {
-    let list = answer[list].as_array_mut().unwrap();
-    if !list.is_empty() {
-        change(list, at.index(list.len()));
-    }
-}
-
-/// Every value of a document with what holds it, so that one can be picked.
-fn for_nth(value: &mut Value, countdown: &mut usize, change: &mut dyn FnMut(&mut Value)) {
-    if *countdown == 0 {
-        change(value);
-    }
-    *countdown = countdown.wrapping_sub(1);
-    match value {
-        Value::Array(list) => list.iter_mut().for_each(|item| for_nth(item, countdown, change)),
-        Value::Object(members) => members.values_mut().for_each(|item| for_nth(item, countdown, change)),
-        _ => {}
-    }
-}
-
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(list) => list.iter().map(count).sum(),
-        Value::Object(members) => members.values().map(count).sum(),
-        _ => 0,
-    }
-}
-
-/// Another type in the place of one value; or, where that is an object, one member renamed.
-fn deform(answer: &mut Value, place: &Index, with: &Option<Value>, member: &Index) {
-    let mut countdown = place.index(count(answer));
-    for_nth(answer, &mut countdown, &mut |value| match (with, value.as_object_mut()) {
-        (None, Some(members)) if !members.is_empty() => {
-            let name = members.keys().nth(member.index(members.len())).unwrap().clone();
-            let renamed = members.remove(&name).unwrap();
-            members.insert("renamed".into(), renamed);
-        }
-        _ => *value = with.clone().unwrap_or_default(),
-    });
-}
-
-fn other_type() -> impl Strategy<Value = Option<Value>> {
-    let values =
-        [json!(null), json!(7), json!(-1.5), json!("x"), json!(""), json!([]), json!({}), json!(true)];
-    prop_oneof![Just(None), select(values.to_vec()).prop_map(Some)]
-}
+mod harm;
+mod world;
 
 fn read(batch: &Batch, status: u16, body: &[u8]) -> Interpretation {
     let meaning = interpret(batch, &answer(status, "", body), NOW);
@@ -222,9 +54,8 @@ proptest! {
         for (at, verdict) in meaning.verdicts.iter().enumerate() {
             let is_so = match world.fates[at] {
                 Fate::Created => matches!(verdict, Verdict::Created(id) if id.as_str() == World::id(at)),
-                Fate::Refused => matches!(verdict, Verdict::Refused(_)),
                 Fate::Taken if world.keyed => matches!(verdict, Verdict::Exists(_)),
-                Fate::Taken => matches!(verdict, Verdict::Refused(_)),
+                Fate::Taken | Fate::Refused => matches!(verdict, Verdict::Refused(_)),
             };
             prop_assert!(is_so, "{at}: {verdict:?}");
         }
@@ -238,7 +69,9 @@ proptest! {
     ) {
         let batch = world.batch();
         let mut answer = world.answer(&batch);
-        harms.iter().for_each(|harm| harm.inflict(&mut answer));
+        for harm in &harms {
+            harm.inflict(&mut answer);
+        }
         demand_truth(&world, &read(&batch, status, answer.to_string().as_bytes()), status)?;
     }
 
@@ -253,8 +86,10 @@ proptest! {
     ) {
         let batch = world.batch();
         let mut answer = world.answer(&batch);
-        harms.iter().for_each(|harm| harm.inflict(&mut answer));
-        deform(&mut answer, &place, &with, &member);
+        for harm in &harms {
+            harm.inflict(&mut answer);
+        }
+        deform(&mut answer, place, with.as_ref(), member);
         demand_truth(&world, &read(&batch, status, answer.to_string().as_bytes()), status)?;
     }
 
@@ -320,9 +155,11 @@ proptest! {
         let world = World { keyed: true, ..world };
         let batch = world.batch();
         let mut body = world.answer(&batch);
-        harms.iter().for_each(|harm| harm.inflict(&mut body));
+        for harm in &harms {
+            harm.inflict(&mut body);
+        }
         if let Some((place, with, member)) = &deformed {
-            deform(&mut body, place, with, member);
+            deform(&mut body, *place, with.as_ref(), *member);
         }
         let findings = findings(&batch, &answer(status, "", body.to_string().as_bytes()));
         for (at, finding) in findings.iter().enumerate() {
@@ -333,60 +170,6 @@ proptest! {
             }
         }
     }
-}
-
-fn swap(results: &mut [Value], one: usize, other: usize, pointer: &str) {
-    let value = |at: usize| results[at].pointer(pointer).cloned();
-    let (Some(first), Some(second)) = (value(one), value(other)) else { return };
-    *results[one].pointer_mut(pointer).unwrap() = second;
-    *results[other].pointer_mut(pointer).unwrap() = first;
-}
-
-/// Documents of HubSpot's own words in every possible disorder.
-fn document() -> impl Strategy<Value = Value> {
-    const WORDS: &[&str] = &[
-        "status",
-        "results",
-        "errors",
-        "id",
-        "properties",
-        "context",
-        "objectWriteTraceId",
-        "message",
-        "category",
-        "COMPLETE",
-        "VALIDATION_ERROR",
-        "CONFLICT",
-        "KEY-0",
-        "KEY-1",
-        "hs_object_id",
-        UNIQUE,
-        "[{\"name\":1}]",
-        "error",
-        "propertyName",
-        "existingId",
-        "subCategory",
-        "code",
-        "",
-        "NaN",
-        "1e999",
-        "\0",
-        "…",
-    ];
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        select(WORDS).prop_map(Value::from),
-    ];
-    leaf.prop_recursive(5, 60, 6, |inner| {
-        let member = (select(WORDS).prop_map(str::to_owned), inner.clone());
-        prop_oneof![
-            vec(inner, 0..5).prop_map(Value::from),
-            vec(member, 0..6).prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
 }
 
 fn findings(batch: &Batch, exchange: &Exchange) -> Vec<Finding> {

@@ -161,6 +161,12 @@ fn what_an_answer_leaves_out_is_unknown() {
             body: r#"{"status":"COMPLETE","results":[{"id":"101"},{"id":"102","properties":{}}]}"#,
             means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
         },
+    ]);
+}
+
+#[test]
+fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
+    check(&[
         Row {
             name: "truncated JSON",
             of: Keyed(2),
