@@ -39,10 +39,6 @@ struct Fetched {
 
 /// A token is renewed this long before it ends.
 const AHEAD: Duration = Duration::from_mins(2);
-/// The longest life of a token that is believed.
-const LIFETIME_MAX: Duration = Duration::from_hours(24);
-/// How much of the token endpoint's own words is kept for a person, in bytes.
-const REASON_BYTES: usize = 500;
 
 #[derive(Deserialize)]
 struct TokenReply {
@@ -122,6 +118,11 @@ impl Auth {
         fetched
     }
 }
+
+/// The longest life of a token that is believed.
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
+/// How much of the token endpoint's own words is kept for a person, in bytes.
+const REASON_BYTES: usize = 500;
 
 async fn token_in(response: Response) -> (RequestOutcome, Result<TokenReply, NotSent>) {
     let status = response.status();

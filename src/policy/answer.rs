@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::course::clip;
+
 /// How a request ended. Three arms and no fourth.
 #[derive(Debug, Clone)]
 pub enum Exchange {
@@ -228,8 +230,8 @@ pub struct ErrorReply {
     pub category: Option<String>,
     /// Documented as object or string; any JSON.
     pub sub_category: Option<Value>,
-    /// HubSpot's identifier of the request.
-    #[serde(deserialize_with = "lenient")]
+    /// HubSpot's identifier of the request, made storable.
+    #[serde(deserialize_with = "identifier")]
     pub correlation_id: Option<String>,
     /// `RATE_LIMIT` in one of the dialects of 429.
     #[serde(deserialize_with = "lenient")]
@@ -356,6 +358,12 @@ impl ErrorDetail {
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
     let value = Value::deserialize(from)?;
     Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// Reads an identifier that is kept for a person: of a storable length, without NUL.
+fn identifier<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = lenient(from)?;
+    Ok(text.map(|text| clip(&text, 100)))
 }
 
 /// Reads each element by itself, so that one strange element costs only itself.

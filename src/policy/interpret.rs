@@ -239,7 +239,7 @@ impl Answer<'_> {
             Body::Error(error) => error.correlation_id.as_deref(),
             Body::Batch(_) | Body::Unreadable(_) => None,
         };
-        self.meta.correlation_id.as_deref().or(in_body).map(|id| clip(id, 100))
+        self.meta.correlation_id.as_deref().or(in_body).map(str::to_owned)
     }
 
     /// An error in course-sync's own words.
@@ -263,9 +263,7 @@ impl Answer<'_> {
         CourseError {
             code: code.map(|code| clip(code, 100)),
             property: fault.property.as_deref().map(|name| clip(name, 255)),
-            correlation_id: self
-                .correlation_id()
-                .or_else(|| error.correlation_id.as_deref().map(|id| clip(id, 100))),
+            correlation_id: self.correlation_id().or_else(|| error.correlation_id.clone()),
             ..self.own(category(error), message.unwrap_or("HubSpot refused this course without saying why"))
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Of::{Keyed, Plain};
 use super::{Row, check, meaning};
-use course_sync::policy::interpret::Signal;
+use course_sync::policy::interpret::{Signal, Verdict};
 
 /// An answer that touches no course, whatever the batch.
 fn untouched(rows: &[(&'static str, u16, &'static str, &'static str, &'static str)]) {
@@ -122,6 +122,20 @@ fn a_person_reads_which_scopes_are_lacking() {
         let row = Row { name: "", of: Keyed(1), status: 403, headers: "", body, means: &[] };
         let Signal::Pause(trouble) = meaning(&row).signal else { panic!("no pause") };
         assert!(trouble.message.ends_with(&format!("scopes it asks for: {scopes}")), "{}", trouble.message);
+    }
+}
+
+#[test]
+fn what_is_kept_can_be_stored() {
+    for body in [
+        r#"{"status":"error","message":"a\u0000b","correlationId":"x\u0000y","category":"VALIDATION_ERROR","errors":[{"code":"C\u0000","context":{"propertyName":["p\u0000"]}}]}"#,
+        r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"a\u0000b","correlationId":"x\u0000y"}]}"#,
+    ] {
+        let status = if body.contains("results") { 207 } else { 400 };
+        let row = Row { name: "", of: Keyed(1), status, headers: "", body, means: &[] };
+        let Verdict::Refused(error) = &meaning(&row).verdicts[0] else { panic!("not refused") };
+        assert_eq!(error.correlation_id.as_deref(), Some("x\u{fffd}y"));
+        assert!(!serde_json::to_string(error).unwrap().contains("\\u0000"), "{error:?}");
     }
 }
 
