@@ -38,8 +38,10 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
     }
     let blamed = |position, course| {
         named(batch, error, position).then(|| answer.said(error)).or_else(|| {
-            let fault =
-                error.property_faults().into_iter().find(|fault| certainly_blames(batch, course, fault))?;
+            let fault = error
+                .property_faults()
+                .into_iter()
+                .find(|fault| certainly_blames(batch, course, error, fault))?;
             Some(answer.said_of(error, &fault))
         })
     };
@@ -79,16 +81,27 @@ fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
     error.trace_ids().contains(&batch.trace_id(position))
 }
 
-/// Whether this fault of a property can be nobody's but the courses' that send just this.
-fn certainly_blames(batch: &Batch, course: &Claimed, fault: &PropertyFault) -> bool {
+/// Whether this fault of a property can be nobody's but the courses' that send just this, or leave it out.
+fn certainly_blames(batch: &Batch, course: &Claimed, error: &ErrorReply, fault: &PropertyFault) -> bool {
     let Some(property) = fault.property.as_deref() else { return false };
-    let Some((_, value)) = batch.sent(course).find(|(name, _)| *name == property) else { return false };
+    let sent = batch.sent(course).find(|(name, _)| *name == property);
+    if wants_a_value(error, fault) {
+        return sent.is_none_or(|(_, value)| value.trim().is_empty());
+    }
+    let Some((_, value)) = sent else { return false };
     // HubSpot begins such a message with the value itself: `asd000 was not a valid long.`
     let begins_with_value = || {
         let message = fault.message.as_deref().unwrap_or_default();
         !value.is_empty() && message.strip_prefix(&*value).is_some_and(|rest| rest.starts_with(" was not "))
     };
     does_not_exist(fault) || begins_with_value()
+}
+
+/// Whether HubSpot misses a value, in its older form or in that of its newer versions.
+fn wants_a_value(error: &ErrorReply, fault: &PropertyFault) -> bool {
+    let message = error.message.as_deref().unwrap_or_default();
+    fault.code.as_deref() == Some("MISSING_REQUIRED_PROPERTY")
+        || message.contains("required properties were not set")
 }
 
 /// The two sentences by which HubSpot says that it has no such object type. They come with 400 and

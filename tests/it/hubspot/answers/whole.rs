@@ -1,7 +1,10 @@
 //! Batches that were refused as a whole.
 
+use course_sync::policy::interpret::interpret;
+use serde_json::json;
+
 use super::Of::{Keyed, Plain};
-use super::{Row, check};
+use super::{NOW, Row, UNIQUE, answer, batch, check, claimed, said};
 
 #[test]
 fn a_refusal_that_names_a_property_finds_its_courses() {
@@ -59,6 +62,31 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
             means: &["all unnamed VALIDATION_ERROR/INVALID_INTEGER/closedate", "proceed, rejected"],
         },
         Row {
+            name: "required not set: those that leave it out",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Error creating COURSE. Some required properties were not set.","correlationId":"c-1","context":{"properties":["hs_enrollment_capacity"]},"category":"VALIDATION_ERROR"}"#,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
+                "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "MISSING_REQUIRED_PROPERTY, as newer versions say",
+            of: Plain(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"A value for hs_enrollment_capacity must be provided","code":"MISSING_REQUIRED_PROPERTY","context":{"propertyName":["hs_enrollment_capacity"]}}]}"#,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/MISSING_REQUIRED_PROPERTY/hs_enrollment_capacity",
+                "proceed, rejected",
+            ],
+        },
+        Row {
             name: "the unique property itself does not exist",
             of: Keyed(3),
             status: 400,
@@ -75,7 +103,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
     const BAD_JSON: &str = r#"{"status":"error","message":"Invalid input JSON on line 3, column 9: Cannot deserialize value of type `com.hubspot.inbounddb.publicobject.core.v2.SimplePublicObjectBatchInput$Json` from Array value (token `JsonToken.START_ARRAY`)","correlationId":"c-2"}"#;
     check(&[
         Row {
-            name: "required not set",
+            name: "required not set, by nobody that is here",
             of: Keyed(2),
             status: 400,
             headers: "",
@@ -239,4 +267,18 @@ fn a_conflict_of_the_whole_batch() {
             means: &["refused CONFLICT", "proceed, rejected"],
         },
     ]);
+}
+
+#[test]
+fn a_course_that_was_looked_up_in_vain_is_isolated_rather_than_looked_up_again() {
+    let looked_up = |faults| {
+        let mut course = claimed(1, "A-1", json!({"hs_course_name": "Algebra"}));
+        course.faults = faults;
+        course
+    };
+    let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"Cannot set PropertyValueCoordinates{propertyName=course_key, value=B-2} on 1. 2 already has that value."}"#;
+    let batch = batch(vec![looked_up(1), claimed(2, "B-2", json!({}))], Some(UNIQUE));
+    let meaning = interpret(&batch, &answer(400, "", body.as_bytes()), NOW);
+    let said: Vec<_> = meaning.verdicts.iter().map(said).collect();
+    assert!(said[0].starts_with("unnamed CONFLICT") && said[1].starts_with("exists CONFLICT"), "{said:?}");
 }
