@@ -46,6 +46,12 @@ impl fmt::Display for CourseKey {
     }
 }
 
+/// The text of a key as HubSpot may compare it: without regard to case and surrounding spaces.
+#[must_use]
+pub fn folded(key: &str) -> String {
+    key.trim().to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

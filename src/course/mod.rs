@@ -10,7 +10,7 @@ mod status;
 
 pub use associations::{Association, AssociationCategory, AssociationType, Associations};
 pub use error::{Category, CourseError, clip};
-pub use key::CourseKey;
+pub use key::{CourseKey, folded};
 pub use properties::{Properties, PropertyValue};
 pub use status::{Again, HubSpotId, Status, Transition};
 

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::client::{unanswered, whole_body};
 use super::wire;
 use crate::config::{Credentials, SecretError, SecretSource};
+use crate::course::clip;
 use crate::policy::answer::{Body, Exchange, NotSent};
 use crate::policy::interpret::RequestOutcome;
 use crate::telemetry::metrics::{Metrics, Operation};
@@ -32,7 +33,7 @@ pub(super) struct Auth {
 
 #[derive(Debug)]
 struct Fetched {
-    token: SecretString,
+    header: HeaderValue,
     renew_at: Instant,
 }
 
@@ -57,23 +58,21 @@ impl Auth {
 
     /// The header for the next request.
     pub(super) async fn header(&self) -> Result<HeaderValue, NotSent> {
-        let token = match &self.credentials {
-            Credentials::AccessToken(source) => read(source)?,
+        match &self.credentials {
+            Credentials::AccessToken(source) => bearer(&read(source)?),
             Credentials::OAuth { client_id, client_secret, refresh_token } => {
-                self.granted(client_id, client_secret, refresh_token).await?
+                self.granted(client_id, client_secret, refresh_token).await
             }
-        };
-        let mut header =
-            HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).map_err(|_| {
-                NotSent::NoToken("the access token holds characters that no header may carry".into())
-            })?;
-        header.set_sensitive(true);
-        Ok(header)
+        }
     }
 
-    /// HubSpot did not accept the token: a fetched one is not used again.
-    pub(super) async fn refused(&self) {
-        *self.fetched.lock().await = None;
+    /// HubSpot did not accept this header: if its token was fetched, it is not used again. One that
+    /// was fetched since stays.
+    pub(super) async fn refused(&self, header: &HeaderValue) {
+        let mut fetched = self.fetched.lock().await;
+        if fetched.as_ref().is_some_and(|current| current.header == *header) {
+            *fetched = None;
+        }
     }
 
     async fn granted(
@@ -81,16 +80,17 @@ impl Auth {
         id: &str,
         secret: &SecretSource,
         refresh: &SecretSource,
-    ) -> Result<SecretString, NotSent> {
+    ) -> Result<HeaderValue, NotSent> {
         let mut fetched = self.fetched.lock().await;
-        if let Some(current) = fetched.as_ref().filter(|token| Instant::now() < token.renew_at) {
-            return Ok(current.token.clone());
+        if let Some(current) = fetched.as_ref().filter(|current| Instant::now() < current.renew_at) {
+            return Ok(current.header.clone());
         }
         let reply = self.fetch(id, &read(secret)?, &read(refresh)?).await?;
-        let lifetime = Duration::from_secs(reply.expires_in);
+        let header = bearer(&reply.access_token)?;
+        let lifetime = Duration::from_secs(reply.expires_in).min(LIFETIME_MAX);
         let renew_at = Instant::now() + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
-        *fetched = Some(Fetched { token: reply.access_token.clone(), renew_at });
-        Ok(reply.access_token)
+        *fetched = Some(Fetched { header: header.clone(), renew_at });
+        Ok(header)
     }
 
     async fn fetch(
@@ -107,13 +107,22 @@ impl Auth {
             ("refresh_token", refresh.expose_secret()),
         ];
         let (outcome, fetched) = match self.http.post(&self.token_url).form(&form).send().await {
-            Err(error) => (RequestOutcome::Unreachable, Err(without_answer(unanswered(error)))),
+            Err(error) => {
+                let is_timeout = error.is_timeout() && !error.is_connect();
+                let outcome = if is_timeout { RequestOutcome::Timeout } else { RequestOutcome::Unreachable };
+                (outcome, Err(without_answer(unanswered(error))))
+            }
             Ok(response) => token_in(response).await,
         };
         self.metrics.request(Operation::Token, outcome, began.elapsed());
         fetched
     }
 }
+
+/// The longest life of a token that is believed.
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
+/// How much of the token endpoint's own words is kept for a person, in bytes.
+const REASON_BYTES: usize = 500;
 
 async fn token_in(response: Response) -> (RequestOutcome, Result<TokenReply, NotSent>) {
     let status = response.status();
@@ -127,12 +136,19 @@ async fn token_in(response: Response) -> (RequestOutcome, Result<TokenReply, Not
         };
     }
     let refusal = refusal(status.as_u16(), &bytes);
-    if status.is_server_error() {
-        let message = format!("HubSpot's token endpoint is in trouble: {refusal}");
-        (RequestOutcome::Unavailable, Err(NotSent::Unreachable(message)))
-    } else {
-        (RequestOutcome::Unauthorized, Err(no_token(&refusal)))
+    let trouble = || Err(NotSent::Unreachable(format!("HubSpot's token endpoint is in trouble: {refusal}")));
+    match status.as_u16() {
+        429 => (RequestOutcome::RateLimited, trouble()),
+        408 | 423 | 477 | 500.. => (RequestOutcome::Unavailable, trouble()),
+        _ => (RequestOutcome::Unauthorized, Err(no_token(&refusal))),
     }
+}
+
+fn bearer(token: &SecretString) -> Result<HeaderValue, NotSent> {
+    let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| NotSent::NoToken("the access token holds characters that no header may carry".into()))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 fn read(source: &SecretSource) -> Result<SecretString, NotSent> {
@@ -145,13 +161,14 @@ fn no_token(what: &str) -> NotSent {
 
 /// What the token endpoint said, in its own words.
 fn refusal(status: u16, bytes: &[u8]) -> String {
-    match wire::read_body(bytes) {
+    let reason = match wire::read_body(bytes) {
         Body::Error(error) => {
             let code = error.status.as_deref().unwrap_or_default();
             format!("{status} {code} {}", error.message.as_deref().unwrap_or("without a message"))
         }
         Body::Batch(_) | Body::Unreadable(_) => format!("{status} without a readable reason"),
-    }
+    };
+    clip(&reason, REASON_BYTES)
 }
 
 /// A token that was not fetched means that the course's own request was not sent.

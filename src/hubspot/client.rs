@@ -1,10 +1,11 @@
 //! Sends one request and says how it ended. Decides `NotSent` or `NoAnswer`, nothing about retrying.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Response, redirect, retry};
+use tokio::time::timeout;
 
 use super::auth::Auth;
 use super::request::{self, Urls};
@@ -21,6 +22,7 @@ pub struct Client {
     http: reqwest::Client,
     auth: Auth,
     urls: Urls,
+    request_timeout: Duration,
 }
 
 /// Why there is no client.
@@ -36,6 +38,7 @@ pub enum ClientError {
 
 /// Idle connections are closed before any server does: a stale one would put a batch in doubt.
 const IDLE: Duration = Duration::from_secs(15);
+const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint gave no access token in time";
 
 impl Client {
     /// A client as configured. Nothing is sent yet. `connections` are kept open at most.
@@ -45,11 +48,12 @@ impl Client {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ClientError> {
         let credentials = settings.credentials.clone().ok_or(ClientError::NoCredentials)?;
-        let http = reqwest::Client::builder()
+        let is_remote = settings.base_url.starts_with("https://");
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("course-sync/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             // Plain HTTP reaches loopback only; the configuration has seen to that.
-            .https_only(settings.base_url.starts_with("https://"))
+            .https_only(is_remote)
             // A create is not idempotent: nothing below may send it twice, or elsewhere.
             .retry(retry::never())
             .redirect(redirect::Policy::none())
@@ -58,12 +62,15 @@ impl Client {
             .timeout(settings.request_timeout)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(connections)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| ClientError::Setup(error.without_url()))?;
+            .tcp_nodelay(true);
+        if !is_remote {
+            // A proxy of the environment would be told the token in plain text.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
         let urls = Urls::new(&settings.base_url, &settings.api_version);
         let auth = Auth::new(credentials, http.clone(), urls.token(), metrics);
-        Ok(Self { http, auth, urls })
+        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout })
     }
 
     /// Creates the courses of a batch.
@@ -83,14 +90,18 @@ impl Client {
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
-        let authorization = match self.auth.header().await {
-            Ok(header) => header,
-            Err(why) => return Exchange::NotSent(why),
+        // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
+        let began = Instant::now();
+        let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(why)) => return Exchange::NotSent(why),
+            Err(_) => return Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())),
         };
         let request = self
             .http
             .post(url)
-            .header(reqwest::header::AUTHORIZATION, authorization)
+            .timeout(self.request_timeout.saturating_sub(began.elapsed()))
+            .header(AUTHORIZATION, authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .body(body);
@@ -101,7 +112,7 @@ impl Client {
         if let Exchange::Answered { meta, .. } = &exchange
             && meta.status == 401
         {
-            self.auth.refused().await;
+            self.auth.refused(&authorization).await;
         }
         exchange
     }

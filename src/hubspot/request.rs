@@ -1,4 +1,4 @@
-//! From courses to the bodies of requests, as HubSpot's OpenAPI description has them. Pure.
+//! From courses to the bodies of requests, as HubSpot's `OpenAPI` description has them. Pure.
 
 use std::borrow::Cow;
 

@@ -62,7 +62,7 @@ pub fn read_meta(status: u16, headers: &HeaderMap) -> Meta {
     };
     Meta {
         status,
-        correlation_id: text(headers, "x-hubspot-correlation-id").map(str::to_owned),
+        correlation_id: text(headers, "x-hubspot-correlation-id").map(|id| clip(id, 100)),
         // A date, a negative number or a word is no number of seconds and reads as absent.
         retry_after: number(headers, "retry-after").map(std::time::Duration::from_secs),
         quota,

@@ -1,7 +1,7 @@
 //! What HubSpot said, as plain types read tolerantly: a field that is absent or of another type than
 //! documented reads as absent, and never makes the rest unreadable.
 //!
-//! Sources: HubSpot's OpenAPI description of the course objects, its error-handling guide, and the
+//! Sources: HubSpot's `OpenAPI` description of the course objects, its error-handling guide, and the
 //! deviations from both that recorded answers show.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::course::clip;
 
 /// How a request ended. Three arms and no fourth.
 #[derive(Debug, Clone)]
@@ -105,7 +107,7 @@ pub enum Unreadable {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BatchReply {
-    /// Absent or unknown statuses read as [`BatchStatus::Other`].
+    /// How far HubSpot got.
     #[serde(deserialize_with = "lenient")]
     pub status: BatchStatus,
     /// The records, in any order. `None` where one could not be read.
@@ -141,10 +143,24 @@ pub enum BatchStatus {
     Processing,
     #[serde(alias = "CANCELLED")]
     Canceled,
-    /// Absent, or a word that is not documented.
+    /// No word at all.
     #[default]
+    #[serde(skip)]
+    Absent,
+    /// A word that is not documented.
     #[serde(other)]
     Other,
+}
+
+impl BatchStatus {
+    /// Whether what the answer lists stands. Its absence takes nothing from a list that is there.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Complete | Self::Absent => true,
+            Self::Pending | Self::Processing | Self::Canceled | Self::Other => false,
+        }
+    }
 }
 
 /// One record.
@@ -154,8 +170,9 @@ pub struct Record {
     /// Its identifier.
     #[serde(deserialize_with = "lenient")]
     pub id: Option<String>,
-    /// Its properties, as sent plus those that HubSpot computes.
-    #[serde(deserialize_with = "lenient")]
+    /// Its properties, as sent plus those that HubSpot computes. A value that is no string reads as
+    /// null.
+    #[serde(deserialize_with = "values")]
     pub properties: BTreeMap<String, Option<String>>,
     /// The trace id of the input it came from; often absent.
     #[serde(deserialize_with = "lenient")]
@@ -213,8 +230,8 @@ pub struct ErrorReply {
     pub category: Option<String>,
     /// Documented as object or string; any JSON.
     pub sub_category: Option<Value>,
-    /// HubSpot's identifier of the request.
-    #[serde(deserialize_with = "lenient")]
+    /// HubSpot's identifier of the request, made storable.
+    #[serde(deserialize_with = "identifier")]
     pub correlation_id: Option<String>,
     /// `RATE_LIMIT` in one of the dialects of 429.
     #[serde(deserialize_with = "lenient")]
@@ -277,6 +294,23 @@ pub struct PropertyFault {
 }
 
 impl ErrorReply {
+    /// The trace ids of the inputs that the error names; often none.
+    #[must_use]
+    pub fn trace_ids(&self) -> &[String] {
+        self.context.get("objectWriteTraceId").map_or(&[], Vec::as_slice)
+    }
+
+    /// The scopes that the token lacks, wherever HubSpot put them.
+    #[must_use]
+    pub fn required_scopes(&self) -> Vec<&str> {
+        let contexts = self.errors.iter().flatten().map(|detail| &detail.context).chain([&self.context]);
+        contexts
+            .filter_map(|context| context.get("requiredGranularScopes"))
+            .flatten()
+            .map(String::as_str)
+            .collect()
+    }
+
     /// The properties at fault: from `errors[]`, else from the JSON array within the message, else
     /// from the context. In that order because only the first two give a code.
     #[must_use]
@@ -326,10 +360,26 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) ->
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
+/// Reads an identifier that is kept for a person: of a storable length, without NUL.
+fn identifier<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = lenient(from)?;
+    Ok(text.map(|text| clip(&text, 100)))
+}
+
 /// Reads each element by itself, so that one strange element costs only itself.
 fn each<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<Option<T>>, D::Error> {
     let Value::Array(list) = Value::deserialize(from)? else { return Ok(Vec::new()) };
     Ok(list.into_iter().map(|item| serde_json::from_value(item).ok()).collect())
+}
+
+/// Reads property values, each by itself.
+fn values<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Option<String>>, D::Error> {
+    let Value::Object(members) = Value::deserialize(from)? else { return Ok(BTreeMap::new()) };
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    Ok(members.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
 /// Reads a context: name → list of strings; a single string counts as a list of one.

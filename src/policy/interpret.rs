@@ -15,6 +15,7 @@ use super::pause::{Reason, Trouble};
 use crate::course::{Category, CourseError, HubSpotId, clip};
 
 mod items;
+mod values;
 mod whole;
 
 /// What became of one course.
@@ -146,11 +147,12 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
     match (answer.meta.status, answer.body) {
         (200..=299, Body::Batch(reply)) => items::read(batch, answer, reply),
         (200..=299, _) => unknown(Invalid),
+        // Records under a status that denies them: one of the two is wrong.
+        (_, Body::Batch(reply)) if !reply.results.is_empty() => unknown(Invalid),
         (401, _) => untouched(Unauthorized, answer.trouble(Reason::Token)),
-        (403, Body::Error(_)) => untouched(Unauthorized, answer.trouble(Reason::Scopes)),
-        // A page instead of an error: something before HubSpot turns us away.
-        (403, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
-        (404 | 405 | 406 | 415, _) => untouched(Rejected, answer.trouble(Reason::ObjectType)),
+        (403, Body::Error(error)) => untouched(Unauthorized, answer.lacking_scopes(error)),
+        // 410 is how a version of the API that has ended would say so.
+        (404 | 405 | 406 | 410 | 415, _) => untouched(Rejected, answer.trouble(Reason::ObjectType)),
         (408 | 499, _) => unknown(Unavailable),
         (413 | 414, _) => whole::too_large(batch, answer),
         (423, _) => untouched(Unavailable, answer.trouble_for(Reason::Unavailable, LOCK)),
@@ -159,9 +161,11 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
             untouched(RateLimited, answer.trouble_for(reason, at_least))
         }
         (477, _) => untouched(Unavailable, answer.trouble_for(Reason::Unavailable, MIGRATION)),
-        (400..=499, Body::Error(error)) => whole::refused(batch, answer, error),
-        // The edge could not reach the origin.
-        (521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
+        (400 | 409 | 422, Body::Error(error)) => whole::refused(batch, answer, error),
+        // Refused, yet not for what the courses say (402 is a bill): the outbox must not burn for it.
+        (400..=499, Body::Error(_)) => untouched(Rejected, answer.trouble(Reason::Unavailable)),
+        // A page instead of an error: something before HubSpot turns us away, or cannot reach it.
+        (403 | 521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
         (500..=599, _) => unknown(Unavailable),
         _ => unknown(Invalid),
     }
@@ -199,6 +203,16 @@ impl Answer<'_> {
         Trouble { retry_after, ..self.trouble(reason) }
     }
 
+    fn lacking_scopes(&self, error: &ErrorReply) -> Trouble {
+        let mut trouble = self.trouble(Reason::Scopes);
+        let scopes = error.required_scopes();
+        if !scopes.is_empty() {
+            let message = format!("{}; scopes it asks for: {}", trouble.message, scopes.join(", "));
+            trouble.message = clip(&message, CourseError::MAX_MESSAGE_BYTES);
+        }
+        trouble
+    }
+
     fn pause(&self, reason: Reason) -> Signal {
         Signal::Pause(self.trouble(reason))
     }
@@ -225,7 +239,7 @@ impl Answer<'_> {
             Body::Error(error) => error.correlation_id.as_deref(),
             Body::Batch(_) | Body::Unreadable(_) => None,
         };
-        self.meta.correlation_id.as_deref().or(in_body).map(|id| clip(id, 100))
+        self.meta.correlation_id.as_deref().or(in_body).map(str::to_owned)
     }
 
     /// An error in course-sync's own words.

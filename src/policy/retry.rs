@@ -78,9 +78,10 @@ impl RetryPolicy {
 pub fn transition(verdict: Verdict, company: usize, settle: Duration) -> Transition {
     match verdict {
         Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, adopted: false },
-        // No doubt that has to settle: somebody holds the key already, and a read tells who.
+        // No doubt that has to settle: somebody holds the key already, and a read tells who. If it
+        // finds nobody, the conflict is over another value of this course, and must not go on for ever.
         Verdict::Exists(error) => {
-            Transition::Unconfirmed { error, own_fault: false, look_after: Duration::ZERO }
+            Transition::Unconfirmed { error, own_fault: true, look_after: Duration::ZERO }
         }
         Verdict::Refused(error) => Transition::Failed { error },
         Verdict::NotTaken(NotTaken::NotSent) => Transition::Pending(Again::NotSent),
@@ -122,7 +123,7 @@ mod tests {
             assert_eq!(policy().backoff(failures, 0.0), Duration::ZERO);
             assert_eq!(policy().backoff(failures, 1.0), bound);
             assert_eq!(policy().equal_jitter(failures, 0.0, Duration::MAX), bound / 2);
-            assert!(policy().equal_jitter(failures, 1.0, Duration::from_secs(60)) <= Duration::from_secs(60));
+            assert!(policy().equal_jitter(failures, 1.0, Duration::from_mins(1)) <= Duration::from_mins(1));
         }
     }
 

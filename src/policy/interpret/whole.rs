@@ -2,7 +2,7 @@
 
 use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
 use super::{all, does_not_exist, is_conflict, lacks_unique_property};
-use crate::course::Category;
+use crate::course::{Category, CourseError};
 use crate::policy::answer::{ErrorReply, PropertyFault};
 use crate::policy::batch::Claimed;
 use crate::policy::pause::Reason;
@@ -28,17 +28,20 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
         return all(batch, &untouched, outcome, answer.pause(Reason::Schema));
     }
     let said = answer.said(error);
-    if (answer.meta.status == 409 || is_conflict(error)) && batch.unique_property().is_some() {
-        // Only the first conflict is told, so a single read for all costs less than halving.
-        return all(batch, &Verdict::Exists(said), outcome, Signal::Proceed);
+    if let Some(unique) = batch.unique_property()
+        && (answer.meta.status == 409 || is_conflict(error))
+    {
+        return conflict(batch, &said, unique, error);
     }
     if let [_] = batch.courses() {
         return all(batch, &Verdict::Refused(said), outcome, Signal::Proceed);
     }
     let blamed = |position, course| {
         named(batch, error, position).then(|| answer.said(error)).or_else(|| {
-            let fault =
-                error.property_faults().into_iter().find(|fault| certainly_blames(batch, course, fault))?;
+            let fault = error
+                .property_faults()
+                .into_iter()
+                .find(|fault| certainly_blames(batch, course, error, fault))?;
             Some(answer.said_of(error, &fault))
         })
     };
@@ -51,21 +54,54 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
     Interpretation { verdicts, signal: Signal::Proceed, outcome, surplus: 0 }
 }
 
-fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
-    let trace_id = batch.trace_id(position);
-    error.context.get("objectWriteTraceId").is_some_and(|ids| ids.contains(&trace_id))
+/// Somebody holds a unique value already. Only the first conflict is told, so a single read for all
+/// costs less than halving; where it is not about the keys, or a read has found nothing before,
+/// halving is what isolates the guilty.
+fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply) -> Interpretation {
+    let is_alone = batch.courses().len() == 1;
+    let names_courses = (0..batch.courses().len()).any(|position| named(batch, error, position));
+    let is_about_keys =
+        said.message.contains(&format!("propertyName={unique},")) || said.property.as_deref() == Some(unique);
+    let verdict = |(position, course): (usize, &Claimed)| {
+        if is_alone || named(batch, error, position) {
+            Verdict::Exists(said.clone())
+        } else if names_courses {
+            Verdict::NotTaken(NotTaken::Untouched)
+        } else if is_about_keys && course.faults == 0 {
+            Verdict::Exists(said.clone())
+        } else {
+            Verdict::NotTaken(NotTaken::Unnamed(said.clone()))
+        }
+    };
+    let verdicts = batch.courses().iter().enumerate().map(verdict).collect();
+    Interpretation { verdicts, signal: Signal::Proceed, outcome: RequestOutcome::Rejected, surplus: 0 }
 }
 
-/// Whether this fault of a property can be nobody's but the courses' that send just this.
-fn certainly_blames(batch: &Batch, course: &Claimed, fault: &PropertyFault) -> bool {
+fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
+    error.trace_ids().contains(&batch.trace_id(position))
+}
+
+/// Whether this fault of a property can be nobody's but the courses' that send just this, or leave it out.
+fn certainly_blames(batch: &Batch, course: &Claimed, error: &ErrorReply, fault: &PropertyFault) -> bool {
     let Some(property) = fault.property.as_deref() else { return false };
-    let Some((_, value)) = batch.sent(course).find(|(name, _)| *name == property) else { return false };
+    let sent = batch.sent(course).find(|(name, _)| *name == property);
+    if wants_a_value(error, fault) {
+        return sent.is_none_or(|(_, value)| value.trim().is_empty());
+    }
+    let Some((_, value)) = sent else { return false };
     // HubSpot begins such a message with the value itself: `asd000 was not a valid long.`
     let begins_with_value = || {
         let message = fault.message.as_deref().unwrap_or_default();
         !value.is_empty() && message.strip_prefix(&*value).is_some_and(|rest| rest.starts_with(" was not "))
     };
     does_not_exist(fault) || begins_with_value()
+}
+
+/// Whether HubSpot misses a value, in its older form or in that of its newer versions.
+fn wants_a_value(error: &ErrorReply, fault: &PropertyFault) -> bool {
+    let message = error.message.as_deref().unwrap_or_default();
+    fault.code.as_deref() == Some("MISSING_REQUIRED_PROPERTY")
+        || message.contains("required properties were not set")
 }
 
 /// The two sentences by which HubSpot says that it has no such object type. They come with 400 and

@@ -1,0 +1,214 @@
+//! Answers that speak of the account: its token, its scopes, its quota. No course is touched.
+
+use super::Of::{Keyed, Plain};
+use super::{Row, check, meaning};
+use course_sync::policy::interpret::{Signal, Verdict};
+
+/// An answer that touches no course, whatever the batch.
+fn untouched(rows: &[(&'static str, u16, &'static str, &'static str, &'static str)]) {
+    for (name, status, headers, body, account) in rows {
+        for of in [Keyed(3), Plain(1)] {
+            let means: &[_] = vec!["all untouched", account].leak();
+            check(&[Row { name, of, status: *status, headers, body, means }]);
+        }
+    }
+}
+
+#[test]
+fn tokens() {
+    untouched(&[
+        (
+            "no token",
+            401,
+            "",
+            r#"{"status":"error","message":"Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview","correlationId":"x","category":"INVALID_AUTHENTICATION"}"#,
+            "pause token, unauthorized",
+        ),
+        (
+            "expired",
+            401,
+            "",
+            r#"{"status":"error","message":"The OAuth token used to make this call expired 75 second(s) ago.","correlationId":"x","category":"EXPIRED_AUTHENTICATION","context":{"expire time":["2022-06-21T10:37:52.040Z"]}}"#,
+            "pause token, unauthorized",
+        ),
+        (
+            "garbage reads as expired in 1970",
+            401,
+            "",
+            r#"{"status":"error","message":"The OAuth token used to make this call expired 20705 day(s) ago.","category":"EXPIRED_AUTHENTICATION","context":{"expire time":["1970-01-01T00:00:00Z"]}}"#,
+            "pause token, unauthorized",
+        ),
+        ("blank", 401, "", "", "pause token, unauthorized"),
+        ("a page", 401, "", "<html>401</html>", "pause token, unauthorized"),
+    ]);
+}
+
+const SCOPES: &str = r#"{"status":"error","message":"This app hasn't been granted all required scopes to make this call. Read more about required scopes here: https://developers.hubspot.com/scopes.","correlationId":"dc49c0a8-","errors":[{"message":"One or more of the following scopes are required.","context":{"requiredGranularScopes":["crm.schemas.courses.read","crm.objects.courses.write"]}}],"links":{"scopes":"https://developers.hubspot.com/scopes"},"category":"MISSING_SCOPES"}"#;
+const OLD_SCOPES: &str = r#"{"status":"error","message":"This app hasn't been granted all required scopes","category":"MISSING_SCOPES","context":{"requiredGranularScopes":["crm.objects.courses.write"]}}"#;
+
+#[test]
+fn scopes_and_object_types() {
+    untouched(&[
+        ("scopes", 403, "", SCOPES, "pause scopes, unauthorized"),
+        ("scopes, older form", 403, "", OLD_SCOPES, "pause scopes, unauthorized"),
+        (
+            "403 that names no scope",
+            403,
+            "",
+            r#"{"status":"error","message":"You do not have permissions"}"#,
+            "pause scopes, unauthorized",
+        ),
+        (
+            "403 from the edge",
+            403,
+            "",
+            "<!DOCTYPE html><title>Attention Required! | Cloudflare</title>",
+            "pause unavailable, unavailable",
+        ),
+        (
+            "404 page",
+            404,
+            "",
+            "<html><head><title>Error 404 Not Found</title></head></html>",
+            "pause object_type, rejected",
+        ),
+        ("404 empty", 404, "", "", "pause object_type, rejected"),
+        (
+            "404 JSON",
+            404,
+            "",
+            r#"{"status":"error","message":"resource not found","correlationId":"x","category":"OBJECT_NOT_FOUND"}"#,
+            "pause object_type, rejected",
+        ),
+        ("405", 405, "", "", "pause object_type, rejected"),
+        ("406", 406, "", "", "pause object_type, rejected"),
+        (
+            "410: this version of the API has ended",
+            410,
+            "",
+            r#"{"status":"error","message":"This API has been sunset"}"#,
+            "pause object_type, rejected",
+        ),
+        (
+            "415",
+            415,
+            "",
+            r#"{"status":"error","message":"Unsupported Media Type"}"#,
+            "pause object_type, rejected",
+        ),
+        (
+            "no such type",
+            400,
+            "",
+            r#"{"status":"error","message":"Unable to infer object type from: 0-410","correlationId":"x"}"#,
+            "pause object_type, rejected",
+        ),
+        (
+            "no such type id",
+            400,
+            "",
+            r#"{"status":"error","message":"Invalid object or event type id: 0-410","correlationId":"x"}"#,
+            "pause object_type, rejected",
+        ),
+    ]);
+}
+
+#[test]
+fn a_person_reads_which_scopes_are_lacking() {
+    for (body, scopes) in [
+        (SCOPES, "crm.schemas.courses.read, crm.objects.courses.write"),
+        (OLD_SCOPES, "crm.objects.courses.write"),
+    ] {
+        let row = Row { name: "", of: Keyed(1), status: 403, headers: "", body, means: &[] };
+        let Signal::Pause(trouble) = meaning(&row).signal else { panic!("no pause") };
+        assert!(trouble.message.ends_with(&format!("scopes it asks for: {scopes}")), "{}", trouble.message);
+    }
+}
+
+#[test]
+fn what_is_kept_can_be_stored() {
+    for body in [
+        r#"{"status":"error","message":"a\u0000b","correlationId":"x\u0000y","category":"VALIDATION_ERROR","errors":[{"code":"C\u0000","context":{"propertyName":["p\u0000"]}}]}"#,
+        r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"a\u0000b","correlationId":"x\u0000y"}]}"#,
+    ] {
+        let status = if body.contains("results") { 207 } else { 400 };
+        let row = Row { name: "", of: Keyed(1), status, headers: "", body, means: &[] };
+        let Verdict::Refused(error) = &meaning(&row).verdicts[0] else { panic!("not refused") };
+        assert_eq!(error.correlation_id.as_deref(), Some("x\u{fffd}y"));
+        assert!(!serde_json::to_string(error).unwrap().contains("\\u0000"), "{error:?}");
+    }
+}
+
+const TEN_SECONDLY: &str = r#"{"status":"error","message":"You have reached your ten_secondly_rolling limit.","errorType":"RATE_LIMIT","correlationId":"c93e06a4-","policyName":"TEN_SECONDLY_ROLLING","groupName":"publicapi:private_app-api-calls-ten-secondly:6748263:1"}"#;
+const DAILY: &str = r#"{"status":"error","message":"You have reached your daily limit.","errorType":"RATE_LIMIT","correlationId":"c033cdaa-2c40-4a64-ae48-b4cec88dad24","policyName":"DAILY","requestId":"3d3e35b7-0dae-4b9f-a6e3-9c230cbcf8dd"}"#;
+const SECONDLY: &str = r#"{"status":"error","message":"You have reached your secondly limit.","correlationId":"de61843f-b3ab-4bc1-8c54-358e37eb0621","category":"RATE_LIMITS"}"#;
+
+#[test]
+fn quotas_in_three_dialects() {
+    untouched(&[
+        ("rolling window", 429, "", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        (
+            "rolling window, with a wait",
+            429,
+            "Retry-After: 7",
+            TEN_SECONDLY,
+            "pause interval_quota 7s, rate_limited",
+        ),
+        (
+            "a wait of nothing is no wait",
+            429,
+            "Retry-After: 0",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        ("a negative wait", 429, "Retry-After: -1", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        (
+            "a date",
+            429,
+            "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        ("a word", 429, "Retry-After: soon", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        (
+            "an age",
+            429,
+            "Retry-After: 1000000000",
+            TEN_SECONDLY,
+            "pause interval_quota 1000000000s, rate_limited",
+        ),
+        (
+            "beyond every number",
+            429,
+            "Retry-After: 99999999999999999999999",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        ("day", 429, "", DAILY, "pause daily_quota, rate_limited"),
+        (
+            "day, told by the message",
+            429,
+            "",
+            r#"{"status":"error","message":"You have reached your daily limit."}"#,
+            "pause daily_quota, rate_limited",
+        ),
+        ("second", 429, "", SECONDLY, "pause interval_quota 1s, rate_limited"),
+        ("second, with a wait", 429, "Retry-After: 2", SECONDLY, "pause interval_quota 2s, rate_limited"),
+        (
+            "second, by policy",
+            429,
+            "",
+            r#"{"message":"limit","policyName":"SECONDLY"}"#,
+            "pause interval_quota 1s, rate_limited",
+        ),
+        ("a page", 429, "", "<html>Too many</html>", "pause interval_quota, rate_limited"),
+        ("nothing", 429, "Retry-After: 3", "", "pause interval_quota 3s, rate_limited"),
+        (
+            "a quota that nobody described",
+            429,
+            "",
+            r#"{"message":"x","policyName":"FORTNIGHTLY"}"#,
+            "pause interval_quota, rate_limited",
+        ),
+    ]);
+}

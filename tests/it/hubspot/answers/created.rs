@@ -1,0 +1,289 @@
+//! Answers that list records.
+
+use super::Of::{Keyed, Plain};
+use super::{Row, check};
+
+const ALL: &[&str] = &["created 101", "created 102", "created 103", "proceed, ok"];
+
+#[test]
+fn every_record_finds_its_course() {
+    check(&[
+        Row {
+            name: "201 in the order sent",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«B 102»,«C 103»],"startedAt":"2026-02-17T20:19:27.424Z","completedAt":"2026-02-17T20:19:27.487Z"}"#,
+            means: ALL,
+        },
+        Row {
+            name: "201 shuffled, told by the key",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,«A 101»,«B 102»]}"#,
+            means: ALL,
+        },
+        Row {
+            name: "201 shuffled, told by the values alone",
+            of: Plain(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,«A 101»,«B 102»]}"#,
+            means: ALL,
+        },
+        Row {
+            name: "201 shuffled, trace ids echoed and nothing else",
+            of: Plain(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"102","objectWriteTraceId":"«T1»","properties":null},{"id":"101","objectWriteTraceId":"«T0»"}]}"#,
+            means: &["created 101", "created 102", "proceed, ok"],
+        },
+        Row {
+            name: "200 instead of 201",
+            of: Keyed(3),
+            status: 200,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«B 102»,«A 101 traced»,«C 103»]}"#,
+            means: ALL,
+        },
+        Row {
+            name: "207 without an error",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«B 102»,«A 101»,«C 103»],"numErrors":0,"errors":[]}"#,
+            means: ALL,
+        },
+        Row {
+            name: "no status at all",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"results":[«B 102»,«A 101»,«C 103»]}"#,
+            means: ALL,
+        },
+        Row {
+            name: "the key in another case and trimmed",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"a-1"}}]}"#,
+            means: &["created 101", "proceed, ok"],
+        },
+        Row {
+            name: "numbers, case and spaces normalised",
+            of: Plain(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"102","properties":{"hs_course_name":"botany","closedate":"asd000","missing":"1.0"}},{"id":"101","properties":{"hs_course_name":"Algebra ","hs_enrollment_capacity":"50.00"}}]}"#,
+            means: &["created 101", "created 102", "proceed, ok"],
+        },
+        Row {
+            name: "a value that is no string costs only itself",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"A-1","hs_object_id":101,"x":{}},"archived":"no","warnings":[{"category":"PROPERTY_VALUE_NORMALIZED"}]}]}"#,
+            means: &["created 101", "proceed, ok"],
+        },
+    ]);
+}
+
+#[test]
+fn what_an_answer_leaves_out_is_unknown() {
+    check(&[
+        Row {
+            name: "one left out",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,«A 101»]}"#,
+            means: &["created 101", "own doubt unknown_outcome", "created 103", "proceed, partial"],
+        },
+        Row {
+            name: "the silent no-op",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"startedAt":"2026-04-01T00:00:00Z","completedAt":"2026-04-01T00:00:00Z"}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "207 with neither records nor errors",
+            of: Plain(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"numErrors":0,"errors":[]}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "PENDING, whatever it lists",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"PENDING","results":[«A 101»,«B 102»,«C 103»]}"#,
+            means: &[
+                "all unknown unknown_outcome: it is not known whether HubSpot created this course: the batch was not complete (Pending)",
+                "pause unavailable, invalid",
+            ],
+        },
+        Row {
+            name: "CANCELLED, as the prose spells it",
+            of: Keyed(1),
+            status: 200,
+            headers: "",
+            body: r#"{"status":"CANCELLED","results":[]}"#,
+            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "a status that nobody documented",
+            of: Keyed(1),
+            status: 200,
+            headers: "",
+            body: r#"{"status":"QUEUED","results":[«A 101»]}"#,
+            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "records without identifiers",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"properties":{"course_key":"A-1"}},{"id":"","properties":{"course_key":"B-2"}}]}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+        },
+        Row {
+            name: "records that show neither key nor values",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101"},{"id":"102","properties":{}}]}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+        },
+    ]);
+}
+
+#[test]
+fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
+    check(&[
+        Row {
+            name: "truncated JSON",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"A-1"}},{"id":"10"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "a page with status 200",
+            of: Keyed(2),
+            status: 200,
+            headers: "Content-Type: text/html",
+            body: "<html><body>Please log in to the hotel's network</body></html>",
+            means: &[
+                "all unknown unknown_outcome: it is not known whether HubSpot created this course: HubSpot answered 200: no JSON of HubSpot's: <html>",
+                "pause unavailable, invalid",
+            ],
+        },
+        Row {
+            name: "an error with status 200",
+            of: Keyed(2),
+            status: 200,
+            headers: "",
+            body: r#"{"status":"error","message":"internal error"}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "204 without a body",
+            of: Keyed(2),
+            status: 204,
+            headers: "",
+            body: "",
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "a redirect",
+            of: Keyed(2),
+            status: 302,
+            headers: "Location: https://elsewhere.example/",
+            body: "",
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+    ]);
+}
+
+#[test]
+fn what_contradicts_itself_is_unknown_and_an_alarm() {
+    check(&[
+        Row {
+            name: "two records for one course",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«A 102»,«B 103»]}"#,
+            means: &["unknown unknown_outcome", "created 103", "proceed, partial, surplus 1"],
+        },
+        Row {
+            name: "one record for two courses",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«B 101»,«C 103»]}"#,
+            means: &[
+                "unknown unknown_outcome",
+                "unknown unknown_outcome",
+                "created 103",
+                "proceed, partial, surplus 1",
+            ],
+        },
+        Row {
+            name: "the same record twice",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«A 101»]}"#,
+            means: &["created 101", "proceed, ok, surplus 1"],
+        },
+        Row {
+            name: "two records with the same values and no key",
+            of: Plain(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«A 102»]}"#,
+            means: &["unknown unknown_outcome", "pause unavailable, invalid, surplus 1"],
+        },
+        Row {
+            name: "a stranger's record",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«B 102»,{"id":"900","properties":{"course_key":"Z-9"}}]}"#,
+            means: &["created 101", "created 102", "proceed, ok, surplus 1"],
+        },
+        Row {
+            name: "another's key beside one's trace id",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","objectWriteTraceId":"«T1»","properties":{"course_key":"A-1"}},{"id":"102","objectWriteTraceId":"«T0»","properties":{"course_key":"B-2"}}]}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+        },
+        Row {
+            name: "an identifier that its own property contradicts",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"102","properties":{"course_key":"A-1","hs_object_id":"101"}}]}"#,
+            means: &["unknown unknown_outcome", "pause unavailable, invalid, surplus 1"],
+        },
+        Row {
+            name: "records under a status that denies them",
+            of: Keyed(1),
+            status: 401,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»]}"#,
+            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+    ]);
+}

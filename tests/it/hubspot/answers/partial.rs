@@ -1,0 +1,196 @@
+//! Answers that list errors beside records, as HubSpot gives them to inputs with trace ids.
+
+use super::Of::{Keyed, Plain};
+use super::{Row, check, meaning, said};
+
+const MISSING: &str = r#"{"status":"COMPLETE","results":[«C 103»,«A 101»],"numErrors":1,"errors":[{"status":"error","category":"VALIDATION_ERROR","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"Property \\\"missing\\\" does not exist\",\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"missing\",\"localizedErrorMessage\":\"Property \\\"missing\\\" does not exist\",\"portalId\":891936587}]","context":{"objectWriteTraceId":["«T1»"]}}],"startedAt":"2024-08-15T17:09:13.610Z","completedAt":"2024-08-15T17:09:13.910Z"}"#;
+
+#[test]
+fn an_error_with_a_trace_id_is_that_courses_own() {
+    const MEANS: &[&str] = &[
+        "created 101",
+        "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing: Property values were not valid: [{",
+        "created 103",
+        "proceed, partial",
+    ];
+    check(&[
+        Row { name: "207, keyed", of: Keyed(3), status: 207, headers: "", body: MISSING, means: MEANS },
+        Row { name: "207, plain", of: Plain(3), status: 207, headers: "", body: MISSING, means: MEANS },
+        Row { name: "201, keyed", of: Keyed(3), status: 201, headers: "", body: MISSING, means: MEANS },
+        Row {
+            name: "all failed, one error for several, one of them twice",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"numErrors":2,"errors":[{"status":"error","category":"VALIDATION_ERROR","message":"closedate","errors":[{"message":"asd000 was not a valid long.","code":"INVALID_LONG","context":{"propertyName":["closedate"]}}],"context":{"objectWriteTraceId":["«T0»","«T1»","«T1»"]}},{"status":"error","category":"VALIDATION_ERROR","subCategory":"Properties.X","message":"Error creating COURSE. Some required properties were not set.","context":{"properties":["hs_course_name"],"objectWriteTraceId":"«T2»"}}]}"#,
+            means: &[
+                "refused VALIDATION_ERROR/INVALID_LONG/closedate: closedate",
+                "refused VALIDATION_ERROR/INVALID_LONG/closedate: closedate",
+                "refused VALIDATION_ERROR/hs_course_name: Error creating COURSE. Some required",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "a category that nobody described, and one of quotas",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»],"errors":[{"category":"SOMETHING_NEW","message":"hm","context":{"objectWriteTraceId":["«T0»"]}},{"errorType":"RATE_LIMIT","message":"You have reached your secondly limit.","context":{"objectWriteTraceId":["«T1»"]}}]}"#,
+            means: &[
+                "own doubt refused: hm",
+                "unknown refused/RATE_LIMIT",
+                "created 103",
+                "proceed, partial",
+            ],
+        },
+        Row {
+            name: "RATE_LIMITS, as search spells it",
+            of: Plain(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"RATE_LIMITS","message":"secondly","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["unknown refused: secondly", "proceed, invalid"],
+        },
+        Row {
+            name: "an association that leads nowhere",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"OBJECT_NOT_FOUND","message":"No company with id 1","subCategory":{"a":1},"context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["refused refused: No company with id 1", "proceed, rejected"],
+        },
+        Row {
+            name: "trace ids of other requests",
+            of: Keyed(2),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,«B 102»],"errors":[{"category":"VALIDATION_ERROR","message":"x","context":{"objectWriteTraceId":["0","1"]}}, null]}"#,
+            means: &["created 101", "created 102", "proceed, ok, surplus 3"],
+        },
+    ]);
+}
+
+#[test]
+fn a_conflict_calls_for_a_look_where_one_is_possible() {
+    const EXISTING: &str = r#"{"status":"COMPLETE","results":[«B 102»],"numErrors":1,"errors":[{"status":"error","category":"CONFLICT","message":"Contact already exists. Existing ID: 171591000198","context":{"objectWriteTraceId":["«T0»"],"existingId":["171591000198"]}}]}"#;
+    check(&[
+        Row {
+            name: "existingId, keyed",
+            of: Keyed(2),
+            status: 207,
+            headers: "",
+            body: EXISTING,
+            means: &[
+                "exists CONFLICT: Contact already exists. Existing ID",
+                "created 102",
+                "proceed, partial",
+            ],
+        },
+        Row {
+            name: "existingId, plain: nothing to look it up by",
+            of: Plain(2),
+            status: 207,
+            headers: "",
+            body: EXISTING,
+            means: &["refused CONFLICT: Contact already exists.", "created 102", "proceed, partial"],
+        },
+        Row {
+            name: "OBJECT_ALREADY_EXISTS with a subCategory that is a string",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","category":"OBJECT_ALREADY_EXISTS","subCategory":"Properties.PROPERTY_WITH_NAME_EXISTS","message":"there","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["exists CONFLICT: there", "proceed, rejected"],
+        },
+        Row {
+            name: "only in the text, with the half-made record's number first",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","category":"VALIDATION_ERROR","message":"Cannot set PropertyValueCoordinates{portalId=44956899, objectTypeId=ObjectTypeId{legacyObjectType=COURSE}, propertyName=course_key, value=A-1} on 552148386511. 552239500007 already has that value.","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["exists CONFLICT: Cannot set PropertyValueCoordinates{", "proceed, rejected"],
+        },
+        Row {
+            name: "the structured relative",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","errorType":"UNIQUE_VALUE_CONFLICT","message":"taken","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["exists CONFLICT/UNIQUE_VALUE_CONFLICT: taken", "proceed, rejected"],
+        },
+        Row {
+            name: "a created record and an error for the same course",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"CONFLICT","message":"there","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["unknown unknown_outcome", "proceed, invalid"],
+        },
+    ]);
+}
+
+#[test]
+fn of_several_errors_the_cautious_one_decides_in_either_order() {
+    const VALIDATION: &str =
+        r#"{"category":"VALIDATION_ERROR","message":"v","context":{"objectWriteTraceId":["«T0»"]}}"#;
+    const CONFLICT: &str =
+        r#"{"category":"CONFLICT","message":"c","context":{"objectWriteTraceId":["«T0»"]}}"#;
+    const QUOTA: &str =
+        r#"{"category":"RATE_LIMIT","message":"q","context":{"objectWriteTraceId":["«T0»"]}}"#;
+    for (one, other, expected) in [
+        (VALIDATION, CONFLICT, "exists"),
+        (VALIDATION, QUOTA, "unknown"),
+        (QUOTA, CONFLICT, "exists"),
+        (VALIDATION, VALIDATION, "refused"),
+    ] {
+        for errors in [[one, other], [other, one]] {
+            let body = format!(r#"{{"status":"COMPLETE","results":[],"errors":[{}]}}"#, errors.join(","));
+            let row = Row { name: "", of: Keyed(1), status: 207, headers: "", body: body.leak(), means: &[] };
+            let said = said(&meaning(&row).verdicts[0]);
+            assert!(said.starts_with(expected), "{errors:?} gave {said}");
+        }
+    }
+}
+
+#[test]
+fn an_error_that_names_nobody_blames_nobody() {
+    check(&[
+        Row {
+            name: "no trace id, several courses",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{}}]}"#,
+            means: &[
+                "created 101",
+                "unknown unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out, and says of nobody by name: something",
+                "unknown unknown_outcome",
+                "proceed, partial",
+            ],
+        },
+        Row {
+            name: "an empty list of trace ids",
+            of: Keyed(2),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{"objectWriteTraceId":[]}}]}"#,
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "a single course: there is nobody else",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"something"}]}"#,
+            means: &["refused VALIDATION_ERROR: something", "proceed, rejected"],
+        },
+        Row {
+            name: "the unique property is gone: the account's fault",
+            of: Keyed(2),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"Property values were not valid: [{\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"course_key\"}]","context":{"objectWriteTraceId":["«T0»","«T1»"]}}]}"#,
+            means: &["all untouched", "pause schema, rejected"],
+        },
+    ]);
+}

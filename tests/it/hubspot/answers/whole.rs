@@ -1,0 +1,284 @@
+//! Batches that were refused as a whole.
+
+use course_sync::policy::interpret::interpret;
+use serde_json::json;
+
+use super::Of::{Keyed, Plain};
+use super::{NOW, Row, UNIQUE, answer, batch, check, claimed, said};
+
+#[test]
+fn a_refusal_that_names_a_property_finds_its_courses() {
+    const NOT_THERE: &str = r#"{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"Property \\\"missing\\\" does not exist\",\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"missing\"}]","correlationId":"8a3f6c3a-0000","errors":[{"message":"Property \"missing\" does not exist","code":"PROPERTY_DOESNT_EXIST","context":{"propertyName":["missing"]}}],"category":"VALIDATION_ERROR"}"#;
+    const INVALID_LONG: &str = r#"{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"asd000 was not a valid long.\",\"error\":\"INVALID_LONG\",\"name\":\"closedate\"}]","category":"VALIDATION_ERROR"}"#;
+    check(&[
+        Row {
+            name: "PROPERTY_DOESNT_EXIST",
+            of: Plain(3),
+            status: 400,
+            headers: "",
+            body: NOT_THERE,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing: Property values were",
+                "untouched",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "PROPERTY_DOESNT_EXIST, alone",
+            of: Keyed(1),
+            status: 400,
+            headers: "",
+            body: NOT_THERE,
+            means: &["refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing", "proceed, rejected"],
+        },
+        Row {
+            name: "INVALID_LONG begins with the value",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: INVALID_LONG,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/INVALID_LONG/closedate",
+                "untouched",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "INVALID_OPTION begins with the value",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"asd000 was not one of the allowed options: [a, b]","code":"INVALID_OPTION","context":{"propertyName":["closedate"]}}]}"#,
+            means: &["untouched", "refused VALIDATION_ERROR/INVALID_OPTION/closedate", "proceed, rejected"],
+        },
+        Row {
+            name: "INVALID_INTEGER does not tell the value, so nobody is blamed",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"closedate was not a valid number","code":"INVALID_INTEGER","context":{"propertyName":["closedate"]}}]}"#,
+            means: &["all unnamed VALIDATION_ERROR/INVALID_INTEGER/closedate", "proceed, rejected"],
+        },
+        Row {
+            name: "required not set: those that leave it out",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Error creating COURSE. Some required properties were not set.","correlationId":"c-1","context":{"properties":["hs_enrollment_capacity"]},"category":"VALIDATION_ERROR"}"#,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
+                "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "MISSING_REQUIRED_PROPERTY, as newer versions say",
+            of: Plain(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"A value for hs_enrollment_capacity must be provided","code":"MISSING_REQUIRED_PROPERTY","context":{"propertyName":["hs_enrollment_capacity"]}}]}"#,
+            means: &[
+                "untouched",
+                "refused VALIDATION_ERROR/MISSING_REQUIRED_PROPERTY/hs_enrollment_capacity",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "the unique property itself does not exist",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"no","category":"VALIDATION_ERROR","errors":[{"message":"Property \"course_key\" does not exist","code":"PROPERTY_DOESNT_EXIST","context":{"propertyName":["course_key"]}}]}"#,
+            means: &["all untouched", "pause schema, rejected"],
+        },
+    ]);
+}
+
+#[test]
+fn a_refusal_that_names_nobody_calls_for_smaller_company() {
+    const NOT_SET: &str = r#"{"status":"error","message":"Error creating COURSE. Some required properties were not set.","correlationId":"c-1","context":{"properties":["hs_course_name"]},"category":"VALIDATION_ERROR"}"#;
+    const BAD_JSON: &str = r#"{"status":"error","message":"Invalid input JSON on line 3, column 9: Cannot deserialize value of type `com.hubspot.inbounddb.publicobject.core.v2.SimplePublicObjectBatchInput$Json` from Array value (token `JsonToken.START_ARRAY`)","correlationId":"c-2"}"#;
+    check(&[
+        Row {
+            name: "required not set, by nobody that is here",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: NOT_SET,
+            means: &[
+                "all unnamed VALIDATION_ERROR/hs_course_name: Error creating COURSE",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "required not set, alone",
+            of: Plain(1),
+            status: 400,
+            headers: "",
+            body: NOT_SET,
+            means: &["refused VALIDATION_ERROR/hs_course_name: Error creating COURSE", "proceed, rejected"],
+        },
+        Row {
+            name: "no category",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: BAD_JSON,
+            means: &["all unnamed refused: Invalid input JSON", "proceed, rejected"],
+        },
+        Row {
+            name: "too many inputs",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"The maximum number of inputs supported in a batch is 100. Please reduce the number of items and try again","correlationId":"3784ea30-","category":"VALIDATION_ERROR"}"#,
+            means: &["all unnamed VALIDATION_ERROR: The maximum number of inputs", "proceed, rejected"],
+        },
+        Row {
+            name: "a bad association",
+            of: Keyed(1),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"one or more associations are not valid","correlationId":"c-3"}"#,
+            means: &["refused refused: one or more associations are not valid", "proceed, rejected"],
+        },
+        Row {
+            name: "422",
+            of: Keyed(1),
+            status: 422,
+            headers: "",
+            body: r#"{"status":"error","message":"unprocessable","category":"VALIDATION_ERROR"}"#,
+            means: &["refused VALIDATION_ERROR: unprocessable", "proceed, rejected"],
+        },
+        Row {
+            name: "413",
+            of: Keyed(2),
+            status: 413,
+            headers: "",
+            body: "<html><title>413 Request Entity Too Large</title></html>",
+            means: &["all unnamed too_large: HubSpot answered 413", "proceed, rejected"],
+        },
+        Row {
+            name: "413, alone",
+            of: Keyed(1),
+            status: 413,
+            headers: "",
+            body: "",
+            means: &["refused too_large: HubSpot answered 413: an empty body", "proceed, rejected"],
+        },
+        Row {
+            name: "414",
+            of: Plain(2),
+            status: 414,
+            headers: "",
+            body: r#"{"status":"error","message":"URI too long"}"#,
+            means: &["all unnamed too_large", "proceed, rejected"],
+        },
+        Row {
+            name: "a page with status 400 is not HubSpot's word",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: "<html><title>400 Bad Request</title></html>",
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
+            name: "402: a bill is no course's fault",
+            of: Keyed(1),
+            status: 402,
+            headers: "",
+            body: r#"{"status":"error","message":"This account is suspended"}"#,
+            means: &["untouched", "pause unavailable, rejected"],
+        },
+    ]);
+}
+
+#[test]
+fn a_conflict_of_the_whole_batch() {
+    const KEY_TAKEN: &str = r#"{"status":"error","message":"Cannot set PropertyValueCoordinates{portalId=44956899, objectTypeId=ObjectTypeId{legacyObjectType=COURSE}, propertyName=course_key, value=A-1} on 552148386511. 552239500007 already has that value.","correlationId":"01a0a0eb-","category":"VALIDATION_ERROR"}"#;
+    const OTHER_TAKEN: &str = r#"{"status":"error","message":"Cannot set PropertyValueCoordinates{portalId=44956899, objectTypeId=ObjectTypeId{legacyObjectType=COURSE}, propertyName=hs_course_id, value=7} on 552148386511. 552239500007 already has that value.","category":"VALIDATION_ERROR"}"#;
+    const PLAIN_409: &str = r#"{"status":"error","message":"Contact already exists","correlationId":"c0895ebf-","category":"CONFLICT"}"#;
+    check(&[
+        Row {
+            name: "a key is taken: one look for all",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: KEY_TAKEN,
+            means: &["all exists CONFLICT: Cannot set", "proceed, rejected"],
+        },
+        Row {
+            name: "another value is taken: a look by key would find nobody",
+            of: Keyed(3),
+            status: 400,
+            headers: "",
+            body: OTHER_TAKEN,
+            means: &["all unnamed CONFLICT", "proceed, rejected"],
+        },
+        Row {
+            name: "another value is taken, alone: it may be by an earlier self",
+            of: Keyed(1),
+            status: 400,
+            headers: "",
+            body: OTHER_TAKEN,
+            means: &["exists CONFLICT", "proceed, rejected"],
+        },
+        Row {
+            name: "409 that names nothing",
+            of: Keyed(2),
+            status: 409,
+            headers: "",
+            body: PLAIN_409,
+            means: &["all unnamed CONFLICT: Contact already exists", "proceed, rejected"],
+        },
+        Row {
+            name: "409, alone",
+            of: Keyed(1),
+            status: 409,
+            headers: "",
+            body: PLAIN_409,
+            means: &["exists CONFLICT", "proceed, rejected"],
+        },
+        Row {
+            name: "409 that names a course",
+            of: Keyed(3),
+            status: 409,
+            headers: "",
+            body: r#"{"status":"error","message":"there","category":"CONFLICT","context":{"objectWriteTraceId":["«T1»"]}}"#,
+            means: &["untouched", "exists CONFLICT", "untouched", "proceed, rejected"],
+        },
+        Row {
+            name: "409 without a key to look by",
+            of: Plain(2),
+            status: 409,
+            headers: "",
+            body: PLAIN_409,
+            means: &["all unnamed CONFLICT", "proceed, rejected"],
+        },
+        Row {
+            name: "a taken value without a key to look by, alone",
+            of: Plain(1),
+            status: 400,
+            headers: "",
+            body: OTHER_TAKEN,
+            means: &["refused CONFLICT", "proceed, rejected"],
+        },
+    ]);
+}
+
+#[test]
+fn a_course_that_was_looked_up_in_vain_is_isolated_rather_than_looked_up_again() {
+    let looked_up = |faults| {
+        let mut course = claimed(1, "A-1", json!({"hs_course_name": "Algebra"}));
+        course.faults = faults;
+        course
+    };
+    let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"Cannot set PropertyValueCoordinates{propertyName=course_key, value=B-2} on 1. 2 already has that value."}"#;
+    let batch = batch(vec![looked_up(1), claimed(2, "B-2", json!({}))], Some(UNIQUE));
+    let meaning = interpret(&batch, &answer(400, "", body.as_bytes()), NOW);
+    let said: Vec<_> = meaning.verdicts.iter().map(said).collect();
+    assert!(said[0].starts_with("unnamed CONFLICT") && said[1].starts_with("exists CONFLICT"), "{said:?}");
+}

@@ -1,0 +1,196 @@
+//! Tokens that an OAuth grant renews.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use course_sync::config::{self, Credentials, SecretSource};
+use course_sync::hubspot::Client;
+use course_sync::policy::answer::{Exchange, NotSent};
+use course_sync::telemetry::metrics::Metrics;
+use tokio::sync::Notify;
+
+use super::client::{client_of, one_course, settings};
+use super::server::{Reaction, Request, Server, http, json};
+
+const UNAUTHORIZED: &str = r#"{"status":"error","message":"The OAuth token used to make this call expired","category":"EXPIRED_AUTHENTICATION"}"#;
+
+fn credentials() -> Credentials {
+    Credentials::OAuth {
+        client_id: "app-1".into(),
+        client_secret: SecretSource::value("hubspot.oauth.client_secret", "sekret-of-the-app"),
+        refresh_token: SecretSource::value("hubspot.oauth.refresh_token", "sekret&refresh=1"),
+    }
+}
+
+fn client(server: &Server) -> Client {
+    client_of(&settings(&server.url, credentials()))
+}
+
+fn asks_for_a_token(request: &Request) -> bool {
+    request.line == "POST /oauth/v1/token HTTP/1.1"
+}
+
+fn granted(token: &str, lifetime: &str) -> Reaction {
+    let body = format!(
+        r#"{{"token_type":"bearer","refresh_token":"sekret","access_token":"{token}","expires_in":{lifetime}}}"#
+    );
+    Reaction::Answer(json("200 OK", &body))
+}
+
+fn created() -> Reaction {
+    Reaction::Answer(json("201 Created", r#"{"status":"COMPLETE","results":[{"id":"1"}]}"#))
+}
+
+/// Hands out tokens `sekret-0`, `sekret-1`, … of one lifetime, and creates whatever it is given.
+async fn generous(lifetime: &'static str) -> Server {
+    Server::start(move |before, request| {
+        if asks_for_a_token(request) { granted(&format!("sekret-{before}"), lifetime) } else { created() }
+    })
+    .await
+}
+
+fn count(server: &Server) -> (usize, usize) {
+    let requests = server.requests();
+    let tokens = requests.iter().filter(|request| asks_for_a_token(request)).count();
+    (tokens, requests.len() - tokens)
+}
+
+#[tokio::test]
+async fn many_requests_at_once_fetch_one_token() {
+    let server = generous("1800").await;
+    let client = Arc::new(client(&server));
+    let sending: Vec<_> = (0..10)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.create(&one_course()).await })
+        })
+        .collect();
+    for sent in sending {
+        assert!(matches!(sent.await.unwrap(), Exchange::Answered { .. }));
+    }
+    assert_eq!(count(&server), (1, 10));
+    let (token, creates) = server.requests().split_first().map(|(a, b)| (a.clone(), b.to_vec())).unwrap();
+    assert_eq!(token.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert_eq!(
+        String::from_utf8(token.body).unwrap(),
+        "grant_type=refresh_token&client_id=app-1&client_secret=sekret-of-the-app&refresh_token=sekret%26refresh%3D1"
+    );
+    assert!(creates.iter().all(|create| create.header("authorization") == Some("Bearer sekret-0")));
+    assert!(!format!("{client:?}").contains("sekret"), "{client:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends() {
+    let server = generous("1").await;
+    let client = client(&server);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while count(&server).0 < 2 {
+        assert!(Instant::now() < deadline, "no second token was fetched");
+        client.create(&one_course()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_beyond_reason_is_bounded() {
+    let server = generous("18446744073709551615").await;
+    let client = client(&server);
+    for _ in 0..2 {
+        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+    }
+    assert_eq!(count(&server), (1, 2));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_not_used_again_and_a_late_refusal_does_not_harm_the_next() {
+    let late = Arc::new(Notify::new());
+    let word = late.clone();
+    let server = Server::start(move |before, request| match (before, request.header("authorization")) {
+        _ if asks_for_a_token(request) => granted(&format!("sekret-{before}"), "1800"),
+        (1, _) => Reaction::AnswerAfter(word.clone(), json("401 Unauthorized", UNAUTHORIZED)),
+        (_, Some("Bearer sekret-0")) => Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED)),
+        _ => created(),
+    })
+    .await;
+    let client = Arc::new(client(&server));
+    let status = |exchange| match exchange {
+        Exchange::Answered { meta, .. } => meta.status,
+        other => panic!("{other:?}"),
+    };
+    let slow = tokio::spawn({
+        let client = client.clone();
+        async move { client.create(&one_course()).await }
+    });
+    server.has_seen(2).await;
+    assert_eq!(status(client.create(&one_course()).await), 401);
+    assert_eq!(status(client.create(&one_course()).await), 201);
+    late.notify_one();
+    assert_eq!(status(slow.await.unwrap()), 401);
+    assert_eq!(status(client.create(&one_course()).await), 201);
+    assert_eq!(count(&server).0, 2);
+}
+
+#[tokio::test]
+async fn a_refused_grant_is_told_in_hubspots_words() {
+    for (status, body, words) in [
+        (
+            "400 Bad Request",
+            r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#,
+            "400 BAD_REFRESH_TOKEN missing or invalid refresh token",
+        ),
+        (
+            "400 Bad Request",
+            r#"{"status":"BAD_HUB","message":"missing or unknown hub id","error":"access_denied"}"#,
+            "BAD_HUB missing or unknown hub id",
+        ),
+        (
+            "400 Bad Request",
+            r#"{"status":"BAD_CLIENT_ID","message":"missing or invalid client id","error":"invalid_client"}"#,
+            "BAD_CLIENT_ID missing or invalid client id",
+        ),
+        ("401 Unauthorized", "", "401 without a readable reason"),
+        ("200 OK", r#"{"token_type":"bearer"}"#, "an answer without one"),
+        ("200 OK", "<html>", "an answer without one"),
+        ("302 Found", "", "302"),
+    ] {
+        let server = Server::always(Reaction::Answer(json(status, body))).await;
+        let exchange = client(&server).create(&one_course()).await;
+        let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
+        assert!(why.contains(words), "{why}");
+        assert_eq!(count(&server), (1, 0), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_endpoint_in_trouble_is_the_worlds_fault() {
+    for reaction in [
+        Reaction::Answer(json("429 Too Many Requests", r#"{"status":"error","message":"slow down"}"#)),
+        Reaction::Answer(http("503 Service Unavailable", "", "<html>")),
+        Reaction::Close,
+        Reaction::Silence,
+    ] {
+        let server = Server::always(reaction).await;
+        let hasty = config::HubSpot {
+            request_timeout: Duration::from_secs(1),
+            ..settings(&server.url, credentials())
+        };
+        let began = Instant::now();
+        let exchange = client_of(&hasty).create(&one_course()).await;
+        assert!(matches!(exchange, Exchange::NotSent(NotSent::Unreachable(_))), "{exchange:?}");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(count(&server), (1, 0));
+        assert!(!format!("{exchange:?}").contains("sekret"), "{exchange:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fetched_token_is_counted() {
+    let server = generous("1800").await;
+    let metrics = Arc::new(Metrics::new());
+    let client = Client::new(&settings(&server.url, credentials()), 4, metrics.clone()).unwrap();
+    client.create(&one_course()).await;
+    let text = metrics.encode(false);
+    let line = text.lines().find(|line| {
+        line.starts_with("course_sync_requests_total") && line.contains("token") && line.contains("\"ok\"")
+    });
+    assert!(line.is_some_and(|line| line.ends_with(" 1")), "{line:?}");
+}
