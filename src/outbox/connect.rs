@@ -101,9 +101,17 @@ pub async fn verify(pool: &PgPool) -> Result<(), OutboxError> {
     }
 }
 
+/// The versions that the database has had. Looks only: who may run it need not be who may create tables.
 async fn applied(pool: &PgPool) -> Result<Vec<i64>, OutboxError> {
+    const KNOWN: &str = "select to_regclass('_sqlx_migrations') is not null";
     let mut connection = pool.acquire().await.map_err(OutboxError::doing("open a connection"))?;
-    connection.ensure_migrations_table("_sqlx_migrations").await.map_err(OutboxError::Migrate)?;
+    let known: bool = sqlx::query_scalar(KNOWN)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(OutboxError::doing("look for the record of migrations"))?;
+    if !known {
+        return Ok(Vec::new());
+    }
     let applied =
         connection.list_applied_migrations("_sqlx_migrations").await.map_err(OutboxError::Migrate)?;
     Ok(applied.into_iter().map(|migration| migration.version).collect())
