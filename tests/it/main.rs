@@ -11,3 +11,4 @@ mod integration;
 mod outbox;
 mod simulator;
 mod support;
+mod tidy;
