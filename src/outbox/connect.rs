@@ -101,8 +101,8 @@ pub async fn verify(pool: &PgPool) -> Result<(), OutboxError> {
     }
 }
 
-/// The versions that the database has had. Looks only: who may run it need not be who may create tables.
 async fn applied(pool: &PgPool) -> Result<Vec<i64>, OutboxError> {
+    // Looks only: who may run the daemon need not be who may create tables.
     const KNOWN: &str = "select to_regclass('_sqlx_migrations') is not null";
     let mut connection = pool.acquire().await.map_err(OutboxError::doing("open a connection"))?;
     let known: bool = sqlx::query_scalar(KNOWN)
