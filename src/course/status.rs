@@ -113,6 +113,8 @@ pub enum Transition {
         error: CourseError,
         /// The doubt is this course's own doing and counts towards `retry.max_attempts`.
         own_fault: bool,
+        /// The largest batch it may travel in from now on, where it is suspected; at least 1.
+        batch_limit: Option<u16>,
         /// How long to wait before HubSpot is asked.
         look_after: Duration,
     },

@@ -64,7 +64,8 @@ impl Columns {
                 row.event = Some("failed");
             }
             Transition::Pending(again) => row.again(again),
-            Transition::Unconfirmed { error, own_fault, look_after } => {
+            Transition::Unconfirmed { error, own_fault, batch_limit, look_after } => {
+                row.batch_limit = batch_limit.map(stored_limit);
                 row.error = stored(error);
                 row.fault = i32::from(*own_fault);
                 row.wait = Some(*look_after);
@@ -106,7 +107,7 @@ impl Row {
             Again::Held => self.keeps_error = true,
             Again::Isolate { batch_limit, error } => {
                 self.error = stored(error);
-                self.batch_limit = Some(i16::try_from(*batch_limit).unwrap_or(1));
+                self.batch_limit = Some(stored_limit(*batch_limit));
                 self.event = Some("deferred");
             }
             Again::Resend { after } => {
@@ -116,6 +117,10 @@ impl Row {
             }
         }
     }
+}
+
+fn stored_limit(limit: u16) -> i16 {
+    i16::try_from(limit).unwrap_or(i16::MAX)
 }
 
 fn stored(error: &CourseError) -> Option<Value> {

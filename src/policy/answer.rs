@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::course::HubSpotId;
+
 use crate::course::clip;
 
 /// How a request ended. Three arms and no fourth.
@@ -195,6 +197,16 @@ pub struct Record {
     /// What HubSpot changed on the way in.
     #[serde(deserialize_with = "each")]
     pub warnings: Vec<Option<Warning>>,
+}
+
+impl Record {
+    /// Its identifier, unless its own property contradicts it.
+    #[must_use]
+    pub fn consistent_id(&self) -> Option<HubSpotId> {
+        let id = self.id.as_deref()?;
+        let repeated = self.properties.get("hs_object_id").and_then(Option::as_deref);
+        if repeated.is_some_and(|repeated| repeated != id) { None } else { HubSpotId::parse(id) }
+    }
 }
 
 /// A remark on an accepted record.

@@ -5,6 +5,7 @@
 //! its status says, and a record is only ever assigned to a course by what it says of itself,
 //! never by its position.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,8 +24,14 @@ mod whole;
 pub enum Verdict {
     /// HubSpot created it.
     Created(HubSpotId),
-    /// HubSpot says that somebody holds its key already. Who, only a read can tell.
-    Exists(CourseError),
+    /// HubSpot says that somebody holds the key of one of `suspects` courses already, this one among
+    /// them. Who, only a read can tell.
+    Exists {
+        /// What HubSpot said.
+        error: CourseError,
+        /// How many courses it may be about.
+        suspects: usize,
+    },
     /// HubSpot refused it for good.
     Refused(CourseError),
     /// HubSpot certainly did not create it, and it may go again.
@@ -33,8 +40,9 @@ pub enum Verdict {
     Unknown {
         /// What happened.
         error: CourseError,
-        /// HubSpot blamed this very course.
-        own_fault: bool,
+        /// How many courses the trouble is narrowed down to, this one among them; `None` where it is
+        /// not about courses.
+        suspects: Option<usize>,
     },
 }
 
@@ -172,9 +180,9 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
 }
 
 /// How long HubSpot locks an account whose volume is large.
-const LOCK: Duration = Duration::from_secs(2);
+pub(super) const LOCK: Duration = Duration::from_secs(2);
 /// The wait where HubSpot migrates the account and does not say for how long.
-const MIGRATION: Duration = Duration::from_mins(5);
+pub(super) const MIGRATION: Duration = Duration::from_mins(5);
 /// The length of the window that HubSpot calls "secondly".
 const SECONDLY: Duration = Duration::from_secs(1);
 
@@ -270,7 +278,7 @@ impl Answer<'_> {
 
     fn unknown(&self) -> Verdict {
         let message = format!("it is not known whether HubSpot created this course: {}", self.summary());
-        Verdict::Unknown { error: self.own(Category::UnknownOutcome, &message), own_fault: false }
+        Verdict::Unknown { error: self.own(Category::UnknownOutcome, &message), suspects: None }
     }
 }
 
@@ -313,6 +321,11 @@ fn does_not_exist(fault: &PropertyFault) -> bool {
     fault.code.as_deref() == Some("PROPERTY_DOESNT_EXIST")
 }
 
+/// What a choice of one leaves.
+pub(super) fn only<T: Ord>(choice: &BTreeSet<T>) -> Option<&T> {
+    choice.first().filter(|_| choice.len() == 1)
+}
+
 /// The same verdict for every course.
 fn all(batch: &Batch, verdict: &Verdict, outcome: RequestOutcome, signal: Signal) -> Interpretation {
     let verdicts = batch.courses().iter().map(|_| verdict.clone()).collect();
@@ -345,5 +358,5 @@ fn no_answer(batch: &Batch, why: &NoAnswer, now: Timestamp) -> Interpretation {
     let message = format!("it is not known whether HubSpot created this course: {what}");
     let error = CourseError::new(Category::UnknownOutcome, &message, now);
     let trouble = Trouble { reason: Reason::Unavailable, retry_after: None, message: what };
-    all(batch, &Verdict::Unknown { error, own_fault: false }, outcome, Signal::Pause(trouble))
+    all(batch, &Verdict::Unknown { error, suspects: None }, outcome, Signal::Pause(trouble))
 }

@@ -6,17 +6,18 @@
 //! unique property nothing can prove anything, and the course is held for a person, or sent again
 //! where the operator has accepted duplicates.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::answer::{Body, Exchange, Meta, NoAnswer, NotSent, Record};
+use super::answer::{BatchReply, BatchStatus, Body, Exchange, Meta, NoAnswer, NotSent, Record};
 use super::batch::RowId;
-use super::interpret::{RequestOutcome, Signal};
+use super::interpret::{self, RequestOutcome, Signal};
 use super::pause::{Reason, Trouble};
 use super::retry::RetryPolicy;
-use crate::course::{Again, Category, CourseError, CourseKey, HubSpotId, Transition};
+use crate::course::{Again, Category, CourseError, CourseKey, HubSpotId, Transition, clip, folded};
 
 /// A course whose row says `unconfirmed`.
 #[derive(Debug, Clone)]
@@ -71,76 +72,87 @@ pub struct Reading {
 /// What the end of a read by `unique_property` means for the courses asked about.
 #[must_use]
 pub fn interpret_read(asked: &[Doubted], unique_property: &str, exchange: &Exchange) -> Reading {
-    let unclear =
-        |outcome, signal| Reading { findings: vec![Finding::Unclear; asked.len()], signal, outcome };
-    let pause = |reason, retry_after, message: &str| {
-        Signal::Pause(Trouble { reason, retry_after, message: message.to_owned() })
-    };
-    match exchange {
-        Exchange::NotSent(NotSent::NoToken(why)) => {
-            unclear(RequestOutcome::Unauthorized, pause(Reason::Token, None, why))
+    let (outcome, trouble) = match exchange {
+        Exchange::Answered { meta, body: Body::Batch(reply) } if is_told(meta, reply) => {
+            let findings = asked.iter().map(|course| find(&course.key, unique_property, reply)).collect();
+            return Reading { findings, signal: Signal::Proceed, outcome: RequestOutcome::Ok };
         }
+        Exchange::Answered { meta, body } => refused_read(meta, body),
+        Exchange::NotSent(NotSent::NoToken(why)) => (RequestOutcome::Unauthorized, plain(Reason::Token, why)),
         Exchange::NotSent(NotSent::Unreachable(why) | NotSent::Unbuildable(why)) => {
-            unclear(RequestOutcome::Unreachable, pause(Reason::Unavailable, None, why))
+            (RequestOutcome::Unreachable, plain(Reason::Unavailable, why))
         }
-        Exchange::NoAnswer(NoAnswer::Timeout) => unclear(
-            RequestOutcome::Timeout,
-            pause(Reason::Unavailable, None, "HubSpot did not answer a read in time"),
-        ),
-        Exchange::NoAnswer(NoAnswer::Lost(_) | NoAnswer::Abandoned) => unclear(
-            RequestOutcome::Unreachable,
-            pause(Reason::Unavailable, None, "the connection was lost during a read"),
-        ),
-        Exchange::Answered { meta, body: Body::Batch(reply) } if (200..300).contains(&meta.status) => {
-            let records: Vec<_> = reply.results.iter().flatten().collect();
-            let findings = asked.iter().map(|course| find(&course.key, unique_property, &records)).collect();
-            Reading { findings, signal: Signal::Proceed, outcome: RequestOutcome::Ok }
+        Exchange::NoAnswer(NoAnswer::Timeout) => {
+            (RequestOutcome::Timeout, plain(Reason::Unavailable, "HubSpot did not answer a read in time"))
         }
-        Exchange::Answered { meta, body } => {
-            let (outcome, reason) = refused_read(meta, body);
-            let message = match body {
-                Body::Error(error) => error.message.as_deref().unwrap_or("no message"),
-                Body::Batch(_) | Body::Unreadable(_) => "no readable answer",
-            };
-            unclear(
-                outcome,
-                pause(
-                    reason,
-                    meta.retry_after,
-                    &format!("HubSpot answered a read with {}: {message}", meta.status),
-                ),
-            )
+        Exchange::NoAnswer(NoAnswer::Lost(_) | NoAnswer::Abandoned) => {
+            (RequestOutcome::Unreachable, plain(Reason::Unavailable, "the connection was lost during a read"))
         }
-    }
-}
-
-fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Reason) {
-    match (meta.status, body) {
-        (401, _) => (RequestOutcome::Unauthorized, Reason::Token),
-        (403, Body::Error(_)) => (RequestOutcome::Unauthorized, Reason::Scopes),
-        (429, body) => (RequestOutcome::RateLimited, super::interpret::exceeded(body).0),
-        (404 | 405 | 406 | 415, _) => (RequestOutcome::Rejected, Reason::ObjectType),
-        // HubSpot refuses a read by a property that is not there, or not unique.
-        (400..=499, Body::Error(_)) => (RequestOutcome::Rejected, Reason::Schema),
-        (200..=299, _) => (RequestOutcome::Invalid, Reason::Unavailable),
-        _ => (RequestOutcome::Unavailable, Reason::Unavailable),
-    }
-}
-
-fn find(key: &CourseKey, unique_property: &str, records: &[&Record]) -> Finding {
-    let carried = |record: &Record| record.properties.get(unique_property).cloned().flatten();
-    let id = |record: &&&Record| record.id.as_deref().and_then(HubSpotId::parse);
-    let exact = records.iter().find(|record| carried(record).as_deref() == Some(key.as_str()));
-    let folded = |text: &str| text.trim().to_lowercase();
-    let near = || {
-        records.iter().find(|record| carried(record).is_some_and(|it| folded(&it) == folded(key.as_str())))
     };
-    match exact {
-        Some(record) => id(&record).map_or(Finding::Unclear, Finding::Held),
-        None => match near() {
-            Some(record) => id(&record).map_or(Finding::Unclear, Finding::Collision),
-            None => Finding::Absent,
-        },
+    Reading { findings: vec![Finding::Unclear; asked.len()], signal: Signal::Pause(trouble), outcome }
+}
+
+fn plain(reason: Reason, message: &str) -> Trouble {
+    Trouble { reason, retry_after: None, message: message.to_owned() }
+}
+
+/// Whether the answer of a read tells anything: it is over, and it speaks of records or misses, or
+/// says itself that there is nothing more to say.
+fn is_told(meta: &Meta, reply: &BatchReply) -> bool {
+    let speaks =
+        !reply.results.is_empty() || !reply.errors.is_empty() || reply.status == BatchStatus::Complete;
+    (200..300).contains(&meta.status) && reply.status.is_final() && speaks
+}
+
+/// A read that was not answered as it should be: the same causes as of a create, save that what is
+/// left is about the property that is read by.
+fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Trouble) {
+    let (outcome, reason, at_least) = match (meta.status, body) {
+        (401, _) => (RequestOutcome::Unauthorized, Reason::Token, Duration::ZERO),
+        (403, Body::Error(_)) => (RequestOutcome::Unauthorized, Reason::Scopes, Duration::ZERO),
+        (404 | 405 | 406 | 410 | 415, _) => (RequestOutcome::Rejected, Reason::ObjectType, Duration::ZERO),
+        (423, _) => (RequestOutcome::Unavailable, Reason::Unavailable, interpret::LOCK),
+        (429, body) => {
+            let (reason, at_least) = interpret::exceeded(body);
+            (RequestOutcome::RateLimited, reason, at_least)
+        }
+        (477, _) => (RequestOutcome::Unavailable, Reason::Unavailable, interpret::MIGRATION),
+        // HubSpot refuses a read by a property that is not there, or not unique.
+        (400 | 409 | 422, Body::Error(_)) => (RequestOutcome::Rejected, Reason::Schema, Duration::ZERO),
+        (200..=299, _) => (RequestOutcome::Invalid, Reason::Unavailable, Duration::ZERO),
+        _ => (RequestOutcome::Unavailable, Reason::Unavailable, Duration::ZERO),
+    };
+    let said = match body {
+        Body::Error(error) => error.message.as_deref().unwrap_or("no message"),
+        Body::Batch(_) | Body::Unreadable(_) => "no readable answer",
+    };
+    let message = clip(
+        &format!("HubSpot answered a read with {}: {said}", meta.status),
+        CourseError::MAX_MESSAGE_BYTES,
+    );
+    let asked = meta.retry_after.filter(|asked| !asked.is_zero());
+    let retry_after = asked.or((!at_least.is_zero()).then_some(at_least));
+    (outcome, Trouble { reason, retry_after, message })
+}
+
+/// The one record that carries the key; what another carries up to case is not this course's. A key
+/// that a final answer leaves out is absent: should that be wrong, HubSpot's uniqueness refuses the
+/// resend.
+fn find(key: &CourseKey, unique_property: &str, reply: &BatchReply) -> Finding {
+    let holders = |same: &dyn Fn(&str) -> bool| -> BTreeSet<Option<HubSpotId>> {
+        let carries = |record: &&Record| {
+            record.properties.get(unique_property).and_then(Option::as_deref).is_some_and(same)
+        };
+        reply.results.iter().flatten().filter(carries).map(Record::consistent_id).collect()
+    };
+    let exact = holders(&|carried| carried == key.as_str());
+    let near = holders(&|carried| folded(carried) == folded(key.as_str()));
+    match (interpret::only(&exact), interpret::only(&near)) {
+        (Some(Some(id)), _) => Finding::Held(id.clone()),
+        (None, Some(Some(id))) if exact.is_empty() => Finding::Collision(id.clone()),
+        (None, None) if near.is_empty() && !reply.results.iter().any(Option::is_none) => Finding::Absent,
+        // Two records for one key, or one that contradicts itself or cannot be read.
+        _ => Finding::Unclear,
     }
 }
 
@@ -198,7 +210,6 @@ pub fn resend(course: &Doubted, policy: &RetryPolicy, jitter: f64) -> Transition
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::answer::BatchReply;
 
     fn doubted(key: &str, faults: u32) -> Doubted {
         Doubted {
@@ -253,6 +264,19 @@ mod tests {
             let reading = interpret_read(&[doubted("A", 0)], "key", &exchange);
             assert_eq!(reading.findings, [Finding::Unclear]);
             assert!(matches!(reading.signal, Signal::Pause(trouble) if trouble.reason == reason), "{status}");
+        }
+    }
+
+    #[test]
+    fn two_holders_a_contradiction_or_an_unfinished_answer_prove_nothing() {
+        for body in [
+            r#"{"results":[{"id":"7","properties":{"key":"A"}},{"id":"8","properties":{"key":"A"}}]}"#,
+            r#"{"results":[{"id":"7","properties":{"key":"A","hs_object_id":"8"}}]}"#,
+            r#"{"results":[7]}"#,
+            r#"{"results":[]}"#,
+            r#"{"status":"PENDING","results":[{"id":"7","properties":{"key":"A"}}]}"#,
+        ] {
+            assert_eq!(findings(&["A"], body), [Finding::Unclear], "{body}");
         }
     }
 

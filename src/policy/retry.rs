@@ -9,7 +9,7 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
 use super::interpret::{NotTaken, Verdict};
-use crate::course::{Again, Transition};
+use crate::course::{Again, CourseError, Transition};
 
 /// When to try again, and how often.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,21 +78,23 @@ impl RetryPolicy {
 pub fn transition(verdict: Verdict, company: usize, settle: Duration) -> Transition {
     match verdict {
         Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, adopted: false },
-        // No doubt that has to settle: somebody holds the key already, and a read tells who. If it
-        // finds nobody, the conflict is over another value of this course, and must not go on for ever.
-        Verdict::Exists(error) => {
-            Transition::Unconfirmed { error, own_fault: true, look_after: Duration::ZERO }
-        }
+        // No doubt that has to settle: a read tells who holds the key. If it finds nobody, the conflict
+        // is over another value of one of them, which isolation brings to light.
+        Verdict::Exists { error, suspects } => doubted(error, Some(suspects), Duration::ZERO),
         Verdict::Refused(error) => Transition::Failed { error },
         Verdict::NotTaken(NotTaken::NotSent) => Transition::Pending(Again::NotSent),
         Verdict::NotTaken(NotTaken::Untouched) => Transition::Pending(Again::Held),
         Verdict::NotTaken(NotTaken::Unnamed(error)) => {
             Transition::Pending(Again::Isolate { batch_limit: half(company), error })
         }
-        Verdict::Unknown { error, own_fault } => {
-            Transition::Unconfirmed { error, own_fault, look_after: settle }
-        }
+        Verdict::Unknown { error, suspects } => doubted(error, suspects, settle),
     }
+}
+
+fn doubted(error: CourseError, suspects: Option<usize>, look_after: Duration) -> Transition {
+    // In company it may be innocent: only what happens to it alone counts.
+    let own_fault = suspects == Some(1);
+    Transition::Unconfirmed { error, own_fault, batch_limit: suspects.map(half), look_after }
 }
 
 /// Half of a company that holds a guilty course, rounded up so that two halves hold it all.

@@ -7,6 +7,8 @@ mod config;
 mod daemon;
 mod demo;
 mod hubspot;
+mod integration;
 mod outbox;
 mod simulator;
 mod support;
+mod tidy;

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
-use super::{is_conflict, lacks_unique_property, values};
+use super::{is_conflict, lacks_unique_property, only, values, whole};
 use crate::course::{Category, HubSpotId, folded};
 use crate::policy::answer::{BatchReply, ErrorReply, Record};
+use crate::policy::batch::Claimed;
 use crate::policy::pause::Reason;
 
 /// Reads the answer of a batch at 200, 201 and 207 alike.
@@ -18,7 +19,7 @@ pub(super) fn read(batch: &Batch, answer: &Answer<'_>, reply: &BatchReply) -> In
     }
     let signal = if sheet.lacks_unique_property {
         answer.pause(Reason::Schema)
-    } else if sheet.is_blank() {
+    } else if sheet.is_blank() && reply.errors.is_empty() {
         answer.pause(Reason::Unavailable)
     } else {
         Signal::Proceed
@@ -83,7 +84,7 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Whether the answer says nothing of any course.
+    /// Whether the answer says nothing of any course by name.
     fn is_blank(&self) -> bool {
         self.errors.iter().all(Option::is_none)
             && !self.created.iter().any(|created| matches!(created, Created::As(_)))
@@ -96,7 +97,7 @@ impl<'a> Sheet<'a> {
         let mut nameless = Vec::new();
         for record in &reply.results {
             let Some((record, id)) =
-                record.as_ref().and_then(|record| Some((record, consistent_id(record)?)))
+                record.as_ref().and_then(|record| Some((record, record.consistent_id()?)))
             else {
                 self.surplus += 1;
                 continue;
@@ -141,8 +142,8 @@ impl<'a> Sheet<'a> {
         let open: Vec<usize> = self.created.iter().enumerate().filter_map(is_open).collect();
         let (records, ids): (Vec<_>, Vec<_>) = nameless.into_iter().unzip();
         for (choice, id) in values::candidates(self.batch, &open, &records).iter().zip(ids) {
-            match values::only(choice) {
-                Some(at) => self.assign(at, id, holders),
+            match only(choice) {
+                Some(at) => self.assign(*at, id, holders),
                 None => self.surplus += usize::from(choice.is_empty()),
             }
         }
@@ -198,36 +199,69 @@ impl<'a> Sheet<'a> {
     }
 
     fn verdicts(self, answer: &Answer<'_>, reply: &BatchReply) -> Vec<Verdict> {
-        let is_blank = self.is_blank();
-        let verdict = |(created, error)| match (created, error) {
+        let is_left_out =
+            |(created, error): (&Created, &Option<Verdict>)| *created == Created::No && error.is_none();
+        let left_out = self.created.iter().zip(&self.errors).filter(|it| is_left_out(*it)).count();
+        let silence = Silence { answer, reply, is_blank: self.is_blank(), courses: left_out };
+        let said = self.created.into_iter().zip(self.errors).zip(self.batch.courses());
+        said.map(|((created, error), course)| match (created, error) {
             (Created::As(id), None) => Verdict::Created(id),
             (Created::No, Some(error)) => error,
-            (Created::No, None) => left_out(answer, reply, is_blank),
+            (Created::No, None) => silence.about(self.batch, course),
             (Created::As(_), Some(_)) | (Created::Contradiction, _) => unknown(
                 answer,
                 "it is not known whether HubSpot created this course: its answer contradicts itself",
-                false,
+                None,
             ),
+        })
+        .collect()
+    }
+}
+
+/// What an answer means for the courses that it does not mention.
+struct Silence<'a> {
+    answer: &'a Answer<'a>,
+    reply: &'a BatchReply,
+    /// It mentions nobody.
+    is_blank: bool,
+    /// How many it does not mention.
+    courses: usize,
+}
+
+impl Silence<'_> {
+    /// An error that names nobody is about one of these; where it can only be about this one, it is.
+    fn about(&self, batch: &Batch, course: &Claimed) -> Verdict {
+        let begin = "it is not known whether HubSpot created this course:";
+        let status = self.reply.status;
+        if !status.is_final() {
+            return unknown(self.answer, &format!("{begin} the batch was not complete ({status:?})"), None);
+        }
+        let mut unnamed =
+            self.reply.errors.iter().flatten().filter(|error| error.trace_ids().is_empty()).peekable();
+        let Some(first) = unnamed.peek().copied() else {
+            // Where it mentions others, the silence is about these, and must not go on for ever.
+            let suspects = (!self.is_blank).then_some(self.courses);
+            return unknown(self.answer, &format!("{begin} its answer leaves it out"), suspects);
         };
-        self.created.into_iter().zip(self.errors).map(verdict).collect()
+        let blame =
+            |error| whole::blames(batch, course, error).map(|fault| self.answer.said_of(error, &fault));
+        if let Some(refusal) = unnamed.find_map(blame) {
+            return Verdict::Refused(refusal);
+        }
+        let message = first.message.as_deref().unwrap_or("an error without a message");
+        let message = format!("{begin} its answer leaves it out, and says of nobody by name: {message}");
+        unknown(self.answer, &message, Some(self.courses))
     }
 }
 
 /// Of several errors the one that calls for a look decides, and a refusal for good comes last.
 fn caution(verdict: &Verdict) -> u8 {
     match verdict {
-        Verdict::Exists(_) => 3,
+        Verdict::Exists { .. } => 3,
         Verdict::Unknown { .. } => 2,
         Verdict::NotTaken(_) => 1,
         Verdict::Created(_) | Verdict::Refused(_) => 0,
     }
-}
-
-/// The record's identifier, unless its own property contradicts it.
-fn consistent_id(record: &Record) -> Option<HubSpotId> {
-    let id = record.id.as_deref()?;
-    let repeated = record.properties.get("hs_object_id").and_then(Option::as_deref);
-    if repeated.is_some_and(|repeated| repeated != id) { None } else { HubSpotId::parse(id) }
 }
 
 /// Whom a record names by itself.
@@ -239,29 +273,8 @@ enum Named {
     Nobody,
 }
 
-fn unknown(answer: &Answer<'_>, message: &str, own_fault: bool) -> Verdict {
-    Verdict::Unknown { error: answer.own(Category::UnknownOutcome, message), own_fault }
-}
-
-/// A course that the answer does not mention. Where it does mention others and no error is left
-/// over, the silence is about this one, and must not go on for ever.
-fn left_out(answer: &Answer<'_>, reply: &BatchReply, is_blank: bool) -> Verdict {
-    let begin = "it is not known whether HubSpot created this course:";
-    if !reply.status.is_final() {
-        return unknown(answer, &format!("{begin} the batch was not complete ({:?})", reply.status), false);
-    }
-    let unnamed = reply.errors.iter().flatten().find(|error| error.trace_ids().is_empty());
-    match unnamed {
-        Some(error) => {
-            let message = error.message.as_deref().unwrap_or("an error without a message");
-            unknown(
-                answer,
-                &format!("{begin} its answer leaves it out, and says of nobody by name: {message}"),
-                false,
-            )
-        }
-        None => unknown(answer, &format!("{begin} its answer leaves it out"), !is_blank),
-    }
+fn unknown(answer: &Answer<'_>, message: &str, suspects: Option<usize>) -> Verdict {
+    Verdict::Unknown { error: answer.own(Category::UnknownOutcome, message), suspects }
 }
 
 /// What an error says of the courses it names.
@@ -272,15 +285,15 @@ fn item_verdict(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) -> Verdi
     }
     if is_conflict(error) {
         return match batch.unique_property() {
-            Some(_) => Verdict::Exists(said),
+            Some(_) => Verdict::Exists { error: said, suspects: 1 },
             None => Verdict::Refused(said),
         };
     }
     match error.category.as_deref().or(error.error_type.as_deref()) {
         Some("VALIDATION_ERROR" | "OBJECT_NOT_FOUND") => Verdict::Refused(said),
-        Some("RATE_LIMIT" | "RATE_LIMITS") => Verdict::Unknown { error: said, own_fault: false },
+        Some("RATE_LIMIT" | "RATE_LIMITS") => Verdict::Unknown { error: said, suspects: None },
         _ if !error.property_faults().is_empty() => Verdict::Refused(said),
         // A kind of error that nobody has described proves nothing.
-        _ => Verdict::Unknown { error: said, own_fault: true },
+        _ => Verdict::Unknown { error: said, suspects: Some(1) },
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Batch;
+use super::{Batch, only};
 use crate::policy::answer::Record;
 use crate::policy::batch::Claimed;
 
@@ -13,7 +13,7 @@ pub(super) fn candidates(batch: &Batch, open: &[usize], records: &[&Record]) -> 
     let mut candidates = fitting(batch, open, records);
     let mut taken = BTreeSet::new();
     loop {
-        let settled: BTreeSet<usize> = candidates.iter().filter_map(only).collect();
+        let settled: BTreeSet<usize> = candidates.iter().filter_map(only).copied().collect();
         let news: Vec<usize> = settled.difference(&taken).copied().collect();
         if news.is_empty() {
             return candidates;
@@ -22,14 +22,6 @@ pub(super) fn candidates(batch: &Batch, open: &[usize], records: &[&Record]) -> 
             choice.retain(|at| !settled.contains(at));
         }
         taken.extend(news);
-    }
-}
-
-/// The one course of a choice that is none.
-pub(super) fn only(choice: &BTreeSet<usize>) -> Option<usize> {
-    match choice.len() {
-        1 => choice.first().copied(),
-        _ => None,
     }
 }
 

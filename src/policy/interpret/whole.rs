@@ -37,13 +37,9 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
         return all(batch, &Verdict::Refused(said), outcome, Signal::Proceed);
     }
     let blamed = |position, course| {
-        named(batch, error, position).then(|| answer.said(error)).or_else(|| {
-            let fault = error
-                .property_faults()
-                .into_iter()
-                .find(|fault| certainly_blames(batch, course, error, fault))?;
-            Some(answer.said_of(error, &fault))
-        })
+        named(batch, error, position)
+            .then(|| answer.said(error))
+            .or_else(|| blames(batch, course, error).map(|fault| answer.said_of(error, &fault)))
     };
     let mut verdicts: Vec<_> = (batch.courses().iter().enumerate())
         .map(|(position, course)| blamed(position, course).map_or(untouched.clone(), Verdict::Refused))
@@ -54,31 +50,37 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
     Interpretation { verdicts, signal: Signal::Proceed, outcome, surplus: 0 }
 }
 
-/// Somebody holds a unique value already. Only the first conflict is told, so a single read for all
-/// costs less than halving; where it is not about the keys, or a read has found nothing before,
-/// halving is what isolates the guilty.
+/// Somebody holds a unique value already. Whose key it is, the message tells by the value, which is
+/// enough to know whom to look up; where it does not, one read for all costs less than halving. Where
+/// it is not about the keys, halving is what isolates the guilty.
 fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply) -> Interpretation {
-    let is_alone = batch.courses().len() == 1;
-    let names_courses = (0..batch.courses().len()).any(|position| named(batch, error, position));
+    let company = batch.courses().len();
+    let names = |(position, course): (usize, &Claimed)| {
+        let value = format!("propertyName={unique}, value={}}}", course.key);
+        named(batch, error, position) || said.message.contains(&value)
+    };
+    let named: Vec<bool> = batch.courses().iter().enumerate().map(names).collect();
     let is_about_keys =
         said.message.contains(&format!("propertyName={unique},")) || said.property.as_deref() == Some(unique);
-    let verdict = |(position, course): (usize, &Claimed)| {
-        if is_alone || named(batch, error, position) {
-            Verdict::Exists(said.clone())
-        } else if names_courses {
-            Verdict::NotTaken(NotTaken::Untouched)
-        } else if is_about_keys && course.faults == 0 {
-            Verdict::Exists(said.clone())
-        } else {
-            Verdict::NotTaken(NotTaken::Unnamed(said.clone()))
-        }
+    let exists = |suspects| Verdict::Exists { error: said.clone(), suspects };
+    let verdict = |is_named: &bool| match company {
+        1 => exists(1),
+        _ if *is_named => exists(1),
+        _ if named.contains(&true) => Verdict::NotTaken(NotTaken::Untouched),
+        _ if is_about_keys => exists(company),
+        _ => Verdict::NotTaken(NotTaken::Unnamed(said.clone())),
     };
-    let verdicts = batch.courses().iter().enumerate().map(verdict).collect();
+    let verdicts = named.iter().map(verdict).collect();
     Interpretation { verdicts, signal: Signal::Proceed, outcome: RequestOutcome::Rejected, surplus: 0 }
 }
 
 fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
     error.trace_ids().contains(&batch.trace_id(position))
+}
+
+/// The fault of a property, if the error holds one that can be nobody's but the courses' like this one.
+pub(super) fn blames(batch: &Batch, course: &Claimed, error: &ErrorReply) -> Option<PropertyFault> {
+    error.property_faults().into_iter().find(|fault| certainly_blames(batch, course, error, fault))
 }
 
 /// Whether this fault of a property can be nobody's but the courses' that send just this, or leave it out.

@@ -14,7 +14,7 @@ async fn busy_world() -> World {
 }
 
 async fn requests_made(world: &World, more_than: usize) {
-    eventually("requests were made", async || match world.hubspot.summary().requests as usize {
+    eventually("requests were made", async || match world.hubspot.summary().requests {
         made if made > more_than => Ok(()),
         made => Err(made),
     })

@@ -97,13 +97,15 @@ fn said(verdict: &Verdict) -> String {
     };
     match verdict {
         Verdict::Created(id) => format!("created {}", id.as_str()),
-        Verdict::Exists(why) => format!("exists {}", error(why)),
+        Verdict::Exists { error: why, suspects: 1 } => format!("exists {}", error(why)),
+        Verdict::Exists { error: why, suspects } => format!("one of {suspects} exists {}", error(why)),
         Verdict::Refused(why) => format!("refused {}", error(why)),
         Verdict::NotTaken(NotTaken::NotSent) => "not sent".into(),
         Verdict::NotTaken(NotTaken::Untouched) => "untouched".into(),
         Verdict::NotTaken(NotTaken::Unnamed(why)) => format!("unnamed {}", error(why)),
-        Verdict::Unknown { error: why, own_fault: false } => format!("unknown {}", error(why)),
-        Verdict::Unknown { error: why, own_fault: true } => format!("own doubt {}", error(why)),
+        Verdict::Unknown { error: why, suspects: None } => format!("unknown {}", error(why)),
+        Verdict::Unknown { error: why, suspects: Some(1) } => format!("own doubt {}", error(why)),
+        Verdict::Unknown { error: why, suspects: Some(many) } => format!("doubt among {many} {}", error(why)),
     }
 }
 
@@ -143,7 +145,8 @@ fn check(rows: &[Row]) {
             wrong.push(format!("{}:\n  {said:#?}\n  {}", row.name, said_of_account(&meaning)));
         }
         for verdict in &meaning.verdicts {
-            if let Verdict::Exists(error) | Verdict::Refused(error) | Verdict::Unknown { error, .. } = verdict
+            if let Verdict::Exists { error, .. } | Verdict::Refused(error) | Verdict::Unknown { error, .. } =
+                verdict
             {
                 assert_eq!(error.http_status, Some(row.status), "{}", row.name);
             }

@@ -54,7 +54,7 @@ proptest! {
         for (at, verdict) in meaning.verdicts.iter().enumerate() {
             let is_so = match world.fates[at] {
                 Fate::Created => matches!(verdict, Verdict::Created(id) if id.as_str() == World::id(at)),
-                Fate::Taken if world.keyed => matches!(verdict, Verdict::Exists(_)),
+                Fate::Taken if world.keyed => matches!(verdict, Verdict::Exists { .. }),
                 Fate::Taken | Fate::Refused => matches!(verdict, Verdict::Refused(_)),
             };
             prop_assert!(is_so, "{at}: {verdict:?}");

@@ -17,6 +17,9 @@ use uuid::Uuid;
 use super::{GENEROUS, enqueue, leader, statuses, take};
 use crate::support::postgres::database;
 
+/// Key, status, attempts, faults, batch limit, id, has an error, is due later.
+type Row = (String, String, i32, i32, i16, Option<String>, bool, bool);
+
 const ENDING: Ending = Ending { outcome: RequestOutcome::Ok, http_status: Some(201), correlation_id: None };
 
 fn synced(id: &str) -> Transition {
@@ -57,12 +60,16 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
             Transition::Pending(Again::NotSent),
             Transition::Pending(Again::Held),
             Transition::Pending(Again::Isolate { batch_limit: 3, error: error() }),
-            Transition::Unconfirmed { error: error(), own_fault: true, look_after: Duration::from_mins(1) },
+            Transition::Unconfirmed {
+                error: error(),
+                own_fault: true,
+                batch_limit: Some(50),
+                look_after: Duration::from_mins(1),
+            },
         ])
         .collect();
     assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 6);
     assert_eq!(batch_state(pool, batch).await, "unknown");
-    type Row = (String, String, i32, i32, i16, Option<String>, bool, bool);
     let rows: Vec<Row> = sqlx::query_as(
         "select course_key, status, attempts, faults, batch_limit, hubspot_id, error is not null, next_attempt_at > now()
            from course_outbox order by id",
@@ -81,7 +88,7 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
             row("unsent", "pending", 0, 0, 100, None, false, false),
             row("held", "pending", 1, 0, 100, None, false, false),
             row("isolated", "pending", 1, 0, 3, None, true, false),
-            row("unknown", "unconfirmed", 1, 1, 100, None, true, true),
+            row("unknown", "unconfirmed", 1, 1, 50, None, true, true),
         ]
     );
     let told: Vec<String> = sqlx::query_scalar("select event from course_sync_history order by id")

@@ -163,8 +163,8 @@ fn an_error_that_names_nobody_blames_nobody() {
             body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{}}]}"#,
             means: &[
                 "created 101",
-                "unknown unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out, and says of nobody by name: something",
-                "unknown unknown_outcome",
+                "doubt among 2 unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out, and says of nobody by name: something",
+                "doubt among 2 unknown_outcome",
                 "proceed, partial",
             ],
         },
@@ -174,7 +174,20 @@ fn an_error_that_names_nobody_blames_nobody() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{"objectWriteTraceId":[]}}]}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all doubt among 2 unknown_outcome", "proceed, invalid"],
+        },
+        Row {
+            name: "a property that does not exist: whoever sends it and is left out",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"VALIDATION_ERROR","message":"no","errors":[{"message":"gone","code":"PROPERTY_DOESNT_EXIST","context":{"propertyName":["hs_course_name"]}}]}]}"#,
+            means: &[
+                "created 101",
+                "refused VALIDATION_ERROR",
+                "refused VALIDATION_ERROR",
+                "proceed, partial",
+            ],
         },
         Row {
             name: "a single course: there is nobody else",

@@ -1,0 +1,144 @@
+//! `docs/integration.md` holds: its SQL runs as it stands, its roles may what it says, and no more.
+
+use course_sync::outbox;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+
+use crate::support::postgres::cluster;
+
+/// The document's SQL blocks, in order.
+fn blocks() -> Vec<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/integration.md")).unwrap();
+    let fenced = text.split("```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.strip_prefix("sql\n")).map(str::to_owned).collect()
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, sqlx::Error> {
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
+    Ok(done.rows_affected())
+}
+
+/// A connection that may what `role` may.
+async fn acting_as(role: &str, url: &str) -> PgConnection {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    run(&mut connection, &format!("set role {role}")).await.unwrap();
+    connection
+}
+
+async fn pool_of(role: &'static str, url: &str) -> PgPool {
+    let options = PgPoolOptions::new().max_connections(2).after_connect(move |connection, _| {
+        Box::pin(async move { run(connection, &format!("set role {role}")).await.map(drop) })
+    });
+    options.connect(url).await.unwrap()
+}
+
+/// The SQLSTATE and the constraint with which Postgres refuses.
+async fn refusal(connection: &mut PgConnection, sql: &str) -> (String, Option<String>) {
+    let error = run(connection, sql).await.expect_err(sql);
+    let error = error.as_database_error().expect(sql);
+    (error.code().expect(sql).into_owned(), error.constraint().map(str::to_owned))
+}
+
+async fn assert_forbidden(connection: &mut PgConnection, statements: &[&str]) {
+    for sql in statements {
+        assert_eq!(refusal(connection, sql).await.0, "42501", "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn the_documented_statements_and_roles_hold() {
+    let cluster = cluster().await;
+    let mut server = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    run(&mut server, "create database integration").await.unwrap();
+    let url = cluster.url("integration");
+    let mut superuser = PgConnection::connect(&url).await.unwrap();
+    let sql = blocks();
+    let [enqueue, enqueue_many, look, mend, roles, grants, functions, reader, mender] = sql.as_slice() else {
+        panic!("docs/integration.md has {} blocks of SQL; this test knows nine", sql.len());
+    };
+
+    run(&mut superuser, roles).await.unwrap();
+    let mut owner = acting_as("course_sync_owner", &url).await;
+    outbox::connect::MIGRATOR.run(&mut owner).await.unwrap();
+    for statements in [grants, functions] {
+        run(&mut owner, statements).await.unwrap();
+    }
+    for statements in [reader, mender] {
+        run(&mut superuser, statements).await.unwrap();
+    }
+
+    let mut catalogue = acting_as("catalogue", &url).await;
+    assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 1, "new");
+    assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 0, "again");
+    assert_eq!(run(&mut catalogue, enqueue_many).await.unwrap(), 2, "several");
+    assert_forbidden(&mut catalogue, BEYOND_A_CATALOGUE).await;
+    assert_forbidden(&mut catalogue, &[look, mend]).await;
+    for (values, code, constraint) in REFUSED {
+        let sql =
+            format!("insert into course_outbox (course_key, properties, associations) values ({values})");
+        let (found, named) = refusal(&mut catalogue, &sql).await;
+        assert_eq!((found.as_str(), named.as_deref()), (*code, *constraint), "{values}");
+    }
+
+    let mut reader = acting_as("course_reader", &url).await;
+    run(&mut reader, look).await.unwrap();
+    assert_forbidden(&mut reader, &["select properties from course_outbox", enqueue]).await;
+
+    let mut mender = acting_as("course_mender", &url).await;
+    run(&mut mender, mend).await.unwrap();
+    assert_forbidden(&mut mender, &["update course_outbox set status = 'pending'", enqueue]).await;
+
+    let pool = pool_of("course_sync_run", &url).await;
+    outbox::connect::verify(&pool)
+        .await
+        .expect("a daemon that may not migrate sees that the schema is its own");
+    assert_eq!(
+        outbox::report::counts(&pool).await.unwrap().iter().map(|count| count.courses).sum::<i64>(),
+        3
+    );
+    let mut daemon = acting_as("course_sync_run", &url).await;
+    assert_forbidden(&mut daemon, BEYOND_THE_DAEMON).await;
+}
+
+const BEYOND_A_CATALOGUE: &[&str] = &[
+    "insert into course_outbox (course_key, properties, status) values ('forged', '{}', 'pending')",
+    "insert into course_outbox (course_key, properties, hubspot_id) values ('forged', '{}', '1')",
+    "insert into course_outbox (course_key, properties, error) values ('forged', '{}', '{}')",
+    "insert into course_outbox (course_key, properties) values ('forged', '{}') returning id",
+    "insert into course_outbox (course_key, properties) values ('course-101', '{}')
+     on conflict (course_key) do update set properties = '{}'",
+    "update course_outbox set properties = '{}'",
+    "delete from course_outbox",
+    "truncate course_outbox",
+    "select course_key from course_outbox for update",
+    "select properties from course_outbox",
+    "select from course_sync_leader",
+    "create table of_ones_own ()",
+];
+
+const BEYOND_THE_DAEMON: &[&str] = &[
+    "alter table course_outbox disable trigger all",
+    "truncate course_outbox",
+    "delete from _sqlx_migrations",
+    "create table of_ones_own ()",
+];
+
+const KEY: Option<&str> = Some("course_outbox_course_key_usable");
+const PROPERTIES: Option<&str> = Some("course_outbox_properties_flat_object");
+const ASSOCIATIONS: Option<&str> = Some("course_outbox_associations_in_hubspots_shape");
+
+/// What is refused at insert: the values, the SQLSTATE, the constraint.
+const REFUSED: &[(&str, &str, Option<&str>)] = &[
+    ("' ', '{}', '[]'", "23514", KEY),
+    ("repeat('x', 256), '{}', '[]'", "23514", KEY),
+    ("'k', '[]', '[]'", "23514", PROPERTIES),
+    (r#"'k', '{"a": {"b": 1}}', '[]'"#, "23514", PROPERTIES),
+    (r#"'k', '{"a": [1]}', '[]'"#, "23514", PROPERTIES),
+    ("'k', '{}', '{}'", "23514", ASSOCIATIONS),
+    (r#"'k', '{}', '[{"to": {"id": 7}, "types": []}]'"#, "23514", ASSOCIATIONS),
+    ("null, '{}', '[]'", "23502", None),
+    ("'k', null, '[]'", "23502", None),
+    ("'k', '{}', null", "23502", None),
+    ("'k', '{', '[]'", "22P02", None),
+    (r#"'k', '{"a": "\u0000"}', '[]'"#, "22P05", None),
+];
