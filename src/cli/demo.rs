@@ -12,7 +12,7 @@ use crate::demo::{self, Ending, Options};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many courses (100 to 100000)
-    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     courses: u32,
     /// Where the randomness of the courses and of the simulator starts
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -62,7 +62,10 @@ impl Check {
     /// One line for a person.
     pub(super) fn line(&self) -> String {
         if self.is_good() {
-            return format!("Checked: {} in HubSpot, no duplicates, none lost.", counted(self.records, "record"));
+            return format!(
+                "Checked: {} in HubSpot, no duplicates, none lost.",
+                counted(self.records, "record")
+            );
         }
         let findings = [
             (self.duplicates, "with more than one record"),

@@ -22,9 +22,9 @@ pub(super) fn write(
     stories: &[String],
     check: &Check,
 ) -> io::Result<()> {
-    writeln!(out, "{}", figures(tally))?;
+    writeln!(out, "{}", figures(tally).trim_fmt())?;
     if !reasons.is_empty() {
-        writeln!(out, "\nWhy courses failed, in HubSpot's own words\n{}", failures(reasons))?;
+        writeln!(out, "\nWhy courses failed, in HubSpot's own words\n{}", failures(reasons).trim_fmt())?;
     }
     if !stories.is_empty() {
         writeln!(out, "\nWhat went wrong on the way, and healed by itself")?;
@@ -49,25 +49,24 @@ fn figures(tally: &Tally) -> Table {
     let seen = &tally.seen;
     let sent = tally.created + tally.adopted + tally.failed;
     let seconds = tally.took.as_secs_f64();
-    let rows = [
-        ("courses", count(tally.courses), String::new()),
-        ("synced", count(tally.created), "created in HubSpot, each exactly once".to_owned()),
-        ("adopted", count(tally.adopted), "another system had created them under the same key".to_owned()),
-        ("failed", count(tally.failed), "refused by HubSpot, each with its reason".to_owned()),
-        (
-            "requests",
-            count(seen.requests),
-            format!("{} to create, {} to look up", count(creates), count(reads)),
-        ),
-        ("courses per request", format!("{:.1}", ratio(sent, creates)), "HubSpot takes 100 at most".to_owned()),
-        (
-            "worst 10 s",
-            count(seen.worst_window),
-            format!("requests at the receiver; it allows {}", seen.limit),
-        ),
-        ("quota used", format!("{:.1} %", seen.quota_share * 100.0), "of what whole windows allowed".to_owned()),
-        ("seconds", format!("{seconds:.1}"), per_second(sent, seconds)),
+    let both = format!("{} to create, {} to look up", count(creates), count(reads));
+    let worst = format!("requests within 10 s at HubSpot; {} are allowed", seen.limit);
+    let mut rows = vec![
+        ("courses", count(tally.courses), ""),
+        ("synced", count(tally.created), "created in HubSpot, each exactly once"),
+        ("adopted", count(tally.adopted), "already there under the same key"),
+        ("failed", count(tally.failed), "refused by HubSpot; each row says why"),
+        ("requests", count(seen.requests), &both),
+        ("courses per request", format!("{:.1}", ratio(sent, creates)), "of the 100 that HubSpot takes"),
+        ("worst window", count(seen.worst_window), &worst),
     ];
+    // A share of a window that was not lived through would mislead.
+    if tally.took >= tally.window {
+        let share = format!("{:.1} %", seen.quota_share * 100.0);
+        rows.push(("quota used", share, "of what HubSpot's whole windows allowed"));
+    }
+    let rate = per_second(sent, seconds);
+    rows.push(("seconds", format!("{seconds:.1}"), &rate));
     let mut table = table();
     for (name, value, remark) in rows {
         let value = Cell::new(value).set_alignment(CellAlignment::Right);
@@ -79,12 +78,10 @@ fn figures(tally: &Tally) -> Table {
 fn failures(reasons: &[Reason]) -> Table {
     let mut table = table();
     for reason in reasons {
-        let about = if reason.property.is_empty() { String::new() } else { format!(" ({})", reason.property) };
-        let what = format!("{}{about}: {}\ne.g. {}", reason.code, reason.message, reason.example);
-        table.add_row([
-            Cell::new(count(reason.courses)).set_alignment(CellAlignment::Right),
-            Cell::new(what),
-        ]);
+        let about = if reason.property.is_empty() { String::new() } else { format!(" {}", reason.property) };
+        let what = format!("{}\n{}{about}, for example {}", reason.message, reason.code, reason.example);
+        table
+            .add_row([Cell::new(count(reason.courses)).set_alignment(CellAlignment::Right), Cell::new(what)]);
     }
     table
 }

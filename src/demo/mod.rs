@@ -62,7 +62,7 @@ const CHUNK: usize = 1_000;
 /// How often the progress is shown anew.
 const TICK: Duration = Duration::from_millis(200);
 /// Without any progress for so long, the demo gives up: no trouble of its own takes half of it.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 /// How long a start of Postgres that a signal interrupts may take to come to a clean end.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -103,7 +103,7 @@ async fn start(interrupt: &Interrupt) -> anyhow::Result<Option<ThrowawayPostgres
     let mut starting = Box::pin(ThrowawayPostgres::start(options));
     let started = tokio::select! {
         started = &mut starting => Some(started),
-        _ = interrupt.came() => tokio::time::timeout(START_PATIENCE, starting).await.ok(),
+        () = interrupt.came() => tokio::time::timeout(START_PATIENCE, starting).await.ok(),
     };
     Ok(started.transpose()?)
 }
@@ -132,9 +132,9 @@ fn introduce(stage: &Stage, postgres: &ThrowawayPostgres, options: &Options, pro
     let (quota, root) = (&stage.config.rate_limit, postgres.root().display());
     let courses = progress::count(options.courses);
     progress.tell(&format!("{courses} courses of {} go to a simulated HubSpot.\n", catalogue::UNIVERSITY));
-    progress.tell(&format!("  outbox    {root} (a throwaway Postgres, removed at the end)"));
+    progress.tell(&format!("  outbox    a throwaway Postgres in {root}"));
     progress.tell(&format!(
-        "  HubSpot   {} (allows {} requests in {} s)",
+        "  HubSpot   {}  (simulated; {} requests in {} s)",
         stage.simulator.url(),
         quota.requests,
         quota.per.as_secs()
@@ -166,8 +166,9 @@ async fn play(
     let simulator = &stage.simulator;
     let (records, journal) = (simulator.records(), simulator.journal());
     let check = check::check(&rows, &records, stage::UNIQUE_PROPERTY);
-    let tally = Tally::of(&rows, &stage.made_elsewhere, &simulator.summary(), took);
-    let stories = trouble::stories(&journal, stage.config.hubspot.request_timeout);
+    let tally =
+        Tally::of(&rows, &stage.made_elsewhere, &simulator.summary(), took, stage.config.rate_limit.per);
+    let stories = trouble::lines(&journal, stage.config.hubspot.request_timeout);
     closing::write(out, &tally, &tally::reasons(&rows), &stories, &check)?;
     Ok(if check.is_good() { Ending::Proven } else { Ending::Broken })
 }
@@ -184,7 +185,7 @@ async fn watch(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            _ = interrupt.came() => return Ok(None),
+            () = interrupt.came() => return Ok(None),
         }
         let now = standing(stage).await?;
         if now.settled() != last.settled() {

@@ -131,7 +131,9 @@ fn remark(now: &Standing) -> String {
             Some(left) if left > 0.0 => format!("next try in {left:.1} s"),
             _ => "trying".to_owned(),
         };
-        return format!("paused, {then}: {}", pause.message);
+        // The rest is for the log and `status`.
+        let what = pause.message.split(':').next().unwrap_or_default();
+        return format!("paused, {then}: {what}");
     }
     let used = format!("{} of {} requests in the last window", now.requests, now.quota);
     if now.requests >= i64::from(now.quota) { format!("waiting for the quota: {used}") } else { used }
@@ -151,7 +153,7 @@ mod tests {
         assert!(counts(&now, 50_000).ends_with("30,988 to go, 300 of them in doubt"));
         now.pause = Some(PauseView {
             reason: "unavailable",
-            message: "HubSpot answered 502".to_owned(),
+            message: "HubSpot answered 502: <html>".to_owned(),
             since: Timestamp::UNIX_EPOCH,
             until: Some(Timestamp::UNIX_EPOCH),
         });
@@ -160,6 +162,9 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!((counted(1, "request"), counted(1_234, "request")), ("1 request".into(), "1,234 requests".into()));
+        assert_eq!(
+            (counted(1, "request"), counted(1_234, "request")),
+            ("1 request".into(), "1,234 requests".into())
+        );
     }
 }

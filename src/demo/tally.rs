@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::course::Status;
 use crate::outbox::audit::Audited;
 use crate::simulator::{Operation, Summary};
@@ -22,6 +24,8 @@ pub(super) struct Tally {
     pub seen: Summary,
     /// From the first request to the last answer.
     pub took: Duration,
+    /// The length of the quota's window.
+    pub window: Duration,
 }
 
 impl Tally {
@@ -31,9 +35,11 @@ impl Tally {
         made_elsewhere: &BTreeSet<String>,
         seen: &Summary,
         took: Duration,
+        window: Duration,
     ) -> Self {
         let with = |status| rows.iter().filter(move |row| row.status == status);
-        let was_there = |row: &&Audited| row.hubspot_id.as_ref().is_some_and(|id| made_elsewhere.contains(id));
+        let was_there =
+            |row: &&Audited| row.hubspot_id.as_ref().is_some_and(|id| made_elsewhere.contains(id));
         let adopted = with(Status::Synced).filter(was_there).count();
         Self {
             courses: rows.len(),
@@ -42,6 +48,7 @@ impl Tally {
             failed: with(Status::Failed).count(),
             seen: seen.clone(),
             took,
+            window,
         }
     }
 
@@ -77,7 +84,7 @@ pub(super) fn reasons(rows: &[Audited]) -> Vec<Reason> {
             courses: 0,
             code: code.clone(),
             property: property.clone(),
-            message: error.message.clone(),
+            message: words(&error.message),
             example: row.key.clone(),
         };
         groups.entry((code.clone(), property.clone())).or_insert_with(new).courses += 1;
@@ -85,6 +92,14 @@ pub(super) fn reasons(rows: &[Audited]) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = groups.into_values().collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.courses));
     reasons
+}
+
+/// The sentence for people within a message that embeds a list of findings as JSON.
+fn words(message: &str) -> String {
+    let findings = message.find('[').and_then(|at| message.get(at..));
+    let findings = findings.and_then(|list| serde_json::from_str::<Vec<Value>>(list).ok());
+    let first = findings.as_ref().and_then(|list| list.first()?.get("message")?.as_str());
+    first.unwrap_or(message).to_owned()
 }
 
 #[cfg(test)]
@@ -115,5 +130,14 @@ mod tests {
             short,
             [(2, "VALIDATION_ERROR", "B"), (1, "INVALID_OPTION", "A"), (1, "INVALID_OPTION", "D")]
         );
+    }
+
+    #[test]
+    fn the_words_are_those_for_people() {
+        let embedded = r#"Property values were not valid: [{"isValid":false,"message":"x is not a number"}]"#;
+        assert_eq!(words(embedded), "x is not a number");
+        for whole in ["Some required properties were not set.", "not [a list", ""] {
+            assert_eq!(words(whole), whole);
+        }
     }
 }

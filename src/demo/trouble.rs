@@ -26,68 +26,77 @@ pub(super) fn faults(courses: usize) -> Vec<Fault> {
     burst.map(|fault| fault.on(Operation::BatchCreate).from_nth(begins)).into()
 }
 
-/// One sentence for each kind of fault that hit, as the journal tells it. `patience` is how long a
-/// request was waited for.
-pub(super) fn stories(journal: &[Entry], patience: Duration) -> Vec<String> {
-    let creates: Vec<&Entry> =
-        journal.iter().filter(|entry| entry.operation == Operation::BatchCreate).collect();
-    let keys = |entry: &Entry| -> Vec<String> {
-        entry.inputs.iter().filter_map(|input| input.unique_value.clone()).collect()
-    };
-    let looked_up: BTreeSet<String> =
-        journal.iter().filter(|entry| entry.operation == Operation::BatchRead).flat_map(keys).collect();
-    let mut created: HashMap<&str, usize> = HashMap::new();
-    for input in creates.iter().flat_map(|entry| &entry.inputs) {
-        if let (Some(key), Some(_)) = (&input.unique_value, input.id) {
-            *created.entry(key).or_default() += 1;
-        }
-    }
-    let mut hit: Vec<(Option<u16>, usize, BTreeSet<String>)> = Vec::new();
-    for entry in creates.iter().filter(|entry| entry.faulted) {
-        let status = entry.status.filter(|_| entry.answered);
-        match hit.iter_mut().find(|(known, ..)| *known == status) {
-            Some((_, requests, courses)) => {
-                *requests += 1;
-                courses.extend(keys(entry));
-            }
-            None => hit.push((status, 1, keys(entry).into_iter().collect())),
-        }
-    }
-    let tell = |(status, requests, courses): (Option<u16>, usize, BTreeSet<String>)| {
-        let twice = courses.iter().filter(|key| created.get(key.as_str()).is_some_and(|times| *times > 1));
-        let known = courses.intersection(&looked_up).count();
-        story(status, requests, courses.len(), known, twice.count(), patience)
-    };
-    hit.into_iter().map(tell).collect()
-}
-
-fn story(
+/// Requests that ended alike, and what became of their courses.
+#[derive(Debug, PartialEq, Eq)]
+struct Story {
+    /// The status that the client saw; `None`: no answer.
     status: Option<u16>,
     requests: usize,
-    courses: usize,
+    courses: BTreeSet<String>,
     looked_up: usize,
-    twice: usize,
-    patience: Duration,
-) -> String {
-    let requests = counted(requests, "request");
-    let what = match status {
-        None => format!("HubSpot left {requests} without an answer for {} s", patience.as_secs()),
-        Some(status) => format!("HubSpot answered {status} to {requests}"),
+    created_twice: usize,
+}
+
+/// One line for each kind of fault that hit, as the journal tells it. `patience` is how long the daemon
+/// waits for an answer.
+pub(super) fn lines(journal: &[Entry], patience: Duration) -> Vec<String> {
+    stories(journal).iter().map(|story| story.line(patience)).collect()
+}
+
+fn stories(journal: &[Entry]) -> Vec<Story> {
+    let of = |operation| journal.iter().filter(move |entry| entry.operation == operation);
+    let keys = |entry: &Entry| -> BTreeSet<String> {
+        entry.inputs.iter().filter_map(|input| input.unique_value.clone()).collect()
     };
-    let whose = match courses {
-        1 => "its course was".to_owned(),
-        courses => format!("their {} courses were", count(courses)),
-    };
-    let then = match (status, looked_up) {
-        (Some(429), _) => "sent again after the pause it asked for".to_owned(),
-        (_, known) if known == courses => "looked up".to_owned(),
-        (_, known) => format!("in doubt, {} of them looked up", count(known)),
-    };
-    let end = match twice {
-        0 => "none was created twice".to_owned(),
-        twice => format!("{} CREATED TWICE", count(twice)),
-    };
-    format!("{what}: {whose} {then}, {end}.")
+    let mut stories: Vec<Story> = Vec::new();
+    for entry in of(Operation::BatchCreate).filter(|entry| entry.faulted) {
+        let status = entry.status.filter(|_| entry.answered);
+        match stories.iter_mut().find(|story| story.status == status) {
+            Some(story) => {
+                story.requests += 1;
+                story.courses.extend(keys(entry));
+            }
+            None => {
+                let courses = keys(entry);
+                stories.push(Story { status, requests: 1, courses, looked_up: 0, created_twice: 0 });
+            }
+        }
+    }
+    let asked: BTreeSet<String> = of(Operation::BatchRead).flat_map(keys).collect();
+    let mut records: HashMap<&str, usize> = HashMap::new();
+    for input in of(Operation::BatchCreate).flat_map(|entry| &entry.inputs) {
+        if let (Some(key), Some(_)) = (&input.unique_value, input.id) {
+            *records.entry(key).or_default() += 1;
+        }
+    }
+    for story in &mut stories {
+        let is_twice = |key: &&String| records.get(key.as_str()).is_some_and(|records| *records > 1);
+        story.looked_up = story.courses.intersection(&asked).count();
+        story.created_twice = story.courses.iter().filter(is_twice).count();
+    }
+    stories
+}
+
+impl Story {
+    fn line(&self, patience: Duration) -> String {
+        let requests = counted(self.requests, "request");
+        let what = match self.status {
+            None => format!("{requests} got no answer within {} s", patience.as_secs()),
+            Some(status) => format!("{requests} answered {status}"),
+        };
+        let courses = self.courses.len();
+        // A refused request is not even read.
+        if courses == 0 {
+            return format!("{what}: nothing taken, sent again after a pause");
+        }
+        let known =
+            if self.looked_up == courses { String::new() } else { format!("{} ", count(self.looked_up)) };
+        let end = match self.created_twice {
+            0 => "none created twice".to_owned(),
+            twice => format!("{} CREATED TWICE", count(twice)),
+        };
+        format!("{what}: {} in doubt, {known}looked up, {end}", counted(courses, "course"))
+    }
 }
 
 #[cfg(test)]
@@ -96,23 +105,32 @@ mod tests {
 
     #[test]
     fn the_burst_lies_in_the_middle() {
-        for (courses, begins) in [(100, 2), (300, 2), (2_000, 10), (50_000, 200)] {
+        for (courses, begins) in [(100, 2), (300, 2), (2_000, 10), (40_000, 200)] {
             assert!(faults(courses).iter().all(|fault| fault.on.nth == begins), "{courses}");
         }
     }
 
     #[test]
     fn a_story_says_what_became_of_the_courses() {
-        let patience = Duration::from_secs(3);
+        let told = |status, requests, courses: usize, looked_up, created_twice| {
+            let courses = (0..courses).map(|course| course.to_string()).collect();
+            Story { status, requests, courses, looked_up, created_twice }.line(Duration::from_secs(3))
+        };
         assert_eq!(
-            story(Some(502), 2, 200, 200, 0, patience),
-            "HubSpot answered 502 to 2 requests: their 200 courses were looked up, none was created twice."
+            told(Some(502), 2, 200, 200, 0),
+            "2 requests answered 502: 200 courses in doubt, looked up, none created twice"
         );
         assert_eq!(
-            story(None, 1, 1, 1, 0, patience),
-            "HubSpot left 1 request without an answer for 3 s: its course was looked up, none was created twice."
+            told(None, 1, 1, 1, 0),
+            "1 request got no answer within 3 s: 1 course in doubt, looked up, none created twice"
         );
-        let bad = story(Some(502), 1, 100, 90, 3, patience);
-        assert!(bad.ends_with("in doubt, 90 of them looked up, 3 CREATED TWICE."), "{bad}");
+        assert_eq!(
+            told(Some(429), 3, 0, 0, 0),
+            "3 requests answered 429: nothing taken, sent again after a pause"
+        );
+        assert_eq!(
+            told(Some(502), 1, 100, 90, 3),
+            "1 request answered 502: 100 courses in doubt, 90 looked up, 3 CREATED TWICE"
+        );
     }
 }

@@ -45,11 +45,15 @@ impl Client {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ClientError> {
         let credentials = settings.credentials.clone().ok_or(ClientError::NoCredentials)?;
-        let http = reqwest::Client::builder()
+        let is_remote = settings.base_url.starts_with("https://");
+        let builder = reqwest::Client::builder();
+        // A proxy of the environment is for what lies outside this machine.
+        let builder = if is_remote { builder } else { builder.no_proxy() };
+        let http = builder
             .user_agent(concat!("course-sync/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             // Plain HTTP reaches loopback only; the configuration has seen to that.
-            .https_only(settings.base_url.starts_with("https://"))
+            .https_only(is_remote)
             // A create is not idempotent: nothing below may send it twice, or elsewhere.
             .retry(retry::never())
             .redirect(redirect::Policy::none())
