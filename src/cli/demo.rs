@@ -3,12 +3,13 @@
 use super::Outcome;
 use crate::demo::{self, Ending, Options};
 
-/// Shows the whole in half a minute: a throwaway Postgres, a simulated HubSpot, and the real daemon
+/// Show the whole in half a minute, without an account: throwaway Postgres, simulated HubSpot
 ///
-/// Courses of a made-up university go through the outbox to a HubSpot simulator that allows 190
-/// requests in 10 s, refuses bad courses and has a bad moment on the way. At the end every course is
-/// checked against the simulator's records. Needs no account and no database, reads no configuration,
-/// and leaves nothing behind.
+/// Courses of a made-up university go through the outbox, sent by the real daemon, to a HubSpot
+/// simulator that allows 190 requests in 10 s, refuses bad courses and has a bad moment on the way. At
+/// the end every course is checked against the simulator's records; the exit code is 1 if one of them
+/// is not where it belongs. Needs no account and no database, reads no configuration, and leaves
+/// nothing behind.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many courses (100 to 100000)

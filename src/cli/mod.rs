@@ -33,7 +33,7 @@ struct Cli {
 enum Command {
     /// Send pending courses to HubSpot until told to stop
     Run,
-    /// Show the whole on a throwaway Postgres and a simulated HubSpot
+    // Its own text is longer than a line.
     Demo(demo::Args),
     /// Bring the database's schema up to date
     Migrate,

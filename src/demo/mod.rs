@@ -79,7 +79,7 @@ pub async fn run(options: &Options, out: &mut impl Write) -> anyhow::Result<Endi
     let ending = match (started, interrupt.signal()) {
         (Some(postgres), None) => {
             let ending = perform(&postgres, options, &interrupt, &mut progress, out).await;
-            progress.end();
+            progress.break_off();
             let stopped = postgres.stop().await;
             let ending = ending?;
             stopped?;
@@ -168,7 +168,7 @@ async fn play(
     let check = check::check(&rows, &records, stage::UNIQUE_PROPERTY);
     let tally =
         Tally::of(&rows, &stage.made_elsewhere, &simulator.summary(), took, stage.config.rate_limit.per);
-    let stories = trouble::lines(&journal, stage.config.hubspot.request_timeout);
+    let stories = trouble::lines(&journal);
     closing::write(out, &tally, &tally::reasons(&rows), &stories, &check)?;
     Ok(if check.is_good() { Ending::Proven } else { Ending::Broken })
 }
@@ -185,9 +185,12 @@ async fn watch(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = interrupt.came() => return Ok(None),
+            () = interrupt.came() => {}
         }
         let now = standing(stage).await?;
+        if interrupt.signal().is_some() {
+            return Ok(None);
+        }
         if now.settled() != last.settled() {
             moved = Instant::now();
         }

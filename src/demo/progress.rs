@@ -12,7 +12,7 @@ use crate::daemon::account::PauseView;
 
 /// How often a plain line comes.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
-const STYLE: &str = "  {bar:40.green/dim} {percent:>3} %\n  {prefix}\n  {wide_msg:.dim}";
+const STYLE: &str = "  {bar:40.green/dim} {percent:>3} %\n  {prefix}\n  {msg:.dim}";
 
 /// Where things stand.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +84,17 @@ impl Progress {
     /// Whether every course has come to rest.
     pub(super) fn is_full(&self, now: &Standing) -> bool {
         now.settled() >= self.courses
+    }
+
+    /// Takes the bar away after a signal. The terminal has echoed `^C` behind the bar's last line, which
+    /// fills its width, and so moved the cursor down by one.
+    pub(super) fn break_off(&mut self) {
+        if self.bar.is_some() && self.is_drawn {
+            write!(std::io::stderr(), "\x1b[A").ok();
+            self.end();
+            // Where nothing was echoed, one line is left below.
+            write!(std::io::stderr(), "\x1b[J").ok();
+        }
     }
 
     /// Takes the bar away.
