@@ -3,13 +3,12 @@
 use super::Outcome;
 use crate::demo::{self, Ending, Options};
 
-/// Show the whole in half a minute, without an account: throwaway Postgres, simulated HubSpot
+/// Show the whole in half a minute, without account or database
 ///
 /// Courses of a made-up university go through the outbox, sent by the real daemon, to a HubSpot
 /// simulator that allows 190 requests in 10 s, refuses bad courses and has a bad moment on the way. At
 /// the end every course is checked against the simulator's records; the exit code is 1 if one of them
-/// is not where it belongs. Needs no account and no database, reads no configuration, and leaves
-/// nothing behind.
+/// is not where it belongs. Reads no configuration and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many courses (100 to 100000)

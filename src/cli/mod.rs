@@ -33,7 +33,6 @@ struct Cli {
 enum Command {
     /// Send pending courses to HubSpot until told to stop
     Run,
-    // Its own text is longer than a line.
     Demo(demo::Args),
     /// Bring the database's schema up to date
     Migrate,

@@ -8,12 +8,13 @@ mod words;
 use std::collections::BTreeMap;
 
 use crate::course::{Associations, CourseKey, Properties, PropertyValue};
-use crate::demo::stage::UNIQUE_PROPERTY;
 use crate::outbox::enqueue::NewCourse;
 use words::{FORMS, SUBJECTS, TOPICS};
 
 /// Whose courses they are.
 pub(super) const UNIVERSITY: &str = "Larkspur Bay University";
+/// The HubSpot property that carries the course's key.
+pub(super) const UNIQUE_PROPERTY: &str = "course_key";
 /// Sections of one course: the same name, a key each.
 const SECTIONS: usize = 4;
 /// Of so many courses one is flawed, for each kind of flaw.

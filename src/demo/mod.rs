@@ -76,25 +76,28 @@ pub async fn run(options: &Options, out: &mut impl Write) -> anyhow::Result<Endi
     let mut progress = Progress::new(options.courses, options.verbose);
     progress.tell("Starting a throwaway Postgres …");
     let started = start(&interrupt).await?;
-    let ending = match (started, interrupt.signal()) {
+    match (started, interrupt.signal()) {
         (Some(postgres), None) => {
             let ending = perform(&postgres, options, &interrupt, &mut progress, out).await;
             progress.break_off();
             let stopped = postgres.stop().await;
             let ending = ending?;
             stopped?;
-            ending
+            if matches!(ending, Ending::Interrupted(_)) {
+                progress.tell("Stopped. The throwaway Postgres is gone; nothing is left behind.");
+            }
+            Ok(ending)
         }
         (Some(postgres), Some(signal)) => {
             postgres.stop().await?;
-            Ending::Interrupted(signal)
+            progress.tell("Stopped before anything began; nothing is left behind.");
+            Ok(Ending::Interrupted(signal))
         }
-        (None, signal) => Ending::Interrupted(signal.unwrap_or_default()),
-    };
-    if matches!(ending, Ending::Interrupted(_)) {
-        progress.tell("Stopped. The throwaway Postgres is gone; nothing is left behind.");
+        (None, signal) => {
+            progress.tell("Stopped. What was being started ends with this program.");
+            Ok(Ending::Interrupted(signal.unwrap_or_default()))
+        }
     }
-    Ok(ending)
 }
 
 /// `None`: interrupted, and whatever exists by then goes away with this process.
@@ -165,7 +168,7 @@ async fn play(
 
     let simulator = &stage.simulator;
     let (records, journal) = (simulator.records(), simulator.journal());
-    let check = check::check(&rows, &records, stage::UNIQUE_PROPERTY);
+    let check = check::check(&rows, &records, catalogue::UNIQUE_PROPERTY);
     let tally =
         Tally::of(&rows, &stage.made_elsewhere, &simulator.summary(), took, stage.config.rate_limit.per);
     let stories = trouble::lines(&journal);

@@ -12,7 +12,7 @@ use anyhow::Context;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, UNIQUE_PROPERTY};
 use super::{Options, trouble};
 use crate::admin::{self, QuotaSettings};
 use crate::config::{Config, Needs, Sources};
@@ -23,8 +23,6 @@ use crate::outbox::connect;
 use crate::simulator::{self, Behaviour, Handle, Latency, PropertyType, Simulator};
 use crate::telemetry::metrics::Metrics;
 
-/// The HubSpot property that carries the course's key.
-pub(super) const UNIQUE_PROPERTY: &str = "course_key";
 /// What the simulated account has beside HubSpot's own properties.
 const PROPERTIES: [(&str, PropertyType); 3] =
     [("credits", PropertyType::Number), ("starts_on", PropertyType::Date), ("online", PropertyType::Bool)];
