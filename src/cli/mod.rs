@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, logs and progress to stderr.
 
+mod demo;
 pub mod enqueue;
 mod healthcheck;
 mod migrate;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     /// Send pending courses to HubSpot until told to stop
     Run,
+    Demo(demo::Args),
     /// Bring the database's schema up to date
     Migrate,
     /// Put courses from a CSV or NDJSON file into the outbox
@@ -51,6 +53,8 @@ pub enum Outcome {
     Fine,
     /// It did its work, and the work's answer is no.
     Failed,
+    /// A signal of this number ended it early, and it cleaned up.
+    Interrupted(u8),
 }
 
 /// The command's options do not fit what they are about. Exit code 2.
@@ -59,7 +63,7 @@ pub enum Outcome {
 pub struct UsageError(pub String);
 
 /// Parses the command line, runs the command, reports an error. 0: fine, 1: it failed, 2: usage or
-/// configuration.
+/// configuration, 128 and more: a signal.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -73,6 +77,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
+        // As a shell tells of a program that a signal ended.
+        Ok(Outcome::Interrupted(signal)) => ExitCode::from(signal.saturating_add(128)),
         Err(error) => complain(&error),
     }
 }
@@ -81,6 +87,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let load = |needs| load(cli.config.clone(), needs);
     match cli.command {
         Command::Run => run::run(load(Needs { database: true, hubspot: true })?).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
         Command::Enqueue(args) => {
             let database = !args.dry_run;

@@ -139,7 +139,8 @@ impl ThrowawayPostgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let socket_dir = percent_encoded(&self.root.to_string_lossy());
-        format!("postgres://{SUPERUSER}@localhost:{}/{database}?host={socket_dir}", self.port)
+        // Without TLS, whatever PGSSLMODE may say of other databases.
+        format!("postgres://{SUPERUSER}@localhost:{}/{database}?host={socket_dir}&sslmode=disable", self.port)
     }
 
     /// The address of a database over TCP, password included; works with [`Options::listen_tcp`].

@@ -4,6 +4,7 @@
 //! statement and so its own transaction: there is no `BEGIN` whose cancellation could poison a pooled
 //! connection. Callers run these functions to their end and never race them against a timer.
 
+pub mod audit;
 pub mod claim;
 pub mod connect;
 pub mod enqueue;

@@ -132,7 +132,14 @@ impl Watchdog {
     pub(super) fn finish(&self) -> Result<(), PostgresError> {
         let mut line = self.line();
         line.commands = None;
-        line.child.wait().map(drop).map_err(PostgresError::io("wait for the end of Postgres"))
+        line.child.wait().map_err(PostgresError::io("wait for the end of Postgres"))?;
+        // The shell's user may empty the directory; to remove it takes the right to write beside it.
+        match self.log.parent().map(fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
+                Err(PostgresError::io("remove the directory of Postgres")(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a command; what follows the `ok` of its answer.

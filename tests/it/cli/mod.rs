@@ -1,3 +1,4 @@
 //! The commands, against a real database.
 
+mod demo;
 mod enqueue;

@@ -1,0 +1,72 @@
+//! The words that course names are made of.
+
+/// Departments: the code in a course's key, and the field.
+pub(super) const SUBJECTS: [(&str, &str); 32] = [
+    ("ANTH", "Anthropology"),
+    ("ARCH", "Architecture"),
+    ("ASTR", "Astronomy"),
+    ("BIOL", "Biology"),
+    ("BOTN", "Botany"),
+    ("CHEM", "Chemistry"),
+    ("CLAS", "Classics"),
+    ("COMP", "Computing"),
+    ("DANC", "Dance"),
+    ("ECOL", "Ecology"),
+    ("ECON", "Economics"),
+    ("EDUC", "Education"),
+    ("FILM", "Film Studies"),
+    ("GEOG", "Geography"),
+    ("GEOL", "Geology"),
+    ("HIST", "History"),
+    ("JOUR", "Journalism"),
+    ("LING", "Linguistics"),
+    ("LITR", "Literature"),
+    ("MATH", "Mathematics"),
+    ("METR", "Meteorology"),
+    ("MUSC", "Music"),
+    ("NURS", "Nursing"),
+    ("OCEA", "Oceanography"),
+    ("PHIL", "Philosophy"),
+    ("PHYS", "Physics"),
+    ("POLS", "Political Science"),
+    ("PSYC", "Psychology"),
+    ("PUBH", "Public Health"),
+    ("SOCI", "Sociology"),
+    ("STAT", "Statistics"),
+    ("THEA", "Theatre"),
+];
+
+/// What narrows a field.
+pub(super) const TOPICS: [&str; 15] = [
+    "General",
+    "Applied",
+    "Coastal",
+    "Comparative",
+    "Contemporary",
+    "Early Modern",
+    "Environmental",
+    "Experimental",
+    "Global",
+    "Historical",
+    "Practical",
+    "Regional",
+    "Rural",
+    "Theoretical",
+    "Urban",
+];
+
+/// How a course goes about it.
+pub(super) const FORMS: [&str; 12] = [
+    "Introduction to {}",
+    "{} I",
+    "{} II",
+    "Topics in {}",
+    "Methods of {}",
+    "Advanced {}",
+    "Seminar in {}",
+    "Readings in {}",
+    "{} and Society",
+    "{} in the Field",
+    "Workshop in {}",
+    "Independent Study in {}",
+];
