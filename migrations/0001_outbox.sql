@@ -190,7 +190,7 @@ create table course_sync_history (
     error      jsonb,
 
     constraint course_sync_history_event_known
-        check (event in ('adopted', 'failed', 'deferred', 'unconfirmed', 'retried', 'resolved'))
+        check (event in ('adopted', 'confirmed', 'failed', 'deferred', 'unconfirmed', 'retried', 'resolved'))
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 
 comment on table course_sync_history is 'What happened to the courses that did not go smoothly; a course synced at once leaves nothing here.';

@@ -89,6 +89,17 @@ impl HubSpotId {
     }
 }
 
+/// How a course's record in HubSpot came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// HubSpot's answer to the create named it.
+    Created,
+    /// It was in doubt whether HubSpot had created it, and HubSpot holds it.
+    Confirmed,
+    /// HubSpot held it before it was ever sent: somebody else made it under the same key.
+    Adopted,
+}
+
 /// What the record of an answer does to one course. Each variant carries exactly the columns that
 /// its state demands, so no state exists without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +108,8 @@ pub enum Transition {
     Synced {
         /// The record's identifier.
         hubspot_id: HubSpotId,
-        /// Found in HubSpot rather than created by the request at hand.
-        adopted: bool,
+        /// How it came to be known.
+        provenance: Provenance,
     },
     /// HubSpot refused it for good, or its attempts ran out.
     Failed {

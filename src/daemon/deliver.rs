@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::leader::Held;
 use super::pace::Permit;
-use crate::course::{Again, CourseError, Status, Transition};
+use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
 use crate::policy::batch::{Batch, RowId};
@@ -169,8 +169,10 @@ fn count(shared: &Shared, batch: &Batch, transitions: &[(RowId, Transition)]) {
 /// What a transition counts as.
 pub(super) fn outcome(transition: &Transition) -> CourseOutcome {
     match transition {
-        Transition::Synced { adopted: false, .. } => CourseOutcome::Synced,
-        Transition::Synced { adopted: true, .. } => CourseOutcome::Adopted,
+        Transition::Synced { provenance: Provenance::Adopted, .. } => CourseOutcome::Adopted,
+        Transition::Synced { provenance: Provenance::Created | Provenance::Confirmed, .. } => {
+            CourseOutcome::Synced
+        }
         Transition::Failed { .. } => CourseOutcome::Failed,
         Transition::Pending(_) => CourseOutcome::Deferred,
         Transition::Unconfirmed { .. } => CourseOutcome::Unconfirmed,

@@ -29,7 +29,9 @@ struct Engine {
     cursor_since: Instant,
     /// There may be something to claim.
     is_hungry: bool,
+    /// There may be doubts that are due.
     may_be_doubts: bool,
+    doubts_since: Instant,
 }
 
 /// Runs until the shutdown begins, then until what is under way is finished or the shutdown is
@@ -44,6 +46,7 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         cursor_since: Instant::now(),
         is_hungry: true,
         may_be_doubts: true,
+        doubts_since: Instant::now(),
     };
     while !shared.shutdown.has_begun() {
         engine.turn().await;
@@ -58,8 +61,11 @@ impl Engine {
         let Some(courses) = self.open_gate().await else { return };
         while self.tasks.try_join_next().is_some() || self.doubts.try_join_next().is_some() {}
 
-        if self.may_be_doubts && self.doubts.is_empty() {
+        // A backlog that never lets the loop wait must not keep doubts from being settled.
+        let is_time = self.doubts_since.elapsed() > self.shared.settings.poll_interval;
+        if (self.may_be_doubts || is_time) && self.doubts.is_empty() {
             self.may_be_doubts = false;
+            self.doubts_since = Instant::now();
             self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
         }
         if !self.is_hungry {

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::OutboxError;
-use crate::course::{Again, CourseError, Status, Transition};
+use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::policy::batch::RowId;
 use crate::policy::interpret::RequestOutcome;
 
@@ -55,9 +55,13 @@ impl Columns {
     fn push(&mut self, id: RowId, transition: &Transition) {
         let mut row = Row::default();
         match transition {
-            Transition::Synced { hubspot_id, adopted } => {
+            Transition::Synced { hubspot_id, provenance } => {
                 row.hubspot_id = Some(hubspot_id.as_str().to_owned());
-                row.event = adopted.then_some("adopted");
+                row.event = match provenance {
+                    Provenance::Created => None,
+                    Provenance::Confirmed => Some("confirmed"),
+                    Provenance::Adopted => Some("adopted"),
+                };
             }
             Transition::Failed { error } => {
                 row.error = stored(error);

@@ -17,7 +17,9 @@ use super::batch::RowId;
 use super::interpret::{self, RequestOutcome, Signal};
 use super::pause::{Reason, Trouble};
 use super::retry::RetryPolicy;
-use crate::course::{Again, Category, CourseError, CourseKey, HubSpotId, Transition, clip, folded};
+use crate::course::{
+    Again, Category, CourseError, CourseKey, HubSpotId, Provenance, Transition, clip, folded,
+};
 
 /// A course whose row says `unconfirmed`.
 #[derive(Debug, Clone)]
@@ -178,7 +180,7 @@ pub fn settle(
 ) -> Option<Transition> {
     match finding {
         Finding::Held(hubspot_id) => {
-            Some(Transition::Synced { hubspot_id: hubspot_id.clone(), adopted: true })
+            Some(Transition::Synced { hubspot_id: hubspot_id.clone(), provenance: provenance(course) })
         }
         Finding::Collision(holder) => {
             let message = format!(
@@ -198,6 +200,13 @@ pub fn settle(
         Finding::Absent => Some(resend(course, policy, jitter)),
         Finding::Unclear => None,
     }
+}
+
+/// A conflict at the first sending means that somebody else made the record; later ones may be with
+/// one's own earlier self.
+fn provenance(course: &Doubted) -> Provenance {
+    let is_conflict = course.error.as_ref().is_some_and(|error| error.category == Category::Conflict);
+    if is_conflict && course.attempts == 1 { Provenance::Adopted } else { Provenance::Confirmed }
 }
 
 /// Once more, after a wait that grows with its own faults; at once where it has none.
@@ -300,7 +309,7 @@ mod tests {
         assert_eq!(settle(2, Finding::Absent), after(2));
         assert!(matches!(settle(3, Finding::Absent), Some(Transition::Failed { .. })));
         assert_eq!(settle(9, Finding::Unclear), None);
-        let adopted = Transition::Synced { hubspot_id: id("5"), adopted: true };
+        let adopted = Transition::Synced { hubspot_id: id("5"), provenance: Provenance::Confirmed };
         assert_eq!(settle(9, Finding::Held(id("5"))), Some(adopted));
         assert!(
             matches!(settle(0, Finding::Collision(id("5"))), Some(Transition::Failed { error }) if error.category == Category::KeyCollision)

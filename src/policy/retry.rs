@@ -9,7 +9,7 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
 use super::interpret::{NotTaken, Verdict};
-use crate::course::{Again, CourseError, Transition};
+use crate::course::{Again, CourseError, Provenance, Transition};
 
 /// When to try again, and how often.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +77,7 @@ impl RetryPolicy {
 #[must_use]
 pub fn transition(verdict: Verdict, company: usize, settle: Duration) -> Transition {
     match verdict {
-        Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, adopted: false },
+        Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, provenance: Provenance::Created },
         // No doubt that has to settle: a read tells who holds the key. If it finds nobody, the conflict
         // is over another value of one of them, which isolation brings to light.
         Verdict::Exists { error, suspects } => doubted(error, Some(suspects), Duration::ZERO),

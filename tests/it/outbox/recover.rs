@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use course_sync::course::{Again, Category, CourseError, HubSpotId, Transition};
+use course_sync::course::{Again, Category, CourseError, HubSpotId, Provenance, Transition};
 use course_sync::outbox::claim::Cursor;
 use course_sync::outbox::lease::release;
 use course_sync::outbox::record::{Ending, record};
@@ -23,7 +23,7 @@ type Row = (String, String, i32, i32, i16, Option<String>, bool, bool);
 const ENDING: Ending = Ending { outcome: RequestOutcome::Ok, http_status: Some(201), correlation_id: None };
 
 fn synced(id: &str) -> Transition {
-    Transition::Synced { hubspot_id: HubSpotId::parse(id).unwrap(), adopted: false }
+    Transition::Synced { hubspot_id: HubSpotId::parse(id).unwrap(), provenance: Provenance::Created }
 }
 
 fn error() -> CourseError {
