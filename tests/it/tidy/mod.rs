@@ -100,6 +100,8 @@ fn what_only_looks_like_an_offence_is_let_pass() {
             "fn f<'a>(c: char, s: &'a str) { g('\"', '\\'', 'x', \"tokio::spawn\\\" dbg!()\") }",
         ),
         ("src/policy/x.rs", "#[cfg(test)]\nmod tests { fn f() { Instant::now(); } }"),
+        ("src/policy/x/tests.rs", "fn f() { Instant::now(); }"),
+        ("src/cli/x/tests.rs", "const Q: &str = \"select 1 from course_outbox\";"),
         ("src/outbox/x.rs", "const Q: &str = \"select 1 from course_outbox\";"),
         ("src/cli/x.rs", "fn f() { println!(\"from the list, select a course\"); }"),
         ("src/daemon/x.rs", "/* outer /* println!() */ dbg!() */ const R: &str = r##\"a \"# todo!()\"##;"),

@@ -53,7 +53,7 @@ struct Absence {
     words: &'static [&'static str],
     within: &'static [&'static str],
     except: &'static [&'static str],
-    /// Whether a file's own tests (from `#[cfg(test)]` on) must do without, too.
+    /// Whether a file's own tests must do without, too.
     in_tests: bool,
     why: &'static str,
 }
@@ -221,9 +221,17 @@ fn names_at(code: &str) -> Vec<&str> {
     names
 }
 
+/// Where a file's own tests begin: tests stand last, or in a file of their own.
+fn tests_begin(source: &Source) -> usize {
+    if source.path.ends_with("/tests.rs") || source.path.contains("/tests/") {
+        return 0;
+    }
+    source.code.find("#[cfg(test)]").unwrap_or(source.code.len())
+}
+
 fn absences(source: &Source) -> Vec<String> {
     let apply = ABSENCES.iter().filter(|rule| lies_in(source, rule.within) && !lies_in(source, rule.except));
-    let tests = source.code.find("#[cfg(test)]").unwrap_or(source.code.len());
+    let tests = tests_begin(source);
     let found = apply.flat_map(|rule| {
         let places =
             rule.words.iter().flat_map(move |word| source.word(word).map(move |at| (at, *word, rule.why)));
@@ -242,7 +250,8 @@ fn sql(source: &Source) -> Vec<String> {
             text.trim_start_matches(['r', '#', '"', ' ']).starts_with("select ") && text.contains(" from ");
         selects || ["insert into ", "update course_", "delete from "].iter().any(|verb| text.contains(verb))
     };
-    let found = source.strings.iter().filter(|(_, text)| is_sql(text));
+    let tests = source.line_of(tests_begin(source));
+    let found = source.strings.iter().filter(|(line, text)| *line < tests && is_sql(text));
     found.map(|(line, _)| finding(source, *line, "SQL stands in src/outbox only")).collect()
 }
 
