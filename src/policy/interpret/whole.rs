@@ -55,11 +55,11 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
 /// it is not about the keys, halving is what isolates the guilty.
 fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply) -> Interpretation {
     let company = batch.courses().len();
-    let names = |(position, course): (usize, &Claimed)| {
+    let is_meant = |(position, course): (usize, &Claimed)| {
         let value = format!("propertyName={unique}, value={}}}", course.key);
         named(batch, error, position) || said.message.contains(&value)
     };
-    let named: Vec<bool> = batch.courses().iter().enumerate().map(names).collect();
+    let named: Vec<bool> = batch.courses().iter().enumerate().map(is_meant).collect();
     let is_about_keys =
         said.message.contains(&format!("propertyName={unique},")) || said.property.as_deref() == Some(unique);
     let exists = |suspects| Verdict::Exists { error: said.clone(), suspects };

@@ -143,7 +143,7 @@ async fn a_catalogue_may_enqueue_and_nothing_else() {
     ] {
         let error = sqlx::query(forbidden).execute(&mut *session).await.unwrap_err();
         assert_eq!(
-            error.as_database_error().and_then(|error| error.code()).as_deref(),
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(),
             Some("42501"),
             "{forbidden}"
         );

@@ -1,3 +1,5 @@
+//! The plan, as tables.
+
 use clap::Parser;
 
 use super::*;
