@@ -184,8 +184,8 @@ fn an_error_that_names_nobody_blames_nobody() {
             body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"VALIDATION_ERROR","message":"no","errors":[{"message":"gone","code":"PROPERTY_DOESNT_EXIST","context":{"propertyName":["hs_course_name"]}}]}]}"#,
             means: &[
                 "created 101",
-                "refused VALIDATION_ERROR",
-                "refused VALIDATION_ERROR",
+                "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/hs_course_name: no",
+                "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/hs_course_name: no",
                 "proceed, partial",
             ],
         },
