@@ -28,6 +28,11 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, OutboxEr
     Ok(pool_options(max_connections).connect_lazy_with(options(url)?))
 }
 
+/// A pool of one connection, to the same database as `pool`.
+pub(super) fn alone(pool: &PgPool) -> PgPool {
+    pool_options(1).connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 /// Makes one connection, so that a database which cannot be used shows now.
 pub async fn reach(url: &SecretString) -> Result<(), OutboxError> {
     let options = options(url)?;
