@@ -1,5 +1,7 @@
 //! SIGTERM: begin nothing, finish what is under way, record it, hand over, exit 0.
 
+use std::time::{Duration, Instant};
+
 use course_sync::simulator::{Behaviour, Latency};
 
 use crate::support::eventually::eventually;
@@ -50,4 +52,42 @@ async fn while_the_database_is_away_it_ends_all_the_same() {
     assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{admin}/readyz")).await.unwrap().status(), 503);
     assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn while_somebody_else_migrates_it_ends_all_the_same() {
+    let world = World::new().await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("lock table _sqlx_migrations in access exclusive mode").execute(&mut *other).await.unwrap();
+    let mut daemon = world.daemon();
+    daemon.admin().await;
+    waits_for_a_lock(&world).await;
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn while_a_lock_is_held_against_it_it_ends_within_grace() {
+    let mut world = World::new().await;
+    world.set("SHUTDOWN__GRACE", "3s");
+    let mut daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
+    waits_for_a_lock(&world).await;
+    let began = Instant::now();
+    daemon.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
+
+async fn waits_for_a_lock(world: &World) {
+    eventually("the daemon waits for a lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        if waiting > 0 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
 }
