@@ -162,7 +162,8 @@ pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
     Ok(())
 }
 
-/// Notes a request that creates nothing, so that the rate window remembers it.
+/// Notes a request that creates nothing, so that the rate window remembers it. `send_window` is how
+/// long it may take at most.
 ///
 /// Served by the primary key of `course_sync_batch`.
 pub async fn note_read(
@@ -170,15 +171,17 @@ pub async fn note_read(
     lease: Lease,
     request: Uuid,
     rows: &[RowId],
+    send_window: Duration,
 ) -> Result<(), OutboxError> {
     const NOTE: &str = "
         insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
-        values ($1, 'read', $2, $3, $4, 'closed', now())";
+        values ($1, 'read', $2, $3, $4, 'closed', now() + make_interval(secs => $5))";
     sqlx::query(NOTE)
         .bind(request)
         .bind(lease.term)
         .bind(lease.holder)
         .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(send_window.as_secs_f64())
         .execute(pool)
         .await
         .map_err(OutboxError::doing("note a read"))?;
