@@ -4,5 +4,6 @@ mod doubts;
 mod leadership;
 mod main_job;
 mod pace;
+mod pauses;
 mod refusals;
 mod shutdown;
