@@ -8,9 +8,9 @@ use jiff_sqlx::ToSqlx;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::OutboxError;
 use super::lease::Lease;
 use super::rows::ClaimedRow;
+use super::{OutboxError, connect};
 use crate::policy::batch::{Claimed, RowId};
 
 /// How much one claim may take.
@@ -137,21 +137,24 @@ pub async fn claim(
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";
     let (after, after_id) = cursor.0.unzip();
-    let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
-        .bind(lease.holder)
-        .bind(lease.term)
-        .bind(margin.as_secs_f64())
-        .bind(after.map(ToSqlx::to_sqlx))
-        .bind(after_id.unwrap_or_default())
-        .bind(i64::from(limits.courses))
-        .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
-        .bind(limits.distinct)
-        .bind(batch)
-        .bind(send_window.as_secs_f64())
-        .bind(ENVELOPE_BYTES)
-        .fetch_all(pool)
-        .await
-        .map_err(OutboxError::doing("claim pending courses"))?;
+    let rows: Vec<ClaimedRow> = connect::ask(pool, async |session| {
+        sqlx::query_as(CLAIM)
+            .bind(lease.holder)
+            .bind(lease.term)
+            .bind(margin.as_secs_f64())
+            .bind(after.map(ToSqlx::to_sqlx))
+            .bind(after_id.unwrap_or_default())
+            .bind(i64::from(limits.courses))
+            .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
+            .bind(limits.distinct)
+            .bind(batch)
+            .bind(send_window.as_secs_f64())
+            .bind(ENVELOPE_BYTES)
+            .fetch_all(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("claim pending courses"))?;
     Ok(taken(rows, limits))
 }
 

@@ -1,5 +1,6 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod database;
 mod doubts;
 mod leadership;
 mod main_job;

@@ -61,7 +61,7 @@ async fn while_somebody_else_migrates_it_ends_all_the_same() {
     sqlx::query("lock table _sqlx_migrations in access exclusive mode").execute(&mut *other).await.unwrap();
     let mut daemon = world.daemon();
     daemon.admin().await;
-    waits_for_a_lock(&world).await;
+    world.waits_for_locks(1).await;
     assert!(daemon.stop().await.success());
 }
 
@@ -73,21 +73,8 @@ async fn while_a_lock_is_held_against_it_it_ends_within_grace() {
     daemon.logged("\"leading\"").await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
-    waits_for_a_lock(&world).await;
+    world.waits_for_locks(1).await;
     let began = Instant::now();
     daemon.stop().await;
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
-}
-
-async fn waits_for_a_lock(world: &World) {
-    eventually("the daemon waits for a lock", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-        .fetch_one(world.pool())
-        .await
-        .unwrap();
-        if waiting > 0 { Ok(()) } else { Err(waiting) }
-    })
-    .await;
 }
