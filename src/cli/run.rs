@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use secrecy::SecretString;
 
 use super::Outcome;
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::daemon::lifecycle::Shutdown;
 use crate::daemon::{self, Settings, Shared};
 use crate::hubspot::Client;
-use crate::outbox::{OutboxError, connect};
+use crate::outbox::connect;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 
@@ -61,9 +62,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Outcome> {
         false => Outcome::Fine,
     };
     stopped.cancel();
-    // A reader that keeps its connection open must not keep us.
-    tokio::time::timeout(Duration::from_millis(500), serving).await.ok();
-    tokio::time::timeout(Duration::from_secs(1), shared.pool.close()).await.ok();
+    // A reader that keeps its connection open must not keep us, nor a database that does not answer.
+    let closing = async { tokio::join!(serving, shared.pool.close()) };
+    tokio::time::timeout(Duration::from_millis(500), closing).await.ok();
     Ok(outcome)
 }
 
@@ -73,19 +74,31 @@ async fn prepare(
     url: &SecretString,
     shared: &Shared,
     shutdown: &Shutdown,
-) -> Result<bool, OutboxError> {
+) -> anyhow::Result<bool> {
     loop {
-        let prepared = if config.database.migrate {
-            connect::migrate(url).await.map(|applied| tracing::info!(applied, "the schema is up to date"))
-        } else {
-            connect::verify(&shared.pool).await
+        // A task of its own: it may wait for another instance that migrates, and is cut off by the
+        // end of the process only.
+        let (migrate, url, pool) = (config.database.migrate, url.clone(), shared.pool.clone());
+        let preparing = tokio::spawn(async move {
+            if migrate {
+                connect::migrate(&url).await.map(Some)
+            } else {
+                connect::verify(&pool).await.map(|()| None)
+            }
+        });
+        let prepared = tokio::select! {
+            prepared = preparing => prepared,
+            () = shutdown.begun() => return Ok(false),
         };
-        match prepared {
-            Ok(()) => return Ok(true),
+        match prepared.context("preparing the database was interrupted")? {
+            Ok(applied) => {
+                tracing::info!(applied, "the schema is up to date");
+                return Ok(true);
+            }
             Err(error) if error.may_pass() => {
                 tracing::warn!(%error, "the database is not ready; trying again");
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = tokio::time::sleep(TRY_AGAIN) => {}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Shared;
-use super::leader::Held;
+use super::leader::Deadline;
 use super::pace::Permit;
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
@@ -18,10 +18,10 @@ use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
 use crate::policy::retry::transition;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
-/// Sends a batch and records what became of it, together with the courses that could not be sent.
+/// Sends a batch, unless it is too late to begin, and records what became of it, together with the courses that could not be sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
-    held: Held,
+    begin_by: Deadline,
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
     permit: Permit,
@@ -31,14 +31,14 @@ pub(super) async fn deliver(
     let (mut transitions, ending) = if courses.is_empty() {
         permit.unused();
         (Vec::new(), Ending { outcome: RequestOutcome::Rejected, http_status: None, correlation_id: None })
-    } else if held.is_valid() {
-        send(&shared, &batch, permit).await
-    } else {
-        // The process stood still between claim and send. Somebody else leads; nothing was sent.
+    } else if begin_by.has_passed() {
+        // The process stood still between claim and send. Somebody else may lead; nothing was sent.
         permit.unused();
-        tracing::warn!(batch = %batch.id(), courses = courses.len(), "the lease ended before the batch was sent");
+        tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
         let back = courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
         (back, Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
+    } else {
+        send(&shared, &batch, permit).await
     };
     transitions.extend(unfit);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {

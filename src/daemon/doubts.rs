@@ -14,6 +14,7 @@ use crate::outbox::recover::{self, Settled};
 use crate::policy::answer::Exchange;
 use crate::policy::batch::{MAX_COURSES, RowId};
 use crate::policy::interpret::Signal;
+use crate::policy::pause::Gate;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
 use crate::telemetry::metrics::Operation;
 
@@ -87,15 +88,18 @@ async fn read(
         permit = shared.pace.permit() => permit,
         () = shared.shutdown.begun() => return Ok(None),
     };
-    if !held.is_valid() {
-        permit.unused();
-        return Ok(None);
-    }
     let request = Uuid::now_v7();
     let rows: Vec<RowId> = doubted.iter().map(|course| course.id).collect();
-    if let Err(error) = recover::note_read(&shared.pool, held.lease, request, &rows).await {
+    if let Err(error) =
+        recover::note_read(&shared.pool, held.lease, request, &rows, shared.settings.send_window()).await
+    {
         permit.unused();
         return Err(error);
+    }
+    // While the permit and the note were waited for, the gate may have closed and the lease ended.
+    if !held.is_valid() || matches!(shared.account.gate(), Gate::Closed(_)) {
+        permit.unused();
+        return Ok(None);
     }
     let began = Instant::now();
     let exchange = shared.client.read(doubted, unique, place).await;

@@ -7,31 +7,31 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::leader::Held;
+use super::leader::{Deadline, Held};
 use super::pace::Permit;
 use super::{Shared, deliver, doubts};
 use crate::course::{Category, CourseError};
-use crate::outbox::claim::{self, Cursor, Limits, Taken};
+use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, report};
 use crate::policy::batch::Batch;
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
-
-/// The cursor is forgotten at least so often, so that a row which committed behind it is found.
-const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
 
 struct Engine {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<Held>>,
     tasks: JoinSet<()>,
     doubts: JoinSet<()>,
-    cursor: Cursor,
-    cursor_since: Instant,
+    bookmark: Bookmark,
     /// There may be something to claim.
     is_hungry: bool,
     /// There may be doubts that are due.
     may_be_doubts: bool,
     doubts_since: Instant,
+    /// When it was last asked whether a person paused; `None`: never yet.
+    operator_asked: Option<Instant>,
+    /// The gate was closed when it was last looked at.
+    was_closed: bool,
 }
 
 /// Runs until the shutdown begins, then until what is under way is finished or the shutdown is
@@ -42,14 +42,22 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         lease,
         tasks: JoinSet::new(),
         doubts: JoinSet::new(),
-        cursor: Cursor::default(),
-        cursor_since: Instant::now(),
+        bookmark: Bookmark::default(),
         is_hungry: true,
         may_be_doubts: true,
         doubts_since: Instant::now(),
+        operator_asked: None,
+        was_closed: false,
     };
-    while !shared.shutdown.has_begun() {
-        engine.turn().await;
+    let turns = async {
+        while !shared.shutdown.has_begun() {
+            engine.turn().await;
+        }
+    };
+    // A turn may hang in a database that does not answer; its statement is a task of its own.
+    tokio::select! {
+        () = turns => {}
+        () = shared.shutdown.forced() => {}
     }
     engine.drain().await
 }
@@ -58,7 +66,13 @@ impl Engine {
     /// One turn: wait until something may be sent and may be there to send, then begin to send it.
     async fn turn(&mut self) {
         let Some(held) = self.leading().await else { return };
-        let Some(courses) = self.open_gate().await else { return };
+        // A person's pause outlives a restart: until it was asked for, nothing is sent.
+        if !self.hear_operator().await {
+            return self.wait().await;
+        }
+        if !self.open_gate().await {
+            return;
+        }
         while self.tasks.try_join_next().is_some() || self.doubts.try_join_next().is_some() {}
 
         // A backlog that never lets the loop wait must not keep doubts from being settled.
@@ -76,10 +90,11 @@ impl Engine {
             () = shared.shutdown.begun() => return,
             permit = shared.pace.permit() => permit,
         };
-        // The gate may have closed while the permit was waited for.
-        match shared.account.gate() {
-            Gate::Open { .. } => self.claim(held, permit, courses).await,
-            Gate::Closed(_) => permit.unused(),
+        // While the permit was waited for, the gate may have closed, and the lease was renewed.
+        let held = (*self.lease.borrow()).filter(Held::is_valid);
+        match (held, shared.account.gate()) {
+            (Some(held), Gate::Open { courses, .. }) => self.claim(held, permit, courses).await,
+            (None, _) | (_, Gate::Closed(_)) => permit.unused(),
         }
     }
 
@@ -95,19 +110,29 @@ impl Engine {
             // A lease that ran out is not announced before the database has answered.
             () = tokio::time::sleep(self.shared.settings.poll_interval), if held.is_some() => {}
         }
-        self.is_hungry = true;
-        self.may_be_doubts = true;
-        self.cursor = Cursor::default();
+        self.look_anew();
         None
     }
 
-    /// How many courses one request may carry, once one may be sent.
-    async fn open_gate(&mut self) -> Option<u16> {
+    /// Forgets what was learnt of the outbox.
+    fn look_anew(&mut self) {
+        self.is_hungry = true;
+        self.may_be_doubts = true;
+        self.bookmark.forget();
+    }
+
+    /// Whether a request may be sent; waits for a change where not.
+    async fn open_gate(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        match shared.account.gate() {
-            Gate::Open { concurrent: true, courses } => return Some(courses),
-            Gate::Open { concurrent: false, courses } if shared.pace.open() == 0 => return Some(courses),
-            Gate::Open { concurrent: false, .. } => {
+        let gate = shared.account.gate();
+        let is_closed = matches!(gate, Gate::Closed(_));
+        if std::mem::replace(&mut self.was_closed, is_closed) && !is_closed {
+            shared.metrics.wakeup(Wakeup::Resume);
+            self.look_anew();
+        }
+        match gate {
+            Gate::Open { concurrent, .. } if concurrent || shared.pace.open() == 0 => return true,
+            Gate::Open { .. } => {
                 tokio::select! {
                     () = shared.shutdown.begun() => {}
                     () = shared.pace.closed() => {}
@@ -120,17 +145,11 @@ impl Engine {
                 tokio::select! {
                     () = shared.shutdown.begun() => {}
                     () = shared.account.changed() => {}
-                    () = tokio::time::sleep(left.min(shared.settings.poll_interval)) => self.hear_operator().await,
-                }
-                if matches!(shared.account.gate(), Gate::Open { .. }) {
-                    shared.metrics.wakeup(Wakeup::Resume);
-                    self.is_hungry = true;
-                    self.may_be_doubts = true;
-                    self.cursor = Cursor::default();
+                    () = tokio::time::sleep(left.min(shared.settings.poll_interval)) => {}
                 }
             }
         }
-        None
+        false
     }
 
     /// The one wait point of an idle daemon.
@@ -145,10 +164,6 @@ impl Engine {
         shared.metrics.wakeup(cause);
         self.is_hungry = true;
         match cause {
-            Wakeup::Poll => {
-                self.may_be_doubts = true;
-                self.hear_operator().await;
-            }
             // A short batch waits for company.
             Wakeup::Notify => {
                 tokio::select! {
@@ -156,27 +171,38 @@ impl Engine {
                     () = tokio::time::sleep(shared.settings.linger) => {}
                 }
             }
-            Wakeup::Completion => self.may_be_doubts = true,
+            Wakeup::Poll | Wakeup::Completion => self.may_be_doubts = true,
             Wakeup::Resume => {}
         }
     }
 
-    async fn hear_operator(&self) {
+    /// Asks, once in a poll's interval, whether a person paused. False where nobody could tell yet.
+    async fn hear_operator(&mut self) -> bool {
+        let is_known = self.operator_asked;
+        if is_known.is_some_and(|asked| asked.elapsed() < self.shared.settings.poll_interval) {
+            return true;
+        }
         let shared = Arc::clone(&self.shared);
         let pauses = in_task(async move { report::pauses(&shared.pool).await }).await;
         match pauses {
             Some(Ok(pauses)) => {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
+                self.operator_asked = Some(Instant::now());
             }
-            Some(Err(error)) => tracing::warn!(%error, "cannot tell whether a person paused"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot tell whether a person paused");
+                self.operator_asked = is_known.map(|_| Instant::now());
+            }
             None => {}
         }
+        self.operator_asked.is_some()
     }
 
     /// Claims a batch and begins to send it.
     async fn claim(&mut self, held: Held, permit: Permit, courses: u16) {
         let batch = Uuid::now_v7();
+        let begin_by = held.valid_until.min(Deadline::after(self.shared.settings.request_timeout));
         let taken = self.take(held, batch, courses).await;
         let taken = match taken {
             Some(Ok(taken)) => taken,
@@ -189,10 +215,7 @@ impl Engine {
             None => return permit.unused(),
         };
         self.is_hungry = taken.is_full;
-        self.cursor = taken.cursor;
-        if self.cursor == Cursor::default() {
-            self.cursor_since = Instant::now();
-        }
+        self.bookmark.set(taken.cursor);
         if taken.courses.is_empty() && taken.unreadable.is_empty() {
             return permit.unused();
         }
@@ -206,14 +229,11 @@ impl Engine {
                 .into_iter()
                 .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
         );
-        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), held, batch, unfit, permit));
+        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), begin_by, batch, unfit, permit));
     }
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {
-        if self.cursor_since.elapsed() > CURSOR_MAX_AGE {
-            self.cursor = Cursor::default();
-        }
-        let (shared, cursor) = (Arc::clone(&self.shared), self.cursor);
+        let (shared, cursor) = (Arc::clone(&self.shared), self.bookmark.cursor(Instant::now()));
         let settings = &self.shared.settings;
         let limits = Limits {
             courses: courses.min(settings.max_size),

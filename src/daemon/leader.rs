@@ -4,7 +4,7 @@
 //! unconfirmed, and what they sent lately takes its slots in the quota.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,13 +20,38 @@ use crate::outbox::{OutboxError, recover};
 pub(super) struct Held {
     pub lease: Lease,
     /// Nothing may begin after this. Counted from before the database was asked, so it errs early.
-    valid_until: Instant,
+    pub valid_until: Deadline,
+}
+
+/// A time after which nothing may begin, on two clocks: the steady one stands still while the machine
+/// is suspended, the other can be set. Whichever says so first is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deadline {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Deadline {
+    /// This long from now.
+    pub(super) fn after(time: Duration) -> Self {
+        Self { steady: Instant::now() + time, wall: SystemTime::now() + time }
+    }
+
+    /// The earlier of two, on each clock.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self { steady: self.steady.min(other.steady), wall: self.wall.min(other.wall) }
+    }
+
+    /// Whether it is over.
+    pub(super) fn has_passed(self) -> bool {
+        Instant::now() >= self.steady || SystemTime::now() >= self.wall
+    }
 }
 
 impl Held {
     /// Whether something may begin under it now.
     pub(super) fn is_valid(&self) -> bool {
-        Instant::now() < self.valid_until
+        !self.valid_until.has_passed()
     }
 }
 
@@ -39,7 +64,7 @@ pub(super) struct Leadership {
 }
 
 /// How long the end waits for the lease to be handed over; after it the lease expires by itself.
-const HAND_OVER: Duration = Duration::from_secs(2);
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Begins to lead, or to wait for it.
 pub(super) fn spawn(shared: Arc<Shared>) -> Leadership {
@@ -81,10 +106,9 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
     let mut said_waiting = false;
     loop {
         let held = *sender.borrow();
-        let asked_at = Instant::now();
+        let valid_until = Deadline::after(settings.lease.saturating_sub(settings.margin()));
         let pause = match take(&shared, held).await {
             Ok(Some(lease)) => {
-                let valid_until = asked_at + settings.lease.saturating_sub(settings.margin());
                 sender.send_replace(Some(Held { lease, valid_until }));
                 said_waiting = false;
                 settings.lease / 3
@@ -128,9 +152,10 @@ async fn take(shared: &Arc<Shared>, held: Option<Held>) -> Result<Option<Lease>,
             settings.per,
         );
         let others = others.await?;
-        let slots_taken = others.len();
-        shared.pace.remember(others);
         let doubted = recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+        let slots_taken = others.len();
+        // Last, because a lease whose duties failed is taken again, and they are done again.
+        shared.pace.remember(others);
         shared.metrics.leader(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
     } else {
@@ -168,4 +193,19 @@ fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
     name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_passes_while_the_machine_is_suspended() {
+        let hour = Duration::from_hours(1);
+        assert!(!Deadline::after(hour).has_passed());
+        let resumed = Deadline { wall: SystemTime::now() - hour, ..Deadline::after(hour) };
+        assert!(resumed.has_passed());
+        assert!(Deadline::after(hour).min(resumed).has_passed());
+        assert!(Deadline::after(Duration::ZERO).has_passed());
+    }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// How long what follows a forced end takes at most: last words, the lease, the admin server, the pool.
+const LAST_STEPS: Duration = Duration::from_millis(2_500);
+
 /// The two stages of the end.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -46,8 +49,8 @@ impl Shutdown {
         self.hard.cancelled().await;
     }
 
-    /// Begins the end at the first SIGTERM or SIGINT, and forces it at the second, or when nine tenths
-    /// of `grace` are over: the rest is for handing over the lease.
+    /// Begins the end at the first SIGTERM or SIGINT, and forces it at the second, or shortly before
+    /// `grace` is over: the rest is for last words and for handing over the lease.
     ///
     /// # Errors
     /// The system refuses to tell about signals.
@@ -66,7 +69,7 @@ impl Shutdown {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                () = tokio::time::sleep(grace * 9 / 10) => {}
+                () = tokio::time::sleep(grace.saturating_sub(LAST_STEPS.min(grace / 2))) => {}
             }
             shutdown.force();
         });

@@ -85,9 +85,10 @@ impl Settings {
         (self.lease / 5).min(Duration::from_secs(5))
     }
 
-    /// The longest that a request can take from its claim to its end.
+    /// The longest that a request can take from its claim to its end: it begins within one timeout
+    /// of the claim, and ends within another.
     fn send_window(&self) -> Duration {
-        self.request_timeout + self.margin()
+        self.request_timeout * 2
     }
 
     /// The shorter of the retentions, a second at least: how often something may become old.

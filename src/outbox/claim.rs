@@ -1,16 +1,16 @@
 //! The claim: pending courses become in flight, and the intent to send them is written, in one
 //! statement that commits before a byte is sent.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::OutboxError;
 use super::lease::Lease;
 use super::rows::ClaimedRow;
+use super::{OutboxError, connect};
 use crate::policy::batch::{Claimed, RowId};
 
 /// How much one claim may take.
@@ -29,6 +29,41 @@ pub struct Limits {
 /// before, never a truth: a row may always commit behind it, so it is forgotten often.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor(Option<(Timestamp, i64)>);
+
+/// The cursor with its age.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bookmark {
+    cursor: Cursor,
+    /// When the outbox was last read from its beginning.
+    since: Option<Instant>,
+}
+
+/// The outbox is read from its beginning at least so often.
+const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
+
+impl Bookmark {
+    /// Where to read from now.
+    pub fn cursor(&mut self, now: Instant) -> Cursor {
+        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) > CURSOR_MAX_AGE);
+        if is_old {
+            self.cursor = Cursor::default();
+        }
+        if self.cursor == Cursor::default() {
+            self.since = Some(now);
+        }
+        self.cursor
+    }
+
+    /// Where the last claim ended.
+    pub fn set(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+    }
+
+    /// Reads from the beginning next time.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
 
 /// What a claim took.
 #[derive(Debug)]
@@ -102,21 +137,24 @@ pub async fn claim(
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";
     let (after, after_id) = cursor.0.unzip();
-    let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
-        .bind(lease.holder)
-        .bind(lease.term)
-        .bind(margin.as_secs_f64())
-        .bind(after.map(ToSqlx::to_sqlx))
-        .bind(after_id.unwrap_or_default())
-        .bind(i64::from(limits.courses))
-        .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
-        .bind(limits.distinct)
-        .bind(batch)
-        .bind(send_window.as_secs_f64())
-        .bind(ENVELOPE_BYTES)
-        .fetch_all(pool)
-        .await
-        .map_err(OutboxError::doing("claim pending courses"))?;
+    let rows: Vec<ClaimedRow> = connect::ask(pool, async |session| {
+        sqlx::query_as(CLAIM)
+            .bind(lease.holder)
+            .bind(lease.term)
+            .bind(margin.as_secs_f64())
+            .bind(after.map(ToSqlx::to_sqlx))
+            .bind(after_id.unwrap_or_default())
+            .bind(i64::from(limits.courses))
+            .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
+            .bind(limits.distinct)
+            .bind(batch)
+            .bind(send_window.as_secs_f64())
+            .bind(ENVELOPE_BYTES)
+            .fetch_all(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("claim pending courses"))?;
     Ok(taken(rows, limits))
 }
 
@@ -143,4 +181,25 @@ fn taken(rows: Vec<ClaimedRow>, limits: Limits) -> Taken {
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_read_on_from_the_bookmark_and_now_and_then_from_the_beginning() {
+        let (mut bookmark, start) = (Bookmark::default(), Instant::now());
+        let far = Cursor(Some((Timestamp::UNIX_EPOCH, 7)));
+        let from_beginning = (0..=20)
+            .filter(|second| {
+                let cursor = bookmark.cursor(start + Duration::from_secs(*second));
+                bookmark.set(far);
+                cursor == Cursor::default()
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(from_beginning, [0, 6, 12, 18]);
+        bookmark.forget();
+        assert_eq!(bookmark.cursor(start), Cursor::default());
+    }
 }

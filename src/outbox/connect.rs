@@ -28,6 +28,34 @@ pub fn pool(url: &SecretString, max_connections: u32) -> Result<PgPool, OutboxEr
     Ok(pool_options(max_connections).connect_lazy_with(options(url)?))
 }
 
+/// How long an answer is waited for. The server itself gives up earlier, so after it nobody is there.
+const ANSWER: Duration = Duration::from_secs(40);
+
+/// Runs one statement on a connection of the pool. Where no answer comes, not even the server's refusal,
+/// the connection is closed rather than returned: a line that died silently would be waited on for
+/// ever, and take whoever waits and its place in the pool with it.
+pub(super) async fn ask<T>(
+    pool: &PgPool,
+    statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    match tokio::time::timeout(ANSWER, statement(&mut connection)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            connection.close_on_drop();
+            Err(sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "the server does not answer",
+            )))
+        }
+    }
+}
+
+/// A pool of one connection, to the same database as `pool`.
+pub(super) fn alone(pool: &PgPool) -> PgPool {
+    pool_options(1).connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 /// Makes one connection, so that a database which cannot be used shows now.
 pub async fn reach(url: &SecretString) -> Result<(), OutboxError> {
     let options = options(url)?;
@@ -109,7 +137,9 @@ pub async fn verify(pool: &PgPool) -> Result<(), OutboxError> {
 /// Whether the database is reachable now.
 pub async fn ping(pool: &PgPool) -> Result<(), OutboxError> {
     const PING: &str = "select 1";
-    sqlx::query(PING).execute(pool).await.map_err(OutboxError::doing("answer"))?;
+    ask(pool, async |session| sqlx::query(PING).execute(session).await)
+        .await
+        .map_err(OutboxError::doing("answer"))?;
     Ok(())
 }
 
@@ -119,11 +149,13 @@ async fn applied(pool: &PgPool) -> Result<Vec<i64>, OutboxError> {
     const EXISTS: &str = "select to_regclass('_sqlx_migrations') is not null";
     const APPLIED: &str = "select version from _sqlx_migrations where success order by version";
     let doing = || OutboxError::doing("read which migrations were applied");
-    let exists: bool = sqlx::query_scalar(EXISTS).fetch_one(pool).await.map_err(doing())?;
+    let exists: bool = ask(pool, async |session| sqlx::query_scalar(EXISTS).fetch_one(session).await)
+        .await
+        .map_err(doing())?;
     if !exists {
         return Ok(Vec::new());
     }
-    sqlx::query_scalar(APPLIED).fetch_all(pool).await.map_err(doing())
+    ask(pool, async |session| sqlx::query_scalar(APPLIED).fetch_all(session).await).await.map_err(doing())
 }
 
 fn told_apart(error: MigrateError) -> OutboxError {

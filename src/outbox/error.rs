@@ -1,5 +1,7 @@
 //! What can go wrong with the database, told for a person.
 
+use sqlx::migrate::MigrateError;
+
 use crate::policy::batch::RowId;
 
 /// A failure of the database or of what it holds.
@@ -28,7 +30,7 @@ pub enum OutboxError {
     Url,
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date: {0}")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// The schema is older than this program, and it was told not to migrate.
     #[error("the schema is not up to date ({0}); run `course-sync migrate`, or set database.migrate = true")]
     Outdated(String),
@@ -54,19 +56,10 @@ impl OutboxError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Statement { source, .. } | Self::Connect { source, .. } => match source {
-                sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::WorkerCrashed => true,
-                // Class 57: shutting down or starting; 53: no resources; 08: connection; 25006: read-only; 40: retry.
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    ["57", "53", "08", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
-                }),
-                _ => false,
-            },
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => {
-                matches!(source, sqlx::Error::Io(_))
+            Self::Statement { source, .. }
+            | Self::Connect { source, .. }
+            | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+                is_passing(source)
             }
             Self::Url | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
         }
@@ -75,5 +68,19 @@ impl OutboxError {
     /// Names what a statement was to do.
     pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Statement { doing, source }
+    }
+}
+
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => true,
+        // Class 57: shutting down or starting; 53: no resources; 08: connection; 25006: read-only; 40: retry.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["57", "53", "08", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+        }),
+        _ => false,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::OutboxError;
+use super::{OutboxError, connect};
 
 /// The right to claim, as long as the database agrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,8 @@ pub async fn lead(
                expires_at = clock_timestamp() + make_interval(secs => $3)
          where holder = $1 or expires_at < clock_timestamp()
         returning term";
-    let term: Option<i64> = sqlx::query_scalar(LEAD)
-        .bind(holder)
-        .bind(host)
-        .bind(lease.as_secs_f64())
-        .bind(report)
-        .fetch_optional(pool)
+    let query = sqlx::query_scalar(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report);
+    let term: Option<i64> = connect::ask(pool, async |session| query.fetch_optional(session).await)
         .await
         .map_err(OutboxError::doing("take the leader's lease"))?;
     Ok(term.map(|term| Lease { holder, term }))
@@ -59,11 +55,10 @@ pub async fn release(pool: &PgPool, lease: Lease) -> Result<(), OutboxError> {
         update course_sync_leader
            set expires_at = '-infinity'
          where holder = $1 and term = $2";
-    sqlx::query(RELEASE)
-        .bind(lease.holder)
-        .bind(lease.term)
-        .execute(pool)
-        .await
-        .map_err(OutboxError::doing("release the leader's lease"))?;
+    connect::ask(pool, async |session| {
+        sqlx::query(RELEASE).bind(lease.holder).bind(lease.term).execute(session).await
+    })
+    .await
+    .map_err(OutboxError::doing("release the leader's lease"))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
-use super::OutboxError;
+use super::{OutboxError, connect};
 
 /// The channel that the outbox table's trigger notifies.
 const CHANNEL: &str = "course_outbox";
@@ -14,10 +14,11 @@ const CHANNEL: &str = "course_outbox";
 pub struct Wakeups(PgListener);
 
 impl Wakeups {
-    /// Listens, on a connection of its own.
+    /// Listens, on a connection of its own beside those of `pool`: a small pool would starve.
     pub async fn listen(pool: &PgPool) -> Result<Self, OutboxError> {
-        let mut listener =
-            PgListener::connect_with(pool).await.map_err(OutboxError::doing("open a listening session"))?;
+        let mut listener = PgListener::connect_with(&connect::alone(pool))
+            .await
+            .map_err(OutboxError::doing("open a listening session"))?;
         listener.listen(CHANNEL).await.map_err(OutboxError::doing("listen for new courses"))?;
         Ok(Self(listener))
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::OutboxError;
+use super::{OutboxError, connect};
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::policy::batch::RowId;
 use crate::policy::interpret::RequestOutcome;
@@ -171,24 +171,27 @@ pub async fn record(
         select count(*) from recorded";
     let columns = Columns::of(transitions);
     let is_settled = transitions.iter().all(|(_, transition)| transition.to() != Status::Unconfirmed);
-    let recorded: i64 = sqlx::query_scalar(RECORD)
-        .bind(batch)
-        .bind(&columns.ids)
-        .bind(&columns.statuses)
-        .bind(&columns.hubspot_ids)
-        .bind(&columns.errors)
-        .bind(&columns.keeps_error)
-        .bind(&columns.waits)
-        .bind(&columns.attempts_back)
-        .bind(&columns.faults)
-        .bind(&columns.batch_limits)
-        .bind(&columns.events)
-        .bind(if is_settled { "closed" } else { "unknown" })
-        .bind(ending.outcome.as_str())
-        .bind(ending.http_status.map(i32::from))
-        .bind(ending.correlation_id.as_deref())
-        .fetch_one(pool)
-        .await
-        .map_err(OutboxError::doing("record an answer"))?;
+    let recorded: i64 = connect::ask(pool, async |session| {
+        sqlx::query_scalar(RECORD)
+            .bind(batch)
+            .bind(&columns.ids)
+            .bind(&columns.statuses)
+            .bind(&columns.hubspot_ids)
+            .bind(&columns.errors)
+            .bind(&columns.keeps_error)
+            .bind(&columns.waits)
+            .bind(&columns.attempts_back)
+            .bind(&columns.faults)
+            .bind(&columns.batch_limits)
+            .bind(&columns.events)
+            .bind(if is_settled { "closed" } else { "unknown" })
+            .bind(ending.outcome.as_str())
+            .bind(ending.http_status.map(i32::from))
+            .bind(ending.correlation_id.as_deref())
+            .fetch_one(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("record an answer"))?;
     Ok(u64::try_from(recorded).unwrap_or_default())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::OutboxError;
 use super::lease::Lease;
 use super::record::Columns;
 use super::rows::DoubtedRow;
+use super::{OutboxError, connect};
 use crate::course::Transition;
 use crate::policy::batch::RowId;
 use crate::policy::reconcile::Doubted;
@@ -50,14 +50,17 @@ pub async fn orphan(
             select id, course_key, batch_id, 'unconfirmed', error from doubted
         )
         select count(*) from doubted";
-    let count: i64 = sqlx::query_scalar(ORPHAN)
-        .bind(lease.term)
-        .bind(lease.holder)
-        .bind(settle.as_secs_f64())
-        .bind(grace.as_secs_f64())
-        .fetch_one(pool)
-        .await
-        .map_err(OutboxError::doing("find the courses that a stopped instance left in flight"))?;
+    let count: i64 = connect::ask(pool, async |session| {
+        sqlx::query_scalar(ORPHAN)
+            .bind(lease.term)
+            .bind(lease.holder)
+            .bind(settle.as_secs_f64())
+            .bind(grace.as_secs_f64())
+            .fetch_one(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("find the courses that a stopped instance left in flight"))?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
@@ -71,11 +74,11 @@ pub async fn due(pool: &PgPool, limit: u16) -> Result<Vec<Doubted>, OutboxError>
          where status = 'unconfirmed' and next_attempt_at <= now()
          order by next_attempt_at, id
          limit $1";
-    let rows: Vec<DoubtedRow> = sqlx::query_as(DUE)
-        .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await
-        .map_err(OutboxError::doing("find unconfirmed courses"))?;
+    let rows: Vec<DoubtedRow> = connect::ask(pool, async |session| {
+        sqlx::query_as(DUE).bind(i64::from(limit)).fetch_all(session).await
+    })
+    .await
+    .map_err(OutboxError::doing("find unconfirmed courses"))?;
     rows.into_iter().map(Doubted::try_from).collect()
 }
 
@@ -113,20 +116,23 @@ pub async fn settle(pool: &PgPool, lease: Lease, settled: &[Settled]) -> Result<
         select count(*) from settled";
     let columns = Columns::of(&settled.iter().map(|(id, _, to)| (*id, to.clone())).collect::<Vec<_>>());
     let batches: Vec<Uuid> = settled.iter().map(|(_, batch, _)| *batch).collect();
-    let count: i64 = sqlx::query_scalar(SETTLE)
-        .bind(lease.holder)
-        .bind(lease.term)
-        .bind(&columns.ids)
-        .bind(&batches)
-        .bind(&columns.statuses)
-        .bind(&columns.hubspot_ids)
-        .bind(&columns.errors)
-        .bind(&columns.keeps_error)
-        .bind(&columns.waits)
-        .bind(&columns.events)
-        .fetch_one(pool)
-        .await
-        .map_err(OutboxError::doing("settle unconfirmed courses"))?;
+    let count: i64 = connect::ask(pool, async |session| {
+        sqlx::query_scalar(SETTLE)
+            .bind(lease.holder)
+            .bind(lease.term)
+            .bind(&columns.ids)
+            .bind(&batches)
+            .bind(&columns.statuses)
+            .bind(&columns.hubspot_ids)
+            .bind(&columns.errors)
+            .bind(&columns.keeps_error)
+            .bind(&columns.waits)
+            .bind(&columns.events)
+            .fetch_one(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("settle unconfirmed courses"))?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
@@ -138,12 +144,15 @@ pub async fn look_later(pool: &PgPool, rows: &[RowId], wait: Duration) -> Result
         update course_outbox
            set next_attempt_at = now() + make_interval(secs => $2), updated_at = now()
          where id = any($1) and status = 'unconfirmed'";
-    sqlx::query(LATER)
-        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(wait.as_secs_f64())
-        .execute(pool)
-        .await
-        .map_err(OutboxError::doing("put off unconfirmed courses"))?;
+    connect::ask(pool, async |session| {
+        sqlx::query(LATER)
+            .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+            .bind(wait.as_secs_f64())
+            .execute(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("put off unconfirmed courses"))?;
     Ok(())
 }
 
@@ -158,11 +167,14 @@ pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
            and not exists (select from course_outbox o
                             where o.id = any(b.row_ids) and o.batch_id = b.batch_id
                               and o.status in ('in_flight', 'unconfirmed'))";
-    sqlx::query(CLOSE).execute(pool).await.map_err(OutboxError::doing("close settled requests"))?;
+    connect::ask(pool, async |session| sqlx::query(CLOSE).execute(session).await)
+        .await
+        .map_err(OutboxError::doing("close settled requests"))?;
     Ok(())
 }
 
-/// Notes a request that creates nothing, so that the rate window remembers it.
+/// Notes a request that creates nothing, so that the rate window remembers it. `send_window` is how
+/// long it may take at most.
 ///
 /// Served by the primary key of `course_sync_batch`.
 pub async fn note_read(
@@ -170,18 +182,23 @@ pub async fn note_read(
     lease: Lease,
     request: Uuid,
     rows: &[RowId],
+    send_window: Duration,
 ) -> Result<(), OutboxError> {
     const NOTE: &str = "
         insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
-        values ($1, 'read', $2, $3, $4, 'closed', now())";
-    sqlx::query(NOTE)
-        .bind(request)
-        .bind(lease.term)
-        .bind(lease.holder)
-        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-        .execute(pool)
-        .await
-        .map_err(OutboxError::doing("note a read"))?;
+        values ($1, 'read', $2, $3, $4, 'closed', now() + make_interval(secs => $5))";
+    connect::ask(pool, async |session| {
+        sqlx::query(NOTE)
+            .bind(request)
+            .bind(lease.term)
+            .bind(lease.holder)
+            .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
+            .bind(send_window.as_secs_f64())
+            .execute(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("note a read"))?;
     Ok(())
 }
 
@@ -199,12 +216,15 @@ pub async fn recent_requests(
         select extract(epoch from coalesce(answered_at, send_by) + make_interval(secs => $2) - clock_timestamp())::float8
           from course_sync_batch
          where claimed_at > now() - make_interval(secs => $1) and holder <> $3";
-    let seconds: Vec<f64> = sqlx::query_scalar(RECENT)
-        .bind(reach.as_secs_f64())
-        .bind(window.as_secs_f64())
-        .bind(me)
-        .fetch_all(pool)
-        .await
-        .map_err(OutboxError::doing("read the requests of the last window"))?;
+    let seconds: Vec<f64> = connect::ask(pool, async |session| {
+        sqlx::query_scalar(RECENT)
+            .bind(reach.as_secs_f64())
+            .bind(window.as_secs_f64())
+            .bind(me)
+            .fetch_all(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("read the requests of the last window"))?;
     Ok(seconds.into_iter().filter_map(|left| Duration::try_from_secs_f64(left).ok()).collect())
 }

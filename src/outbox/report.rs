@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::OutboxError;
+use super::{OutboxError, connect};
 use crate::course::Status;
 
 /// How many courses are in a status.
@@ -31,11 +31,15 @@ const SMALL_TABLE_BYTES: i64 = 64 * 1024 * 1024;
 pub async fn counts(pool: &PgPool) -> Result<Vec<Count>, OutboxError> {
     const SIZE: &str = "select pg_relation_size('course_outbox')";
     let doing = || OutboxError::doing("count the courses");
-    let bytes: i64 = sqlx::query_scalar(SIZE).fetch_one(pool).await.map_err(doing())?;
+    let bytes: i64 = connect::ask(pool, async |session| sqlx::query_scalar(SIZE).fetch_one(session).await)
+        .await
+        .map_err(doing())?;
     let is_small = bytes <= SMALL_TABLE_BYTES;
     let rows: Vec<(String, i64)> = if is_small {
         const EXACT: &str = "select status, count(*) from course_outbox group by status";
-        sqlx::query_as(EXACT).fetch_all(pool).await.map_err(doing())?
+        connect::ask(pool, async |session| sqlx::query_as(EXACT).fetch_all(session).await)
+            .await
+            .map_err(doing())?
     } else {
         const ESTIMATE: &str = "
             with exact as (
@@ -53,7 +57,9 @@ pub async fn counts(pool: &PgPool) -> Result<Vec<Count>, OutboxError> {
             union all
             select 'synced', greatest(reltuples::bigint - (select sum(courses) from exact) - (select courses from pending), 0)::bigint
               from pg_class where oid = 'course_outbox'::regclass";
-        sqlx::query_as(ESTIMATE).fetch_all(pool).await.map_err(doing())?
+        connect::ask(pool, async |session| sqlx::query_as(ESTIMATE).fetch_all(session).await)
+            .await
+            .map_err(doing())?
     };
     let courses =
         |status: Status| rows.iter().find(|(name, _)| name == status.as_str()).map_or(0, |(_, count)| *count);
@@ -85,10 +91,10 @@ pub async fn oldest(pool: &PgPool) -> Result<Oldest, OutboxError> {
                (select min(claimed_at) from course_sync_batch where state = 'open'),
                (select min(claimed_at) from course_sync_batch where state = 'unknown')";
     type Row = (Option<SqlTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
-    let (pending, in_flight, unconfirmed): Row = sqlx::query_as(OLDEST)
-        .fetch_one(pool)
-        .await
-        .map_err(OutboxError::doing("find the oldest courses"))?;
+    let (pending, in_flight, unconfirmed): Row =
+        connect::ask(pool, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
+            .await
+            .map_err(OutboxError::doing("find the oldest courses"))?;
     let plain = |time: Option<SqlTimestamp>| time.map(SqlTimestamp::to_jiff);
     Ok(Oldest { pending: plain(pending), in_flight: plain(in_flight), unconfirmed: plain(unconfirmed) })
 }
@@ -128,10 +134,10 @@ pub async fn leader(pool: &PgPool) -> Result<Option<Leader>, OutboxError> {
         select holder, host, term, nullif(expires_at, '-infinity') as expires_at,
                expires_at > clock_timestamp() as is_current, report
           from course_sync_leader where holder is not null";
-    let row: Option<LeaderRow> = sqlx::query_as(LEADER)
-        .fetch_optional(pool)
-        .await
-        .map_err(OutboxError::doing("read the leader's lease"))?;
+    let row: Option<LeaderRow> =
+        connect::ask(pool, async |session| sqlx::query_as(LEADER).fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::doing("read the leader's lease"))?;
     Ok(row.map(|row| Leader {
         holder: row.holder,
         host: row.host,
@@ -159,7 +165,9 @@ pub struct DurablePause {
 pub async fn pauses(pool: &PgPool) -> Result<Vec<DurablePause>, OutboxError> {
     const PAUSES: &str = "
         select reason, message, author from course_sync_pause where until is null or until > now() order by reason";
-    sqlx::query_as(PAUSES).fetch_all(pool).await.map_err(OutboxError::doing("read the pauses"))
+    connect::ask(pool, async |session| sqlx::query_as(PAUSES).fetch_all(session).await)
+        .await
+        .map_err(OutboxError::doing("read the pauses"))
 }
 
 /// What was sent in the last minute.
@@ -184,9 +192,9 @@ pub async fn recent(pool: &PgPool, window: std::time::Duration) -> Result<Recent
                    where operation = 'create' and claimed_at > now() - interval '1 minute'), 0)::bigint as courses
           from course_sync_batch
          where claimed_at > now() - greatest(interval '1 minute', make_interval(secs => $1))";
-    sqlx::query_as(RECENT)
-        .bind(window.as_secs_f64())
-        .fetch_one(pool)
-        .await
-        .map_err(OutboxError::doing("read the requests of the last minute"))
+    connect::ask(pool, async |session| {
+        sqlx::query_as(RECENT).bind(window.as_secs_f64()).fetch_one(session).await
+    })
+    .await
+    .map_err(OutboxError::doing("read the requests of the last minute"))
 }

@@ -172,3 +172,12 @@ async fn a_row_that_commits_behind_later_ones_is_found() {
     .await;
     world.audit().await;
 }
+
+#[tokio::test]
+async fn one_connection_is_enough() {
+    let mut world = World::new().await;
+    world.set("DATABASE__MAX_CONNECTIONS", "1");
+    world.enqueue_many("A", 5).await;
+    let _daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+}

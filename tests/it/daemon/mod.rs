@@ -1,8 +1,10 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod database;
 mod doubts;
 mod leadership;
 mod main_job;
 mod pace;
+mod pauses;
 mod refusals;
 mod shutdown;

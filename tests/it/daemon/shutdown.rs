@@ -1,5 +1,7 @@
 //! SIGTERM: begin nothing, finish what is under way, record it, hand over, exit 0.
 
+use std::time::{Duration, Instant};
+
 use course_sync::simulator::{Behaviour, Latency};
 
 use crate::support::eventually::eventually;
@@ -50,4 +52,29 @@ async fn while_the_database_is_away_it_ends_all_the_same() {
     assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{admin}/readyz")).await.unwrap().status(), 503);
     assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn while_somebody_else_migrates_it_ends_all_the_same() {
+    let world = World::new().await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("lock table _sqlx_migrations in access exclusive mode").execute(&mut *other).await.unwrap();
+    let mut daemon = world.daemon();
+    daemon.admin().await;
+    world.waits_for_locks(1).await;
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn while_a_lock_is_held_against_it_it_ends_within_grace() {
+    let mut world = World::new().await;
+    world.set("SHUTDOWN__GRACE", "3s");
+    let mut daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
+    world.waits_for_locks(1).await;
+    let began = Instant::now();
+    daemon.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }

@@ -2,5 +2,6 @@
 
 pub mod daemon;
 pub mod eventually;
+pub mod line;
 pub mod postgres;
 pub mod world;

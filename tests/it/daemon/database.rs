@@ -1,0 +1,31 @@
+//! A database that is there and does not answer.
+
+use crate::support::line::Line;
+use crate::support::postgres::cluster;
+use crate::support::world::World;
+
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
+    let mut world = World::new().await;
+    let cluster = cluster().await;
+    let line = Line::to(cluster.root().join(format!(".s.PGSQL.{}", cluster.port()))).await;
+    let database: String =
+        sqlx::query_scalar("select current_database()").fetch_one(world.pool()).await.unwrap();
+    let user: String = sqlx::query_scalar("select current_user").fetch_one(world.pool()).await.unwrap();
+    let url = format!("postgres://{user}@127.0.0.1:{}/{database}?sslmode=disable", line.port);
+    world.settings.insert("DATABASE_URL".into(), url);
+    world.set("DATABASE__MAX_CONNECTIONS", "2");
+    let daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    // The claim and the renewal both wait for this lock, so that both are asked and not yet answered.
+    let mut lock = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_sync_leader in access exclusive mode").execute(&mut *lock).await.unwrap();
+    world.enqueue_many("A", 5).await;
+    world.waits_for_locks(2).await;
+    line.dies();
+    lock.rollback().await.unwrap();
+    daemon.logged("the server does not answer").await;
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+}

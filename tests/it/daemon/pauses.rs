@@ -1,0 +1,57 @@
+//! A person's pause: heard before anything is sent, and in the middle of a backlog.
+
+use course_sync::simulator::{Behaviour, Latency};
+
+use crate::support::eventually::eventually;
+use crate::support::world::World;
+
+async fn pause(world: &World) {
+    sqlx::query("insert into course_sync_pause (reason, message, author) values ('operator', 'spring cleaning', 'Ada')")
+        .execute(world.pool())
+        .await
+        .unwrap();
+}
+
+async fn resume(world: &World) {
+    sqlx::query("delete from course_sync_pause where reason = 'operator'")
+        .execute(world.pool())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn it_outlives_a_restart() {
+    let world = World::new().await;
+    pause(&world).await;
+    world.enqueue_many("A", 250).await;
+    let daemon = world.daemon();
+    daemon.logged("spring cleaning").await;
+    assert_eq!(world.hubspot.summary().requests, 0, "it was sent before the pause was heard");
+    resume(&world).await;
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn it_is_heard_while_there_is_always_more_to_send() {
+    let behaviour = Behaviour { latency: Latency { min_ms: 50, max_ms: 50 }, ..Behaviour::default() };
+    let mut world = World::with(true, behaviour).await;
+    world.set("BATCH__MAX_SIZE", "10");
+    world.set("OUTBOX__POLL_INTERVAL", "100ms");
+    world.set("RATE_LIMIT__REQUESTS", "20");
+    world.set("RATE_LIMIT__PER", "1s");
+    world.enqueue_many("A", 1_000).await;
+    let daemon = world.daemon();
+    eventually("sending began", async || match world.hubspot.summary().requests {
+        0 => Err(()),
+        _ => Ok(()),
+    })
+    .await;
+    pause(&world).await;
+    daemon.logged("spring cleaning").await;
+    let counts = world.counts().await;
+    assert!(counts.contains_key("pending"), "it was heard only when nothing was left: {counts:?}");
+    resume(&world).await;
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+}
