@@ -109,6 +109,8 @@ fn tell(batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration
 /// How long to wait before a record is tried again.
 const RECORD_AGAIN: Duration = Duration::from_millis(250);
 const RECORD_AGAIN_MAX: Duration = Duration::from_secs(5);
+/// How long a record that is under way may still take once the shutdown is forced.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 /// Records until the database answers, or the shutdown is forced: false then.
 pub(super) async fn record_surely(
@@ -119,7 +121,16 @@ pub(super) async fn record_surely(
 ) -> bool {
     let mut wait = RECORD_AGAIN;
     loop {
-        match record::record(&shared.pool, batch, transitions, ending).await {
+        let last_chance = async {
+            shared.shutdown.forced().await;
+            tokio::time::sleep(LAST_CHANCE).await;
+        };
+        let recorded = tokio::select! {
+            recorded = record::record(&shared.pool, batch, transitions, ending) => recorded,
+            // The process ends. The statement may still do its work; nothing uses its connection again.
+            () = last_chance => return false,
+        };
+        match recorded {
             Ok(recorded) => {
                 let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
                 // After a failure this may be the second time that the same record is written.
@@ -146,7 +157,7 @@ fn leave_receipts(batch: &Batch, transitions: &[(RowId, Transition)]) {
     let keys: HashMap<_, _> = batch.courses().iter().map(|course| (course.id, &course.key)).collect();
     for (id, transition) in transitions {
         if let (Transition::Synced { hubspot_id, .. }, Some(key)) = (transition, keys.get(id)) {
-            tracing::error!(batch = %batch.id(), course_key = %key, hubspot_id = hubspot_id.as_str(), "receipt: created, not recorded");
+            tracing::error!(batch = %batch.id(), course_key = %key, hubspot_id = hubspot_id.as_str(), "receipt: created, perhaps not recorded");
         }
     }
 }

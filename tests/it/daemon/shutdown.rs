@@ -78,3 +78,33 @@ async fn while_a_lock_is_held_against_it_it_ends_within_grace() {
     daemon.stop().await;
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn what_was_created_and_cannot_be_recorded_is_told_in_the_log() {
+    let behaviour = Behaviour { latency: Latency { min_ms: 500, max_ms: 500 }, ..Behaviour::default() };
+    let mut world = World::with(true, behaviour).await;
+    world.set("SHUTDOWN__GRACE", "3s");
+    world.enqueue_many("A", 5).await;
+    let mut daemon = world.daemon();
+    is_open(&world, 1).await;
+    let mut other = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
+    is_open(&world, 0).await;
+    assert_eq!(daemon.stop().await.code(), Some(1));
+    other.rollback().await.unwrap();
+    let log = daemon.log();
+    for record in world.hubspot.records() {
+        assert!(log.contains(&format!("\"hubspot_id\":\"{}\"", record.id)), "no receipt for {}", record.id);
+    }
+    let _next = world.daemon();
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+}
+
+async fn is_open(world: &World, requests: u64) {
+    eventually("so many requests are open", async || match world.hubspot.summary().open {
+        open if u64::try_from(open).unwrap() == requests => Ok(()),
+        open => Err(open),
+    })
+    .await;
+}
