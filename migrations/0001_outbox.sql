@@ -136,6 +136,26 @@ comment on index course_sync_batch_unsettled is 'Serves takeover, the age of the
 create index course_sync_batch_claimed_at on course_sync_batch using brin (claimed_at) with (pages_per_range = 8);
 comment on index course_sync_batch_claimed_at is 'Serves the memory of the rate window and retention; rows come in this order.';
 
+-- Changes whenever acknowledged commits may be gone: another cluster, another timeline (a standby was
+-- promoted, a backup recovered), another database of the same name (a dump was restored). A part that a
+-- hosted Postgres does not tell is left out.
+create function course_sync_incarnation() returns text language plpgsql volatile as $$
+declare
+    cluster  text := '?';
+    timeline text := '?';
+begin
+    begin
+        select system_identifier::text into cluster from pg_control_system();
+    exception when insufficient_privilege or feature_not_supported or undefined_function then null;
+    end;
+    begin
+        timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+    exception when insufficient_privilege or feature_not_supported or undefined_function then null;
+    end;
+    return cluster || '/' || timeline || '/' || (select oid from pg_database where datname = current_database());
+end $$;
+comment on function course_sync_incarnation() is 'Which database this is: cluster, timeline, database.';
+
 create table course_sync_leader (
     one               boolean     primary key default true,
     holder            uuid,
@@ -144,8 +164,8 @@ create table course_sync_leader (
     expires_at        timestamptz not null default '-infinity',
     renewed_at        timestamptz,
     report            jsonb       not null default '{}',
-    system_identifier text,
-    timeline          text,
+    incarnation       text,
+    verifying         boolean     not null default false,
 
     constraint course_sync_leader_one check (one)
 ) with (fillfactor = 50);
@@ -156,10 +176,10 @@ comment on column course_sync_leader.holder is 'The instance that leads or led l
 comment on column course_sync_leader.host is 'Where it runs, for a person.';
 comment on column course_sync_leader.term is 'Grows with every change of holder.';
 comment on column course_sync_leader.expires_at is 'When the lease ends unless renewed, by the database''s clock.';
+comment on column course_sync_leader.incarnation is 'The database that the last leader knew: course_sync_incarnation(). Another one may have lost commits.';
+comment on column course_sync_leader.verifying is 'Commits may be lost: every pending course is put in doubt, and looked up, before anything is sent.';
 comment on column course_sync_leader.renewed_at is 'When it was last renewed.';
 comment on column course_sync_leader.report is 'What the leader last said of itself, for status: its pauses and the account''s quota.';
-comment on column course_sync_leader.system_identifier is 'The database cluster that the last leader knew.';
-comment on column course_sync_leader.timeline is 'Its timeline. A change of either means that commits may be lost.';
 
 insert into course_sync_leader default values;
 

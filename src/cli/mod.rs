@@ -4,6 +4,7 @@ mod demo;
 pub mod enqueue;
 mod healthcheck;
 mod migrate;
+mod pause;
 mod run;
 mod simulate;
 mod status;
@@ -32,7 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send pending courses to HubSpot until told to stop
-    Run,
+    Run(run::Args),
     Demo(demo::Args),
     /// Bring the database's schema up to date
     Migrate,
@@ -40,6 +41,10 @@ enum Command {
     Enqueue(enqueue::Args),
     /// Show what the outbox holds, who sends, and how fast
     Status(status::Args),
+    /// Stop sending, also after a restart, until resumed
+    Pause(pause::Args),
+    /// Send again after a pause
+    Resume,
     /// Run a HubSpot simulator, for trying things out without an account
     Simulate(simulate::Args),
     /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
@@ -86,7 +91,13 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let load = |needs| load(cli.config.clone(), needs);
     match cli.command {
-        Command::Run => run::run(load(Needs { database: true, hubspot: true })?).await,
+        Command::Run(args) => run::run(&args, load(Needs { database: true, hubspot: true })?).await,
+        Command::Pause(args) => {
+            pause::pause(&args, &ready_pool(&load(Needs { database: true, hubspot: false })?).await?).await
+        }
+        Command::Resume => {
+            pause::resume(&ready_pool(&load(Needs { database: true, hubspot: false })?).await?).await
+        }
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
         Command::Enqueue(args) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::SecretString;
 
-use super::Outcome;
+use super::{Outcome, UsageError};
 use crate::admin::{self, QuotaSettings};
 use crate::config::Config;
 use crate::daemon::lifecycle::Shutdown;
@@ -19,7 +19,22 @@ use crate::telemetry::metrics::Metrics;
 /// How long to wait before a database that is away is tried again at start.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(config: Config) -> anyhow::Result<Outcome> {
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Look every pending course up in HubSpot before it is sent; after a backup was restored
+    ///
+    /// A restored backup, or a standby that lagged, may call courses pending that were sent. This is noticed by
+    /// itself where the database tells; the option is for where it cannot. Needs hubspot.unique_property
+    #[arg(long)]
+    verify_first: bool,
+}
+
+pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> {
+    if args.verify_first && config.hubspot.unique_property.is_none() {
+        let message = "--verify-first needs hubspot.unique_property: without it nothing can tell whether HubSpot \
+                       holds a course";
+        return Err(UsageError(message.into()).into());
+    }
     let _flush_at_end = logging::init(&config.log)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -31,7 +46,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<Outcome> {
     let pool = connect::pool(&url, config.database.max_connections)?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let shared = Shared::new(
-        Settings::new(&config),
+        Settings::new(&config, args.verify_first),
         config.batch.max_in_flight,
         pool,
         client,

@@ -12,7 +12,7 @@ use super::pace::Permit;
 use super::{Shared, deliver, doubts};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
-use crate::outbox::{OutboxError, report};
+use crate::outbox::{OutboxError, pause};
 use crate::policy::batch::Batch;
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
@@ -183,7 +183,7 @@ impl Engine {
             return true;
         }
         let shared = Arc::clone(&self.shared);
-        let pauses = in_task(async move { report::pauses(&shared.pool).await }).await;
+        let pauses = in_task(async move { pause::active(&shared.pool).await }).await;
         match pauses {
             Some(Ok(pauses)) => {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");

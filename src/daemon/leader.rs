@@ -4,6 +4,7 @@
 //! unconfirmed, and what they sent lately takes its slots in the quota.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
@@ -11,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use crate::outbox::lease::{self, Lease};
+use super::{Shared, verify};
+use crate::outbox::lease::{self, Granted, Lease};
 use crate::outbox::{OutboxError, recover};
 
 /// A lease as this process may trust it.
@@ -107,7 +108,7 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
     loop {
         let held = *sender.borrow();
         let valid_until = Deadline::after(settings.lease.saturating_sub(settings.margin()));
-        let pause = match take(&shared, held).await {
+        let pause = match take(&shared, &sender).await {
             Ok(Some(lease)) => {
                 sender.send_replace(Some(Held { lease, valid_until }));
                 said_waiting = false;
@@ -137,31 +138,39 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
 }
 
 /// Takes or renews the lease; a lease that is new does its duties first.
-async fn take(shared: &Arc<Shared>, held: Option<Held>) -> Result<Option<Lease>, OutboxError> {
+async fn take(
+    shared: &Arc<Shared>,
+    sender: &watch::Sender<Option<Held>>,
+) -> Result<Option<Lease>, OutboxError> {
     let settings = &shared.settings;
-    let report = report(shared);
-    let Some(lease) = lease::lead(&shared.pool, shared.instance, &host(), settings.lease, &report).await?
-    else {
-        return Ok(None);
-    };
+    // Asked for once: by the first lease.
+    let verify = settings.verify_first && !shared.has_verified.load(Ordering::Relaxed);
+    let Some(granted) = ask(shared, verify).await? else { return Ok(None) };
+    let lease = granted.lease;
+    if granted.verifying {
+        lose(shared, sender, "what is pending has to be looked up first");
+        if !verify::pass(shared, lease).await? {
+            return Ok(None);
+        }
+        shared.has_verified.store(true, Ordering::Relaxed);
+    }
+    let doubted = recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+    let held = *sender.borrow();
     if held.is_none_or(|held| held.lease != lease) {
-        let others = recover::recent_requests(
-            &shared.pool,
-            shared.instance,
-            settings.per + settings.send_window(),
-            settings.per,
-        );
-        let others = others.await?;
-        let doubted = recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+        let reach = settings.per + settings.send_window();
+        let others = recover::recent_requests(&shared.pool, shared.instance, reach, settings.per).await?;
         let slots_taken = others.len();
         // Last, because a lease whose duties failed is taken again, and they are done again.
         shared.pace.remember(others);
         shared.metrics.leader(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
-    } else {
-        recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
     }
     Ok(Some(lease))
+}
+
+/// Asks the database for the lease.
+pub(super) async fn ask(shared: &Shared, verify: bool) -> Result<Option<Granted>, OutboxError> {
+    lease::lead(&shared.pool, shared.instance, &host(), shared.settings.lease, &report(shared), verify).await
 }
 
 fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {

@@ -13,9 +13,11 @@ pub mod lifecycle;
 pub mod pace;
 mod retention;
 pub mod status;
+mod verify;
 mod wake;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -33,6 +35,7 @@ use crate::telemetry::metrics::Metrics;
 /// What the daemon needs to know of the configuration, in the policy's terms.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    verify_first: bool,
     unique_property: Option<String>,
     unconfirmed: Unconfirmed,
     max_size: u16,
@@ -52,10 +55,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the configuration says.
+    /// What the configuration says. `verify_first`: pending courses are looked up before they are sent.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, verify_first: bool) -> Self {
         Self {
+            verify_first,
             unique_property: config.hubspot.unique_property.clone(),
             unconfirmed: config.outbox.unconfirmed,
             max_size: u16::try_from(config.batch.max_size).unwrap_or(u16::MAX),
@@ -133,6 +137,7 @@ pub struct Shared {
     pace: Pace,
     wake: Wake,
     instance: Uuid,
+    has_verified: AtomicBool,
 }
 
 impl Shared {
@@ -158,6 +163,7 @@ impl Shared {
             pace,
             wake: Wake::new(settings.poll_interval),
             instance: Uuid::new_v4(),
+            has_verified: AtomicBool::new(false),
             settings,
         })
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::course::Status;
-use crate::outbox::{OutboxError, report};
+use crate::outbox::{OutboxError, pause, report};
 use crate::telemetry::metrics::Metrics;
 
 /// The state of the outbox and of the account, as `status --json` and `/status` print it.
@@ -78,7 +78,7 @@ pub async fn read(
     let oldest = report::oldest(pool).await?;
     let recent = report::recent(pool, per).await?;
     let leader = report::leader(pool).await?.filter(|leader| leader.is_current);
-    let person = report::pauses(pool).await?;
+    let person = pause::active(pool).await?;
     let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
     let mut pauses: Vec<Value> = match said("pauses") {
         Some(Value::Array(pauses)) => pauses,

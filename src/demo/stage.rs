@@ -172,6 +172,6 @@ fn assemble(config: &Config) -> anyhow::Result<Arc<Shared>> {
     let metrics = Arc::new(Metrics::new());
     let pool = connect::pool(&config.database_url()?, config.database.max_connections)?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
-    let settings = daemon::Settings::new(config);
+    let settings = daemon::Settings::new(config, false);
     Ok(Shared::new(settings, config.batch.max_in_flight, pool, client, metrics, Shutdown::default()))
 }

@@ -99,6 +99,8 @@ pub async fn claim(
             -- for share: a takeover waits until this claim has committed, and then finds its intent
             select from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
+               -- no word of a database that may have lost commits is taken for the truth
+               and not verifying and incarnation = course_sync_incarnation()
                for share
         ), due as materialized (
             select id, next_attempt_at, batch_limit, properties,

@@ -19,8 +19,18 @@ pub struct Lease {
     pub term: i64,
 }
 
+/// What the database said to whoever asked to lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// The lease.
+    pub lease: Lease,
+    /// Commits may be lost, so that pending courses are to be looked up before anything is sent.
+    pub verifying: bool,
+}
+
 /// Takes the lease if it is free or expired, or renews one's own. `None`: somebody else leads.
-/// `report` is what the leader says of itself, for `status`.
+/// `report` is what the leader says of itself, for `status`; `verify` asks for pending courses to be
+/// looked up first. They are, too, where this is not the database that the last leader knew.
 ///
 /// Served by the table's only row.
 pub async fn lead(
@@ -29,22 +39,27 @@ pub async fn lead(
     host: &str,
     lease: Duration,
     report: &Value,
-) -> Result<Option<Lease>, OutboxError> {
+    verify: bool,
+) -> Result<Option<Granted>, OutboxError> {
     const LEAD: &str = "
         update course_sync_leader
            set term = term + (holder is distinct from $1)::int,
                holder = $1,
                host = $2,
                report = $4,
+               verifying = verifying or $5 or coalesce(incarnation <> course_sync_incarnation(), false),
+               incarnation = course_sync_incarnation(),
                renewed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => $3)
          where holder = $1 or expires_at < clock_timestamp()
-        returning term";
-    let query = sqlx::query_scalar(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report);
-    let term: Option<i64> = connect::ask(pool, async |session| query.fetch_optional(session).await)
-        .await
-        .map_err(OutboxError::doing("take the leader's lease"))?;
-    Ok(term.map(|term| Lease { holder, term }))
+        returning term, verifying";
+    let query =
+        sqlx::query_as(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report).bind(verify);
+    let granted: Option<(i64, bool)> =
+        connect::ask(pool, async |session| query.fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::doing("take the leader's lease"))?;
+    Ok(granted.map(|(term, verifying)| Granted { lease: Lease { holder, term }, verifying }))
 }
 
 /// Hands the lease over at once. Does nothing if it is no longer ours.

@@ -11,10 +11,12 @@ pub mod enqueue;
 pub mod error;
 pub mod lease;
 pub mod listen;
+pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
 pub mod retention;
 mod rows;
+pub mod verify;
 
 pub use error::OutboxError;

@@ -148,28 +148,6 @@ pub async fn leader(pool: &PgPool) -> Result<Option<Leader>, OutboxError> {
     }))
 }
 
-/// A pause that outlives a restart.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct DurablePause {
-    /// `operator` or `daily_quota`.
-    pub reason: String,
-    /// What was said.
-    pub message: String,
-    /// Who paused.
-    pub author: Option<String>,
-}
-
-/// The durable pauses that hold now.
-///
-/// Served by the table's primary key; it has two rows at most.
-pub async fn pauses(pool: &PgPool) -> Result<Vec<DurablePause>, OutboxError> {
-    const PAUSES: &str = "
-        select reason, message, author from course_sync_pause where until is null or until > now() order by reason";
-    connect::ask(pool, async |session| sqlx::query_as(PAUSES).fetch_all(session).await)
-        .await
-        .map_err(OutboxError::doing("read the pauses"))
-}
-
 /// What was sent in the last minute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromRow)]
 pub struct Recent {

@@ -3,6 +3,7 @@
 mod database;
 mod doubts;
 mod leadership;
+mod lost_commits;
 mod main_job;
 mod pace;
 mod pauses;

@@ -63,11 +63,14 @@ async fn one_holds_the_lease_and_a_new_holder_has_a_new_term() {
     let pool = database.pool();
     let first = leader(pool).await;
     let other = Uuid::new_v4();
-    assert_eq!(lead(pool, other, "test", LEASE, &json!({})).await.unwrap(), None);
-    let renewed = lead(pool, first.holder, "test", LEASE, &json!({})).await.unwrap();
+    assert_eq!(lead(pool, other, "test", LEASE, &json!({}), false).await.unwrap(), None);
+    let renewed = lead(pool, first.holder, "test", LEASE, &json!({}), false)
+        .await
+        .unwrap()
+        .map(|granted| granted.lease);
     assert_eq!(renewed, Some(first), "renewing keeps the term");
     release(pool, first).await.unwrap();
-    let second = lead(pool, other, "test", Duration::ZERO, &json!({})).await.unwrap().unwrap();
+    let second = lead(pool, other, "test", Duration::ZERO, &json!({}), false).await.unwrap().unwrap().lease;
     assert!(second.term > first.term);
     let third = leader(pool).await;
     assert!(third.term > second.term, "an expired lease is taken");

@@ -17,7 +17,11 @@ const LEASE: Duration = Duration::from_mins(1);
 
 /// A leader with a lease.
 async fn leader(pool: &PgPool) -> Lease {
-    lead(pool, Uuid::new_v4(), "test", LEASE, &json!({})).await.unwrap().expect("the lease is free")
+    lead(pool, Uuid::new_v4(), "test", LEASE, &json!({}), false)
+        .await
+        .unwrap()
+        .expect("the lease is free")
+        .lease
 }
 
 const GENEROUS: Limits = Limits { courses: 100, bytes: 10_000_000, distinct: false };

@@ -34,8 +34,12 @@ pub async fn database() -> TestDatabase {
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
     let mut admin = connect(&cluster.url("postgres")).await;
     execute(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
-    let pool = PgPoolOptions::new().max_connections(6).connect_lazy(&cluster.url(&name)).expect("a pool");
+    let pool = pool(&cluster.url(&name));
     TestDatabase { name, pool }
+}
+
+fn pool(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(6).connect_lazy(url).expect("a pool")
 }
 
 /// A database of one test.
@@ -45,6 +49,16 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
+    /// Its name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects anew, after the database was replaced by another of its name.
+    pub async fn reopen(&mut self) {
+        self.pool = pool(&self.url().await);
+    }
+
     /// Its address, as `DATABASE_URL` takes it.
     pub async fn url(&self) -> String {
         cluster().await.url(&self.name)

@@ -1,0 +1,51 @@
+//! The pauses that outlive a restart.
+
+use sqlx::{FromRow, PgPool};
+
+use super::{OutboxError, connect};
+
+/// A pause that outlives a restart.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct DurablePause {
+    /// `operator` or `daily_quota`.
+    pub reason: String,
+    /// What was said.
+    pub message: String,
+    /// Who paused.
+    pub author: Option<String>,
+}
+
+/// The durable pauses that hold now.
+///
+/// Served by the table's primary key; it has two rows at most.
+pub async fn active(pool: &PgPool) -> Result<Vec<DurablePause>, OutboxError> {
+    const ACTIVE: &str = "
+        select reason, message, author from course_sync_pause where until is null or until > now() order by reason";
+    connect::ask(pool, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+        .await
+        .map_err(OutboxError::doing("read the pauses"))
+}
+
+/// Pauses, or says again why. Lasts until [`resume`].
+///
+/// Served by the table's primary key.
+pub async fn pause(pool: &PgPool, message: &str, author: &str) -> Result<(), OutboxError> {
+    const PAUSE: &str = "
+        insert into course_sync_pause (reason, message, author) values ('operator', $1, $2)
+        on conflict (reason) do update set message = excluded.message, author = excluded.author, since = now()";
+    connect::ask(pool, async |session| sqlx::query(PAUSE).bind(message).bind(author).execute(session).await)
+        .await
+        .map_err(OutboxError::doing("pause"))?;
+    Ok(())
+}
+
+/// Ends a person's pause. False where there was none.
+///
+/// Served by the table's primary key.
+pub async fn resume(pool: &PgPool) -> Result<bool, OutboxError> {
+    const RESUME: &str = "delete from course_sync_pause where reason = 'operator'";
+    let done = connect::ask(pool, async |session| sqlx::query(RESUME).execute(session).await)
+        .await
+        .map_err(OutboxError::doing("resume"))?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,82 @@
+//! After commits may have been lost: what claims to be pending may have been sent, so it is put in
+//! doubt before anything is sent, and looked up like any other doubt.
+
+use jiff::Timestamp;
+use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::lease::Lease;
+use super::{OutboxError, connect};
+
+/// Rows that one statement puts in doubt at most.
+pub const BITE: i64 = 1_000;
+
+/// How far a pass over the pending courses has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position(Option<(Timestamp, i64)>);
+
+/// Puts the next pending courses in doubt, under the lease. `None`: none are left.
+///
+/// Served by `course_outbox_pending`.
+pub async fn doubt_pending(
+    pool: &PgPool,
+    lease: Lease,
+    after: Position,
+) -> Result<Option<Position>, OutboxError> {
+    const DOUBT: &str = "
+        with lead as materialized (
+            select from course_sync_leader
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
+        ), bite as materialized (
+            select id, next_attempt_at from course_outbox
+             where status = 'pending' and (next_attempt_at, id) > (coalesce($3, '-infinity'::timestamptz), $4)
+               and exists (select from lead)
+             order by next_attempt_at, id
+             limit $5
+               for update
+        ), doubted as (
+            update course_outbox o
+               set status = 'unconfirmed', batch_id = $6, next_attempt_at = now(), updated_at = now(),
+                   error = jsonb_build_object(
+                       'category', 'unknown_outcome',
+                       'message', 'it is not known whether HubSpot created this course before: the database may have '
+                                  'lost what was recorded',
+                       'at', now())
+              from bite where o.id = bite.id
+            returning o.id, o.course_key, o.error
+        ), intent as (
+            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
+            select $6, 'read', $2, $1, array_agg(id order by id), 'unknown', now() from doubted having count(*) > 0
+        ), told as (
+            insert into course_sync_history (course_id, course_key, batch_id, event, error)
+            select id, course_key, $6, 'unconfirmed', error from doubted
+        )
+        select next_attempt_at, id from bite order by next_attempt_at desc, id desc limit 1";
+    let (time, id) = after.0.unzip();
+    let query = sqlx::query_as(DOUBT)
+        .bind(lease.holder)
+        .bind(lease.term)
+        .bind(time.map(ToSqlx::to_sqlx))
+        .bind(id.unwrap_or_default())
+        .bind(BITE)
+        .bind(Uuid::now_v7());
+    let last: Option<(SqlTimestamp, i64)> =
+        connect::ask(pool, async |session| query.fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::doing("put pending courses in doubt"))?;
+    Ok(last.map(|(time, id)| Position(Some((time.to_jiff(), id)))))
+}
+
+/// The pass is over: from now on what is pending is what it says.
+///
+/// Served by the table's only row.
+pub async fn finish(pool: &PgPool, lease: Lease) -> Result<(), OutboxError> {
+    const FINISH: &str = "
+        update course_sync_leader set verifying = false where holder = $1 and term = $2";
+    let query = sqlx::query(FINISH).bind(lease.holder).bind(lease.term);
+    connect::ask(pool, async |session| query.execute(session).await)
+        .await
+        .map_err(OutboxError::doing("finish the pass over pending courses"))?;
+    Ok(())
+}
