@@ -102,7 +102,7 @@ async fn harden(request: Request, next: Next) -> Response {
 /// Whether the daemon could do its work.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
-    let pool = admin.shared.pool.clone();
+    let pool = admin.shared.database.clone();
     if let Err(error) = patiently(async move { connect::ping(&pool).await }).await {
         reasons.push(json!({ "reason": "database", "message": error }));
     }
@@ -121,7 +121,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let shared = Arc::clone(&admin.shared);
     let refreshed =
-        patiently(async move { status::refresh_gauges(&shared.pool, &shared.metrics).await }).await;
+        patiently(async move { status::refresh_gauges(&shared.database, &shared.metrics).await }).await;
     if let Err(error) = refreshed {
         tracing::debug!(error, "the outbox's gauges are not up to date");
     }
@@ -150,7 +150,7 @@ async fn console_page(State(admin): State<Admin>) -> Response {
 }
 
 async fn read_status(admin: &Admin) -> Result<StatusReport, String> {
-    let (pool, quota) = (admin.shared.pool.clone(), admin.quota);
+    let (pool, quota) = (admin.shared.database.clone(), admin.quota);
     patiently(async move { status::read(&pool, quota.requests, quota.per, quota.batch_size).await }).await
 }
 

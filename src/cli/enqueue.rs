@@ -16,12 +16,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use self::plan::{Parsed, Plan};
 pub use self::report::{Refusal, Report};
 use super::Outcome;
+use crate::outbox::Reach;
 use crate::outbox::enqueue::{NewCourse, enqueue};
 
 /// The longest line, or CSV record, in bytes.
@@ -106,7 +106,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// # Errors
 /// [`UsageError`](crate::cli::UsageError) (exit code 2) for columns and options that do not fit the
 /// file, with nothing inserted; others where the file or the database fails.
-pub async fn run(args: Args, pool: Option<&PgPool>) -> anyhow::Result<Outcome> {
+pub async fn run(args: Args, pool: Option<Reach<'_>>) -> anyhow::Result<Outcome> {
     let json = args.json;
     let (report, failure) = load(args, pool).await?;
     report.print(json, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
@@ -122,7 +122,7 @@ pub async fn run(args: Args, pool: Option<&PgPool>) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// As [`run`]; nothing was inserted then.
-pub async fn load(args: Args, pool: Option<&PgPool>) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
+pub async fn load(args: Args, pool: Option<Reach<'_>>) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
     let pool = pool.filter(|_| !args.dry_run);
     let plan = Plan::new(&args)?;
     let (chunks_in, mut chunks) = mpsc::channel(2);
@@ -149,9 +149,9 @@ pub async fn load(args: Args, pool: Option<&PgPool>) -> anyhow::Result<(Report, 
 /// Courses with the lines they came from.
 type Chunk = Vec<(u64, NewCourse)>;
 
-async fn store(pool: &PgPool, chunk: Chunk, report: &mut Report) -> anyhow::Result<()> {
+async fn store(database: Reach<'_>, chunk: Chunk, report: &mut Report) -> anyhow::Result<()> {
     let (lines, courses): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
-    let outcome = enqueue(pool, &courses).await?;
+    let outcome = enqueue(database, &courses).await?;
     report.added += outcome.added;
     *report.already_there.get_or_insert(0) += outcome.already_there;
     for (index, reason) in outcome.refused {

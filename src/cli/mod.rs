@@ -13,10 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sqlx::PgPool;
 
 use crate::config::{Config, Needs, Problems, Sources};
-use crate::outbox::connect;
+use crate::outbox::{Database, Reach, Sessions, connect};
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
@@ -93,18 +92,19 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Run(args) => run::run(&args, load(Needs { database: true, hubspot: true })?).await,
         Command::Pause(args) => {
-            pause::pause(&args, &ready_pool(&load(Needs { database: true, hubspot: false })?).await?).await
+            pause::pause(&args, &ready_database(&load(Needs { database: true, hubspot: false })?).await?)
+                .await
         }
         Command::Resume => {
-            pause::resume(&ready_pool(&load(Needs { database: true, hubspot: false })?).await?).await
+            pause::resume(&ready_database(&load(Needs { database: true, hubspot: false })?).await?).await
         }
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
         Command::Enqueue(args) => {
-            let database = !args.dry_run;
-            let config = load(Needs { database, hubspot: false })?;
-            let pool = if database { Some(ready_pool(&config).await?) } else { None };
-            enqueue::run(args, pool.as_ref()).await
+            let needs_database = !args.dry_run;
+            let config = load(Needs { database: needs_database, hubspot: false })?;
+            let database = if needs_database { Some(ready_database(&config).await?) } else { None };
+            enqueue::run(args, database.as_ref().map(Reach::from)).await
         }
         Command::Status(args) => status::run(&args, &load(Needs { database: true, hubspot: false })?).await,
         Command::Simulate(args) => simulate::run(args).await.map(|()| Outcome::Fine),
@@ -112,13 +112,18 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-/// A pool for a short command, once the database is there and its schema is ours.
-async fn ready_pool(config: &Config) -> anyhow::Result<PgPool> {
+/// The database for a short command, once the database is there and its schema is ours.
+async fn ready_database(config: &Config) -> anyhow::Result<Database> {
     let url = config.database_url()?;
     connect::reach(&url).await?;
-    let pool = connect::pool(&url, 2)?;
-    connect::verify(&pool).await?;
-    Ok(pool)
+    let database = connect::database(&url, 2, sessions(config))?;
+    connect::verify(&database).await?;
+    Ok(database)
+}
+
+/// Who does without notifications is taken to have a pooler before the database.
+fn sessions(config: &Config) -> Sessions {
+    if config.outbox.listen { Sessions::Kept } else { Sessions::Pooled }
 }
 
 fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {

@@ -1,10 +1,8 @@
 //! `pause` and `resume`: a person's word, kept in the database.
 #![allow(clippy::print_stdout)]
 
-use sqlx::PgPool;
-
 use super::Outcome;
-use crate::outbox::pause;
+use crate::outbox::{Database, pause};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,14 +14,14 @@ pub(super) struct Args {
     author: Option<String>,
 }
 
-pub(super) async fn pause(args: &Args, pool: &PgPool) -> anyhow::Result<Outcome> {
+pub(super) async fn pause(args: &Args, pool: &Database) -> anyhow::Result<Outcome> {
     let author = args.author.clone().or_else(|| std::env::var("USER").ok());
     pause::pause(pool, &args.reason, author.as_deref().unwrap_or("unknown")).await?;
     println!("paused: nothing new is sent, also after a restart, until `course-sync resume`");
     Ok(Outcome::Fine)
 }
 
-pub(super) async fn resume(pool: &PgPool) -> anyhow::Result<Outcome> {
+pub(super) async fn resume(pool: &Database) -> anyhow::Result<Outcome> {
     match pause::resume(pool).await? {
         true => println!("resumed"),
         false => println!("nobody had paused"),

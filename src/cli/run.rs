@@ -43,12 +43,12 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
     shutdown.on_signals(config.shutdown.grace)?;
     let metrics = Arc::new(Metrics::new());
     let url = config.database_url()?;
-    let pool = connect::pool(&url, config.database.max_connections)?;
+    let database = connect::database(&url, config.database.max_connections, super::sessions(&config))?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let shared = Shared::new(
         Settings::new(&config, args.verify_first),
         config.batch.max_in_flight,
-        pool,
+        database,
         client,
         metrics,
         shutdown.clone(),
@@ -78,7 +78,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
     };
     stopped.cancel();
     // A reader that keeps its connection open must not keep us, nor a database that does not answer.
-    let closing = async { tokio::join!(serving, shared.pool.close()) };
+    let closing = async { tokio::join!(serving, shared.database.close()) };
     tokio::time::timeout(Duration::from_millis(500), closing).await.ok();
     Ok(outcome)
 }
@@ -93,12 +93,12 @@ async fn prepare(
     loop {
         // A task of its own: it may wait for another instance that migrates, and is cut off by the
         // end of the process only.
-        let (migrate, url, pool) = (config.database.migrate, url.clone(), shared.pool.clone());
+        let (migrate, url, database) = (config.database.migrate, url.clone(), shared.database.clone());
         let preparing = tokio::spawn(async move {
             if migrate {
                 connect::migrate(&url).await.map(Some)
             } else {
-                connect::verify(&pool).await.map(|()| None)
+                connect::verify(&database).await.map(|()| None)
             }
         });
         let prepared = tokio::select! {

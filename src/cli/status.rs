@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let pool = super::ready_pool(config).await?;
+    let pool = super::ready_database(config).await?;
     let report =
         status::read(&pool, config.rate_limit.requests, config.rate_limit.per, config.batch.max_size).await?;
     if args.json {

@@ -126,7 +126,7 @@ pub(super) async fn record_surely(
             tokio::time::sleep(LAST_CHANCE).await;
         };
         let recorded = tokio::select! {
-            recorded = record::record(&shared.pool, batch, transitions, ending) => recorded,
+            recorded = record::record(&shared.database, batch, transitions, ending) => recorded,
             // The process ends. The statement may still do its work; nothing uses its connection again.
             () = last_chance => return false,
         };

@@ -30,7 +30,7 @@ async fn settle(shared: &Shared, held: Held) -> Result<(), OutboxError> {
     if settings.unique_property.is_none() && settings.unconfirmed == Unconfirmed::Hold {
         return Ok(());
     }
-    let doubted = recover::due(&shared.pool, MAX_COURSES).await?;
+    let doubted = recover::due(&shared.database, MAX_COURSES).await?;
     if doubted.is_empty() {
         return Ok(());
     }
@@ -91,7 +91,7 @@ async fn read(
     let request = Uuid::now_v7();
     let rows: Vec<RowId> = doubted.iter().map(|course| course.id).collect();
     if let Err(error) =
-        recover::note_read(&shared.pool, held.lease, request, &rows, shared.settings.send_window()).await
+        recover::note_read(&shared.database, held.lease, request, &rows, shared.settings.send_window()).await
     {
         permit.unused();
         return Err(error);
@@ -135,8 +135,8 @@ async fn record(
     doubted: &[Doubted],
     settled: &[Settled],
 ) -> Result<(), OutboxError> {
-    let recorded = recover::settle(&shared.pool, held.lease, settled).await?;
-    recover::close(&shared.pool).await?;
+    let recorded = recover::settle(&shared.database, held.lease, settled).await?;
+    recover::close(&shared.database).await?;
     let lost = u64::try_from(settled.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
     if lost > 0 {
         shared.metrics.lost_guards(lost);
@@ -151,7 +151,7 @@ async fn record(
         .filter(|id| settled.iter().all(|(settled, ..)| settled != id))
         .collect();
     if !unclear.is_empty() {
-        recover::look_later(&shared.pool, &unclear, shared.settings.settle).await?;
+        recover::look_later(&shared.database, &unclear, shared.settings.settle).await?;
     }
     Ok(())
 }

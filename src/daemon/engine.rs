@@ -183,7 +183,7 @@ impl Engine {
             return true;
         }
         let shared = Arc::clone(&self.shared);
-        let pauses = in_task(async move { pause::active(&shared.pool).await }).await;
+        let pauses = in_task(async move { pause::active(&shared.database).await }).await;
         match pauses {
             Some(Ok(pauses)) => {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");
@@ -243,7 +243,7 @@ impl Engine {
         in_task(async move {
             let settings = &shared.settings;
             let (margin, window) = (settings.margin(), settings.send_window());
-            claim::claim(&shared.pool, held.lease, margin, batch, limits, cursor, window).await
+            claim::claim(&shared.database, held.lease, margin, batch, limits, cursor, window).await
         })
         .await
     }

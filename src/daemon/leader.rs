@@ -90,7 +90,9 @@ impl Leadership {
             task.await.ok();
             let held = *lease.borrow();
             match held {
-                Some(held) => lease::release(&shared.pool, held.lease).await.map(|()| Some(held.lease.term)),
+                Some(held) => {
+                    lease::release(&shared.database, held.lease).await.map(|()| Some(held.lease.term))
+                }
                 None => Ok(None),
             }
         });
@@ -154,11 +156,11 @@ async fn take(
         }
         shared.has_verified.store(true, Ordering::Relaxed);
     }
-    let doubted = recover::orphan(&shared.pool, lease, settings.settle, settings.send_window()).await?;
+    let doubted = recover::orphan(&shared.database, lease, settings.settle, settings.send_window()).await?;
     let held = *sender.borrow();
     if held.is_none_or(|held| held.lease != lease) {
         let reach = settings.per + settings.send_window();
-        let others = recover::recent_requests(&shared.pool, shared.instance, reach, settings.per).await?;
+        let others = recover::recent_requests(&shared.database, shared.instance, reach, settings.per).await?;
         let slots_taken = others.len();
         // Last, because a lease whose duties failed is taken again, and they are done again.
         shared.pace.remember(others);
@@ -170,7 +172,8 @@ async fn take(
 
 /// Asks the database for the lease.
 pub(super) async fn ask(shared: &Shared, verify: bool) -> Result<Option<Granted>, OutboxError> {
-    lease::lead(&shared.pool, shared.instance, &host(), shared.settings.lease, &report(shared), verify).await
+    lease::lead(&shared.database, shared.instance, &host(), shared.settings.lease, &report(shared), verify)
+        .await
 }
 
 fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {

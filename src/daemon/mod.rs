@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use self::account::Account;
@@ -29,6 +28,7 @@ use self::pace::Pace;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
+use crate::outbox::Database;
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::metrics::Metrics;
 
@@ -124,7 +124,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Shared {
     /// The database.
-    pub pool: PgPool,
+    pub database: Database,
     /// What is configured.
     pub settings: Settings,
     /// What HubSpot says against the account.
@@ -146,7 +146,7 @@ impl Shared {
     pub fn new(
         settings: Settings,
         max_in_flight: usize,
-        pool: PgPool,
+        database: Database,
         client: Client,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
@@ -155,7 +155,7 @@ impl Shared {
             Account::new(settings.retry.clone(), settings.per, settings.daily_reserve, Arc::clone(&metrics));
         let pace = Pace::new(settings.requests, settings.per, max_in_flight);
         Arc::new(Self {
-            pool,
+            database,
             account,
             metrics,
             shutdown,

@@ -30,15 +30,15 @@ async fn sweep(shared: &Shared) -> Result<(), OutboxError> {
     if let Some(age) = shared.settings.retention {
         let mut after = Some(0);
         while let Some(id) = after.filter(|_| !shared.shutdown.has_begun()) {
-            after = retention::delete_synced(&shared.pool, id, age).await?;
+            after = retention::delete_synced(&shared.database, id, age).await?;
             pause(shared, BREATH).await;
         }
     }
     if let Some(age) = shared.settings.history_retention {
-        while !shared.shutdown.has_begun() && retention::delete_requests(&shared.pool, age).await? {
+        while !shared.shutdown.has_begun() && retention::delete_requests(&shared.database, age).await? {
             pause(shared, BREATH).await;
         }
-        while !shared.shutdown.has_begun() && retention::delete_history(&shared.pool, age).await? {
+        while !shared.shutdown.has_begun() && retention::delete_history(&shared.database, age).await? {
             pause(shared, BREATH).await;
         }
     }

@@ -3,12 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgPool;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::course::Status;
-use crate::outbox::{OutboxError, pause, report};
+use crate::outbox::{OutboxError, Reach, pause, report};
 use crate::telemetry::metrics::Metrics;
 
 /// The state of the outbox and of the account, as `status --json` and `/status` print it.
@@ -69,16 +68,17 @@ pub struct LeaderView {
 
 /// Reads it. `requests` and `per` are the quota as configured here.
 pub async fn read(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     requests: u32,
     per: Duration,
     batch_size: usize,
 ) -> Result<StatusReport, OutboxError> {
-    let counts = report::counts(pool).await?;
-    let oldest = report::oldest(pool).await?;
-    let recent = report::recent(pool, per).await?;
-    let leader = report::leader(pool).await?.filter(|leader| leader.is_current);
-    let person = pause::active(pool).await?;
+    let reach = database.into();
+    let counts = report::counts(reach).await?;
+    let oldest = report::oldest(reach).await?;
+    let recent = report::recent(reach, per).await?;
+    let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
+    let person = pause::active(reach).await?;
     let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
     let mut pauses: Vec<Value> = match said("pauses") {
         Some(Value::Array(pauses)) => pauses,
@@ -129,9 +129,10 @@ fn seconds_to_empty(pending: i64, batch_size: usize, requests: u32, per: Duratio
 }
 
 /// Brings the gauges of the outbox up to date.
-pub async fn refresh_gauges(pool: &PgPool, metrics: &Metrics) -> Result<(), OutboxError> {
-    let counts = report::counts(pool).await?;
-    let oldest = report::oldest(pool).await?;
+pub async fn refresh_gauges(database: impl Into<Reach<'_>>, metrics: &Metrics) -> Result<(), OutboxError> {
+    let reach = database.into();
+    let counts = report::counts(reach).await?;
+    let oldest = report::oldest(reach).await?;
     for count in counts {
         let since = match count.status {
             Status::Pending => oldest.pending,

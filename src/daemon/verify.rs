@@ -16,7 +16,7 @@ pub(super) async fn pass(shared: &Arc<Shared>, lease: Lease) -> Result<bool, Out
         let message = "the database may have lost commits (a standby was promoted, or a backup restored), so courses \
                        that it calls pending may exist in HubSpot already, and without hubspot.unique_property nothing \
                        can tell. Compare them by hand, then run `course-sync resume`";
-        pause::pause(&shared.pool, message, "course-sync").await?;
+        pause::pause(&shared.database, message, "course-sync").await?;
         shared.account.operator(Some(message));
         tracing::error!(term = lease.term, "{message}");
     } else {
@@ -28,7 +28,7 @@ pub(super) async fn pass(shared: &Arc<Shared>, lease: Lease) -> Result<bool, Out
             return Ok(false);
         }
     }
-    verify::finish(&shared.pool, lease).await?;
+    verify::finish(&shared.database, lease).await?;
     Ok(true)
 }
 
@@ -43,7 +43,7 @@ async fn doubt_all(shared: &Arc<Shared>, lease: Lease) -> Result<bool, OutboxErr
             }
             renewed = Instant::now();
         }
-        position = verify::doubt_pending(&shared.pool, lease, after).await?;
+        position = verify::doubt_pending(&shared.database, lease, after).await?;
     }
     Ok(true)
 }

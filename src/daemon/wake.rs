@@ -55,7 +55,7 @@ impl Wake {
 pub(super) fn spawn_listener(shared: Arc<Shared>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            match Wakeups::listen(&shared.pool).await {
+            match Wakeups::listen(&shared.database).await {
                 Ok(mut wakeups) => {
                     // What came before it listened went unheard.
                     shared.wake.notify();

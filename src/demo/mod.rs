@@ -156,7 +156,7 @@ async fn play(
         if let Some(signal) = interrupt.signal() {
             return Ok(Ending::Interrupted(signal));
         }
-        enqueue::enqueue(&stage.shared.pool, courses).await?;
+        enqueue::enqueue(&stage.shared.database, courses).await?;
     }
     let began = Instant::now();
     stage.begin();
@@ -200,7 +200,7 @@ async fn watch(
         progress.show(&now);
         let is_over = moved.elapsed() > STALLED || stage.has_ended();
         if is_over || progress.is_full(&now) {
-            let rows = audit::all(&stage.shared.pool).await?;
+            let rows = audit::all(&stage.shared.database).await?;
             let rests = |row: &audit::Audited| matches!(row.status, Status::Synced | Status::Failed);
             if is_over || rows.iter().all(rests) {
                 return Ok(Some(rows));
@@ -211,15 +211,16 @@ async fn watch(
 }
 
 async fn standing(stage: &Stage) -> anyhow::Result<Standing> {
-    let (pool, metrics, quota) = (&stage.shared.pool, &stage.shared.metrics, &stage.config.rate_limit);
-    let counts = report::counts(pool).await?;
+    let (database, metrics, quota) =
+        (&stage.shared.database, &stage.shared.metrics, &stage.config.rate_limit);
+    let counts = report::counts(database).await?;
     let in_doubt = counts.iter().find(|count| count.status == Status::Unconfirmed);
     Ok(Standing {
         synced: metrics.courses_so_far(CourseOutcome::Synced)
             + metrics.courses_so_far(CourseOutcome::Adopted),
         failed: metrics.courses_so_far(CourseOutcome::Failed),
         in_doubt: in_doubt.map_or(0, |count| count.courses),
-        requests: report::recent(pool, quota.per).await?.in_window,
+        requests: report::recent(database, quota.per).await?.in_window,
         quota: quota.requests,
         pause: stage.shared.account.view().into_iter().next(),
     })

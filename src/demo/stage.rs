@@ -19,7 +19,7 @@ use crate::config::{Config, Needs, Sources};
 use crate::daemon::lifecycle::Shutdown;
 use crate::daemon::{self, Shared};
 use crate::hubspot::Client;
-use crate::outbox::connect;
+use crate::outbox::{Sessions, connect};
 use crate::simulator::{self, Behaviour, Handle, Latency, PropertyType, Simulator};
 use crate::telemetry::metrics::Metrics;
 
@@ -126,7 +126,7 @@ impl Stage {
         tokio::time::timeout(PATIENCE / 4, async { while self.servers.join_next().await.is_some() {} })
             .await
             .ok();
-        tokio::time::timeout(PATIENCE, self.shared.pool.close()).await.ok();
+        tokio::time::timeout(PATIENCE, self.shared.database.close()).await.ok();
     }
 }
 
@@ -170,8 +170,9 @@ fn configuration(database_url: &str, simulator: &Handle, options: &Options) -> a
 
 fn assemble(config: &Config) -> anyhow::Result<Arc<Shared>> {
     let metrics = Arc::new(Metrics::new());
-    let pool = connect::pool(&config.database_url()?, config.database.max_connections)?;
+    let database =
+        connect::database(&config.database_url()?, config.database.max_connections, Sessions::Kept)?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let settings = daemon::Settings::new(config, false);
-    Ok(Shared::new(settings, config.batch.max_in_flight, pool, client, metrics, Shutdown::default()))
+    Ok(Shared::new(settings, config.batch.max_in_flight, database, client, metrics, Shutdown::default()))
 }

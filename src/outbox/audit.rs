@@ -1,10 +1,11 @@
 //! Every course with its outcome, read whole: for whoever judges a finished run of bounded size.
 
 use serde_json::Value;
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool};
 
 use super::OutboxError;
+use super::database::{Reach, ask};
 use crate::course::{CourseError, Status};
 
 /// A course and what became of it.
@@ -31,10 +32,11 @@ struct Row {
 /// All courses in order of arrival. Holds them all in memory.
 ///
 /// Served by a scan of the whole table.
-pub async fn all(pool: &PgPool) -> Result<Vec<Audited>, OutboxError> {
+pub async fn all(database: impl Into<Reach<'_>>) -> Result<Vec<Audited>, OutboxError> {
     const ALL: &str = "select course_key, status, hubspot_id, error from course_outbox order by id";
-    let rows: Vec<Row> =
-        sqlx::query_as(ALL).fetch_all(pool).await.map_err(OutboxError::doing("read all courses"))?;
+    let rows: Vec<Row> = ask(database, async |session| sqlx::query_as(ALL).fetch_all(session).await)
+        .await
+        .map_err(OutboxError::doing("read all courses"))?;
     Ok(rows.into_iter().filter_map(audited).collect())
 }
 

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::OutboxError;
+use super::database::{Reach, ask};
 use super::lease::Lease;
 use super::rows::ClaimedRow;
-use super::{OutboxError, connect};
 use crate::policy::batch::{Claimed, RowId};
 
 /// How much one claim may take.
@@ -86,7 +86,7 @@ const ENVELOPE_BYTES: i64 = 160;
 ///
 /// Served by `course_outbox_pending`.
 pub async fn claim(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     lease: Lease,
     margin: Duration,
     batch: Uuid,
@@ -139,7 +139,7 @@ pub async fn claim(
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";
     let (after, after_id) = cursor.0.unzip();
-    let rows: Vec<ClaimedRow> = connect::ask(pool, async |session| {
+    let rows: Vec<ClaimedRow> = ask(database, async |session| {
         sqlx::query_as(CLAIM)
             .bind(lease.holder)
             .bind(lease.term)

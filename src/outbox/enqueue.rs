@@ -1,8 +1,7 @@
 //! Putting courses into the outbox, as a catalogue does: what is already there stays as it is.
 
-use sqlx::PgPool;
-
 use super::OutboxError;
+use super::database::{Reach, ask};
 use crate::course::{Associations, CourseKey, Properties};
 
 /// A course that is to be enqueued.
@@ -38,11 +37,12 @@ const TRIES: u32 = 5;
 ///
 /// # Errors
 /// [`OutboxError::Statement`] for what is no course's fault.
-pub async fn enqueue(pool: &PgPool, courses: &[NewCourse]) -> Result<Enqueued, OutboxError> {
+pub async fn enqueue(database: impl Into<Reach<'_>>, courses: &[NewCourse]) -> Result<Enqueued, OutboxError> {
+    let reach = database.into();
     let mut outcome = Enqueued::default();
     let mut parts = vec![(0, courses)];
     while let Some((start, part)) = parts.pop() {
-        match insert(pool, part).await {
+        match insert(reach, part).await {
             Ok(added) => {
                 outcome.added += added;
                 outcome.already_there += (part.len() as u64).saturating_sub(added);
@@ -63,7 +63,7 @@ pub async fn enqueue(pool: &PgPool, courses: &[NewCourse]) -> Result<Enqueued, O
 }
 
 /// Served by `course_outbox_course_key_unique`. How many rows are new.
-async fn insert(pool: &PgPool, courses: &[NewCourse]) -> Result<u64, sqlx::Error> {
+async fn insert(reach: Reach<'_>, courses: &[NewCourse]) -> Result<u64, sqlx::Error> {
     const INSERT: &str = "
         insert into course_outbox (course_key, properties, associations)
         select course_key, properties::jsonb, associations::jsonb
@@ -75,8 +75,8 @@ async fn insert(pool: &PgPool, courses: &[NewCourse]) -> Result<u64, sqlx::Error
         courses.iter().map(|course| course.associations.to_json().to_string()).collect();
     let mut tries = 1;
     loop {
-        let inserted =
-            sqlx::query(INSERT).bind(&keys).bind(&properties).bind(&associations).execute(pool).await;
+        let query = sqlx::query(INSERT).bind(&keys).bind(&properties).bind(&associations);
+        let inserted = ask(reach, async |session| query.execute(session).await).await;
         match inserted {
             Err(error) if is_deadlock(&error) && tries < TRIES => tries += 1,
             other => return other.map(|done| done.rows_affected()),

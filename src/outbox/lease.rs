@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{OutboxError, connect};
+use super::OutboxError;
+use super::database::{Reach, ask};
 
 /// The right to claim, as long as the database agrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Granted {
 ///
 /// Served by the table's only row.
 pub async fn lead(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     holder: Uuid,
     host: &str,
     lease: Duration,
@@ -55,22 +55,21 @@ pub async fn lead(
         returning term, verifying";
     let query =
         sqlx::query_as(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report).bind(verify);
-    let granted: Option<(i64, bool)> =
-        connect::ask(pool, async |session| query.fetch_optional(session).await)
-            .await
-            .map_err(OutboxError::doing("take the leader's lease"))?;
+    let granted: Option<(i64, bool)> = ask(database, async |session| query.fetch_optional(session).await)
+        .await
+        .map_err(OutboxError::doing("take the leader's lease"))?;
     Ok(granted.map(|(term, verifying)| Granted { lease: Lease { holder, term }, verifying }))
 }
 
 /// Hands the lease over at once. Does nothing if it is no longer ours.
 ///
 /// Served by the table's only row.
-pub async fn release(pool: &PgPool, lease: Lease) -> Result<(), OutboxError> {
+pub async fn release(database: impl Into<Reach<'_>>, lease: Lease) -> Result<(), OutboxError> {
     const RELEASE: &str = "
         update course_sync_leader
            set expires_at = '-infinity'
          where holder = $1 and term = $2";
-    connect::ask(pool, async |session| {
+    ask(database, async |session| {
         sqlx::query(RELEASE).bind(lease.holder).bind(lease.term).execute(session).await
     })
     .await

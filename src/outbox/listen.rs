@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
-use super::{OutboxError, connect};
+use super::OutboxError;
+use super::database::Database;
 
 /// The channel that the outbox table's trigger notifies.
 const CHANNEL: &str = "course_outbox";
@@ -14,9 +14,9 @@ const CHANNEL: &str = "course_outbox";
 pub struct Wakeups(PgListener);
 
 impl Wakeups {
-    /// Listens, on a connection of its own beside those of `pool`: a small pool would starve.
-    pub async fn listen(pool: &PgPool) -> Result<Self, OutboxError> {
-        let mut listener = PgListener::connect_with(&connect::alone(pool))
+    /// Listens, on a connection of its own beside the pool's: a small pool would starve.
+    pub async fn listen(database: &Database) -> Result<Self, OutboxError> {
+        let mut listener = PgListener::connect_with(&database.alone())
             .await
             .map_err(OutboxError::doing("open a listening session"))?;
         listener.listen(CHANNEL).await.map_err(OutboxError::doing("listen for new courses"))?;

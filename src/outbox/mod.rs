@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod claim;
 pub mod connect;
+mod database;
 pub mod enqueue;
 pub mod error;
 pub mod lease;
@@ -19,4 +20,5 @@ pub mod retention;
 mod rows;
 pub mod verify;
 
+pub use database::{Database, Reach, Sessions};
 pub use error::OutboxError;

@@ -1,8 +1,9 @@
 //! The pauses that outlive a restart.
 
-use sqlx::{FromRow, PgPool};
+use sqlx::FromRow;
 
-use super::{OutboxError, connect};
+use super::OutboxError;
+use super::database::{Reach, ask};
 
 /// A pause that outlives a restart.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -18,10 +19,10 @@ pub struct DurablePause {
 /// The durable pauses that hold now.
 ///
 /// Served by the table's primary key; it has two rows at most.
-pub async fn active(pool: &PgPool) -> Result<Vec<DurablePause>, OutboxError> {
+pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
     const ACTIVE: &str = "
         select reason, message, author from course_sync_pause where until is null or until > now() order by reason";
-    connect::ask(pool, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+    ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
         .await
         .map_err(OutboxError::doing("read the pauses"))
 }
@@ -29,11 +30,11 @@ pub async fn active(pool: &PgPool) -> Result<Vec<DurablePause>, OutboxError> {
 /// Pauses, or says again why. Lasts until [`resume`].
 ///
 /// Served by the table's primary key.
-pub async fn pause(pool: &PgPool, message: &str, author: &str) -> Result<(), OutboxError> {
+pub async fn pause(database: impl Into<Reach<'_>>, message: &str, author: &str) -> Result<(), OutboxError> {
     const PAUSE: &str = "
         insert into course_sync_pause (reason, message, author) values ('operator', $1, $2)
         on conflict (reason) do update set message = excluded.message, author = excluded.author, since = now()";
-    connect::ask(pool, async |session| sqlx::query(PAUSE).bind(message).bind(author).execute(session).await)
+    ask(database, async |session| sqlx::query(PAUSE).bind(message).bind(author).execute(session).await)
         .await
         .map_err(OutboxError::doing("pause"))?;
     Ok(())
@@ -42,9 +43,9 @@ pub async fn pause(pool: &PgPool, message: &str, author: &str) -> Result<(), Out
 /// Ends a person's pause. False where there was none.
 ///
 /// Served by the table's primary key.
-pub async fn resume(pool: &PgPool) -> Result<bool, OutboxError> {
+pub async fn resume(database: impl Into<Reach<'_>>) -> Result<bool, OutboxError> {
     const RESUME: &str = "delete from course_sync_pause where reason = 'operator'";
-    let done = connect::ask(pool, async |session| sqlx::query(RESUME).execute(session).await)
+    let done = ask(database, async |session| sqlx::query(RESUME).execute(session).await)
         .await
         .map_err(OutboxError::doing("resume"))?;
     Ok(done.rows_affected() > 0)

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{OutboxError, connect};
+use super::OutboxError;
+use super::database::{Reach, ask};
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::policy::batch::RowId;
 use crate::policy::interpret::RequestOutcome;
@@ -136,7 +136,7 @@ fn stored(error: &CourseError) -> Option<Value> {
 ///
 /// Served by the primary keys of `course_outbox` and `course_sync_batch`.
 pub async fn record(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     batch: Uuid,
     transitions: &[(RowId, Transition)],
     ending: &Ending,
@@ -171,7 +171,7 @@ pub async fn record(
         select count(*) from recorded";
     let columns = Columns::of(transitions);
     let is_settled = transitions.iter().all(|(_, transition)| transition.to() != Status::Unconfirmed);
-    let recorded: i64 = connect::ask(pool, async |session| {
+    let recorded: i64 = ask(database, async |session| {
         sqlx::query_scalar(RECORD)
             .bind(batch)
             .bind(&columns.ids)

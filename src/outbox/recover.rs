@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::OutboxError;
+use super::database::{Reach, ask};
 use super::lease::Lease;
 use super::record::Columns;
 use super::rows::DoubtedRow;
-use super::{OutboxError, connect};
 use crate::course::Transition;
 use crate::policy::batch::RowId;
 use crate::policy::reconcile::Doubted;
@@ -20,7 +20,7 @@ use crate::policy::reconcile::Doubted;
 ///
 /// Served by `course_sync_batch_unsettled` and the primary key of `course_outbox`.
 pub async fn orphan(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     lease: Lease,
     settle: Duration,
     grace: Duration,
@@ -50,7 +50,7 @@ pub async fn orphan(
             select id, course_key, batch_id, 'unconfirmed', error from doubted
         )
         select count(*) from doubted";
-    let count: i64 = connect::ask(pool, async |session| {
+    let count: i64 = ask(database, async |session| {
         sqlx::query_scalar(ORPHAN)
             .bind(lease.term)
             .bind(lease.holder)
@@ -67,18 +67,17 @@ pub async fn orphan(
 /// Unconfirmed courses that are due for a look, oldest first.
 ///
 /// Served by `course_outbox_unconfirmed`.
-pub async fn due(pool: &PgPool, limit: u16) -> Result<Vec<Doubted>, OutboxError> {
+pub async fn due(database: impl Into<Reach<'_>>, limit: u16) -> Result<Vec<Doubted>, OutboxError> {
     const DUE: &str = "
         select id, batch_id, course_key, attempts, faults, error
           from course_outbox
          where status = 'unconfirmed' and next_attempt_at <= now()
          order by next_attempt_at, id
          limit $1";
-    let rows: Vec<DoubtedRow> = connect::ask(pool, async |session| {
-        sqlx::query_as(DUE).bind(i64::from(limit)).fetch_all(session).await
-    })
-    .await
-    .map_err(OutboxError::doing("find unconfirmed courses"))?;
+    let rows: Vec<DoubtedRow> =
+        ask(database, async |session| sqlx::query_as(DUE).bind(i64::from(limit)).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::doing("find unconfirmed courses"))?;
     rows.into_iter().map(Doubted::try_from).collect()
 }
 
@@ -89,7 +88,11 @@ pub type Settled = (RowId, Uuid, Transition);
 /// answer itself may have arrived meanwhile. Returns how many rows were still in doubt.
 ///
 /// Served by the primary key of `course_outbox`.
-pub async fn settle(pool: &PgPool, lease: Lease, settled: &[Settled]) -> Result<u64, OutboxError> {
+pub async fn settle(
+    database: impl Into<Reach<'_>>,
+    lease: Lease,
+    settled: &[Settled],
+) -> Result<u64, OutboxError> {
     const SETTLE: &str = "
         with lead as materialized (
             select from course_sync_leader
@@ -116,7 +119,7 @@ pub async fn settle(pool: &PgPool, lease: Lease, settled: &[Settled]) -> Result<
         select count(*) from settled";
     let columns = Columns::of(&settled.iter().map(|(id, _, to)| (*id, to.clone())).collect::<Vec<_>>());
     let batches: Vec<Uuid> = settled.iter().map(|(_, batch, _)| *batch).collect();
-    let count: i64 = connect::ask(pool, async |session| {
+    let count: i64 = ask(database, async |session| {
         sqlx::query_scalar(SETTLE)
             .bind(lease.holder)
             .bind(lease.term)
@@ -139,12 +142,16 @@ pub async fn settle(pool: &PgPool, lease: Lease, settled: &[Settled]) -> Result<
 /// Looks at these courses again later. Returns nothing: a row that was settled meanwhile is no loss.
 ///
 /// Served by the primary key of `course_outbox`.
-pub async fn look_later(pool: &PgPool, rows: &[RowId], wait: Duration) -> Result<(), OutboxError> {
+pub async fn look_later(
+    database: impl Into<Reach<'_>>,
+    rows: &[RowId],
+    wait: Duration,
+) -> Result<(), OutboxError> {
     const LATER: &str = "
         update course_outbox
            set next_attempt_at = now() + make_interval(secs => $2), updated_at = now()
          where id = any($1) and status = 'unconfirmed'";
-    connect::ask(pool, async |session| {
+    ask(database, async |session| {
         sqlx::query(LATER)
             .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
             .bind(wait.as_secs_f64())
@@ -159,7 +166,7 @@ pub async fn look_later(pool: &PgPool, rows: &[RowId], wait: Duration) -> Result
 /// Closes the journal of requests none of whose courses is in doubt any more.
 ///
 /// Served by `course_sync_batch_unsettled` and the primary key of `course_outbox`.
-pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
+pub async fn close(database: impl Into<Reach<'_>>) -> Result<(), OutboxError> {
     const CLOSE: &str = "
         update course_sync_batch b
            set state = 'closed'
@@ -167,7 +174,7 @@ pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
            and not exists (select from course_outbox o
                             where o.id = any(b.row_ids) and o.batch_id = b.batch_id
                               and o.status in ('in_flight', 'unconfirmed'))";
-    connect::ask(pool, async |session| sqlx::query(CLOSE).execute(session).await)
+    ask(database, async |session| sqlx::query(CLOSE).execute(session).await)
         .await
         .map_err(OutboxError::doing("close settled requests"))?;
     Ok(())
@@ -178,7 +185,7 @@ pub async fn close(pool: &PgPool) -> Result<(), OutboxError> {
 ///
 /// Served by the primary key of `course_sync_batch`.
 pub async fn note_read(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     lease: Lease,
     request: Uuid,
     rows: &[RowId],
@@ -187,7 +194,7 @@ pub async fn note_read(
     const NOTE: &str = "
         insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
         values ($1, 'read', $2, $3, $4, 'closed', now() + make_interval(secs => $5))";
-    connect::ask(pool, async |session| {
+    ask(database, async |session| {
         sqlx::query(NOTE)
             .bind(request)
             .bind(lease.term)
@@ -207,7 +214,7 @@ pub async fn note_read(
 ///
 /// Served by `course_sync_batch_claimed_at`.
 pub async fn recent_requests(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     me: Uuid,
     reach: Duration,
     window: Duration,
@@ -216,7 +223,7 @@ pub async fn recent_requests(
         select extract(epoch from coalesce(answered_at, send_by) + make_interval(secs => $2) - clock_timestamp())::float8
           from course_sync_batch
          where claimed_at > now() - make_interval(secs => $1) and holder <> $3";
-    let seconds: Vec<f64> = connect::ask(pool, async |session| {
+    let seconds: Vec<f64> = ask(database, async |session| {
         sqlx::query_scalar(RECENT)
             .bind(reach.as_secs_f64())
             .bind(window.as_secs_f64())

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
 use serde_json::Value;
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::{OutboxError, connect};
+use super::OutboxError;
+use super::database::{Reach, ask};
 use crate::course::Status;
 
 /// How many courses are in a status.
@@ -28,18 +29,17 @@ const SMALL_TABLE_BYTES: i64 = 64 * 1024 * 1024;
 /// and synced ones are estimates.
 ///
 /// Served by the partial indexes and `pg_class`, or on a small table by a scan.
-pub async fn counts(pool: &PgPool) -> Result<Vec<Count>, OutboxError> {
+pub async fn counts(database: impl Into<Reach<'_>>) -> Result<Vec<Count>, OutboxError> {
     const SIZE: &str = "select pg_relation_size('course_outbox')";
+    let reach = database.into();
     let doing = || OutboxError::doing("count the courses");
-    let bytes: i64 = connect::ask(pool, async |session| sqlx::query_scalar(SIZE).fetch_one(session).await)
+    let bytes: i64 = ask(reach, async |session| sqlx::query_scalar(SIZE).fetch_one(session).await)
         .await
         .map_err(doing())?;
     let is_small = bytes <= SMALL_TABLE_BYTES;
     let rows: Vec<(String, i64)> = if is_small {
         const EXACT: &str = "select status, count(*) from course_outbox group by status";
-        connect::ask(pool, async |session| sqlx::query_as(EXACT).fetch_all(session).await)
-            .await
-            .map_err(doing())?
+        ask(reach, async |session| sqlx::query_as(EXACT).fetch_all(session).await).await.map_err(doing())?
     } else {
         const ESTIMATE: &str = "
             with exact as (
@@ -57,9 +57,7 @@ pub async fn counts(pool: &PgPool) -> Result<Vec<Count>, OutboxError> {
             union all
             select 'synced', greatest(reltuples::bigint - (select sum(courses) from exact) - (select courses from pending), 0)::bigint
               from pg_class where oid = 'course_outbox'::regclass";
-        connect::ask(pool, async |session| sqlx::query_as(ESTIMATE).fetch_all(session).await)
-            .await
-            .map_err(doing())?
+        ask(reach, async |session| sqlx::query_as(ESTIMATE).fetch_all(session).await).await.map_err(doing())?
     };
     let courses =
         |status: Status| rows.iter().find(|(name, _)| name == status.as_str()).map_or(0, |(_, count)| *count);
@@ -85,14 +83,14 @@ pub struct Oldest {
 /// The ages of the outbox.
 ///
 /// Served by `course_outbox_pending`, `course_sync_batch_unsettled` and `course_outbox_unconfirmed`.
-pub async fn oldest(pool: &PgPool) -> Result<Oldest, OutboxError> {
+pub async fn oldest(database: impl Into<Reach<'_>>) -> Result<Oldest, OutboxError> {
     const OLDEST: &str = "
         select (select created_at from course_outbox where status = 'pending' order by next_attempt_at, id limit 1),
                (select min(claimed_at) from course_sync_batch where state = 'open'),
                (select min(claimed_at) from course_sync_batch where state = 'unknown')";
     type Row = (Option<SqlTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
     let (pending, in_flight, unconfirmed): Row =
-        connect::ask(pool, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
+        ask(database, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
             .await
             .map_err(OutboxError::doing("find the oldest courses"))?;
     let plain = |time: Option<SqlTimestamp>| time.map(SqlTimestamp::to_jiff);
@@ -129,13 +127,13 @@ struct LeaderRow {
 /// The leader, or the last one.
 ///
 /// Served by the table's only row.
-pub async fn leader(pool: &PgPool) -> Result<Option<Leader>, OutboxError> {
+pub async fn leader(database: impl Into<Reach<'_>>) -> Result<Option<Leader>, OutboxError> {
     const LEADER: &str = "
         select holder, host, term, nullif(expires_at, '-infinity') as expires_at,
                expires_at > clock_timestamp() as is_current, report
           from course_sync_leader where holder is not null";
     let row: Option<LeaderRow> =
-        connect::ask(pool, async |session| sqlx::query_as(LEADER).fetch_optional(session).await)
+        ask(database, async |session| sqlx::query_as(LEADER).fetch_optional(session).await)
             .await
             .map_err(OutboxError::doing("read the leader's lease"))?;
     Ok(row.map(|row| Leader {
@@ -162,7 +160,10 @@ pub struct Recent {
 /// The requests of the last minute, and of the last `window`.
 ///
 /// Served by `course_sync_batch_claimed_at`.
-pub async fn recent(pool: &PgPool, window: std::time::Duration) -> Result<Recent, OutboxError> {
+pub async fn recent(
+    database: impl Into<Reach<'_>>,
+    window: std::time::Duration,
+) -> Result<Recent, OutboxError> {
     const RECENT: &str = "
         select count(*) filter (where claimed_at > now() - interval '1 minute') as requests,
                count(*) filter (where claimed_at > now() - make_interval(secs => $1)) as in_window,
@@ -170,9 +171,7 @@ pub async fn recent(pool: &PgPool, window: std::time::Duration) -> Result<Recent
                    where operation = 'create' and claimed_at > now() - interval '1 minute'), 0)::bigint as courses
           from course_sync_batch
          where claimed_at > now() - greatest(interval '1 minute', make_interval(secs => $1))";
-    connect::ask(pool, async |session| {
-        sqlx::query_as(RECENT).bind(window.as_secs_f64()).fetch_one(session).await
-    })
-    .await
-    .map_err(OutboxError::doing("read the requests of the last minute"))
+    ask(database, async |session| sqlx::query_as(RECENT).bind(window.as_secs_f64()).fetch_one(session).await)
+        .await
+        .map_err(OutboxError::doing("read the requests of the last minute"))
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use super::OutboxError;
+use super::database::{Reach, ask};
 
 /// Rows that one statement deletes at most: a lock held for milliseconds, a bite for vacuum.
 pub const BITE: i64 = 2_000;
@@ -13,7 +12,11 @@ pub const BITE: i64 = 2_000;
 /// `None`: the end is reached; else where the next bite begins.
 ///
 /// Served by the primary key.
-pub async fn delete_synced(pool: &PgPool, after: i64, age: Duration) -> Result<Option<i64>, OutboxError> {
+pub async fn delete_synced(
+    database: impl Into<Reach<'_>>,
+    after: i64,
+    age: Duration,
+) -> Result<Option<i64>, OutboxError> {
     const DELETE: &str = "
         with bite as materialized (
             select id, status = 'synced' and synced_at < now() - make_interval(secs => $2) as is_old
@@ -25,11 +28,8 @@ pub async fn delete_synced(pool: &PgPool, after: i64, age: Duration) -> Result<O
             delete from course_outbox o using locked l where o.id = l.id
         )
         select max(id) from bite having count(*) = $3";
-    sqlx::query_scalar(DELETE)
-        .bind(after)
-        .bind(age.as_secs_f64())
-        .bind(BITE)
-        .fetch_optional(pool)
+    let query = sqlx::query_scalar(DELETE).bind(after).bind(age.as_secs_f64()).bind(BITE);
+    ask(database, async |session| query.fetch_optional(session).await)
         .await
         .map_err(OutboxError::doing("delete courses that were synced long ago"))
 }
@@ -37,33 +37,34 @@ pub async fn delete_synced(pool: &PgPool, after: i64, age: Duration) -> Result<O
 /// Deletes closed requests older than `age`. True where there may be more.
 ///
 /// Served by `course_sync_batch_claimed_at`.
-pub async fn delete_requests(pool: &PgPool, age: Duration) -> Result<bool, OutboxError> {
+pub async fn delete_requests(database: impl Into<Reach<'_>>, age: Duration) -> Result<bool, OutboxError> {
     const DELETE: &str = "
         delete from course_sync_batch
          where batch_id = any(array(select batch_id from course_sync_batch
                                      where state = 'closed' and claimed_at < now() - make_interval(secs => $1)
                                      limit $2 for update skip locked))";
-    bite(pool, DELETE, age, "delete old requests").await
+    bite(database, DELETE, age, "delete old requests").await
 }
 
 /// Deletes history older than `age`. True where there may be more.
 ///
 /// Served by `course_sync_history_at`.
-pub async fn delete_history(pool: &PgPool, age: Duration) -> Result<bool, OutboxError> {
+pub async fn delete_history(database: impl Into<Reach<'_>>, age: Duration) -> Result<bool, OutboxError> {
     const DELETE: &str = "
         delete from course_sync_history
          where id = any(array(select id from course_sync_history
                                where at < now() - make_interval(secs => $1) limit $2 for update skip locked))";
-    bite(pool, DELETE, age, "delete old history").await
+    bite(database, DELETE, age, "delete old history").await
 }
 
 async fn bite(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     statement: &'static str,
     age: Duration,
     doing: &'static str,
 ) -> Result<bool, OutboxError> {
-    let done = sqlx::query(statement).bind(age.as_secs_f64()).bind(BITE).execute(pool).await;
+    let query = sqlx::query(statement).bind(age.as_secs_f64()).bind(BITE);
+    let done = ask(database, async |session| query.execute(session).await).await;
     let deleted = done.map_err(OutboxError::doing(doing))?.rows_affected();
     Ok(i64::try_from(deleted).is_ok_and(|deleted| deleted == BITE))
 }

@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
-use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::OutboxError;
+use super::database::{Reach, ask};
 use super::lease::Lease;
-use super::{OutboxError, connect};
 
 /// Rows that one statement puts in doubt at most.
 pub const BITE: i64 = 1_000;
@@ -20,7 +20,7 @@ pub struct Position(Option<(Timestamp, i64)>);
 ///
 /// Served by `course_outbox_pending`.
 pub async fn doubt_pending(
-    pool: &PgPool,
+    database: impl Into<Reach<'_>>,
     lease: Lease,
     after: Position,
 ) -> Result<Option<Position>, OutboxError> {
@@ -62,7 +62,7 @@ pub async fn doubt_pending(
         .bind(BITE)
         .bind(Uuid::now_v7());
     let last: Option<(SqlTimestamp, i64)> =
-        connect::ask(pool, async |session| query.fetch_optional(session).await)
+        ask(database, async |session| query.fetch_optional(session).await)
             .await
             .map_err(OutboxError::doing("put pending courses in doubt"))?;
     Ok(last.map(|(time, id)| Position(Some((time.to_jiff(), id)))))
@@ -71,11 +71,11 @@ pub async fn doubt_pending(
 /// The pass is over: from now on what is pending is what it says.
 ///
 /// Served by the table's only row.
-pub async fn finish(pool: &PgPool, lease: Lease) -> Result<(), OutboxError> {
+pub async fn finish(database: impl Into<Reach<'_>>, lease: Lease) -> Result<(), OutboxError> {
     const FINISH: &str = "
         update course_sync_leader set verifying = false where holder = $1 and term = $2";
     let query = sqlx::query(FINISH).bind(lease.holder).bind(lease.term);
-    connect::ask(pool, async |session| query.execute(session).await)
+    ask(database, async |session| query.execute(session).await)
         .await
         .map_err(OutboxError::doing("finish the pass over pending courses"))?;
     Ok(())

@@ -28,14 +28,14 @@ fn args(file: &NamedTempFile, options: &[&str]) -> Args {
 }
 
 async fn enqueue(pool: &PgPool, file: &NamedTempFile, options: &[&str]) -> Report {
-    let (report, failure) = load(args(file, options), Some(pool)).await.unwrap();
+    let (report, failure) = load(args(file, options), Some(pool.into())).await.unwrap();
     assert!(failure.is_none(), "{failure:?}");
     report
 }
 
 /// The message of a usage error; nothing may be in the outbox then.
 async fn usage_error(database: &TestDatabase, file: &NamedTempFile, options: &[&str]) -> String {
-    let error = load(args(file, options), Some(database.pool())).await.unwrap_err();
+    let error = load(args(file, options), Some(database.pool().into())).await.unwrap_err();
     assert!(error.is::<UsageError>(), "{error:?}");
     assert!(rows(database.pool()).await.is_empty());
     error.to_string()
@@ -263,7 +263,7 @@ async fn a_database_that_fails_midway_is_told_with_the_count_so_far() {
     .unwrap();
     let content = (0..9000).map(|at| format!("K{at},x")).collect::<Vec<_>>().join("\n");
     let file = file(".csv", format!("course_key,name\n{content}"));
-    let (report, failure) = load(args(&file, &[]), Some(database.pool())).await.unwrap();
+    let (report, failure) = load(args(&file, &[]), Some(database.pool().into())).await.unwrap();
     assert_eq!(report.added, 1000);
     let failure = format!("{:#}", failure.unwrap());
     assert!(failure.contains("failed to enqueue courses"), "{failure}");
