@@ -17,6 +17,11 @@ use crate::policy::batch::Batch;
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
 
+/// How long to wait before a claim that was not found is taken back again.
+const WITHDRAW_AGAIN: Duration = Duration::from_secs(1);
+/// How long its statement may run on at the server, which ends every statement earlier.
+const WITHDRAW_FOR: Duration = Duration::from_secs(40);
+
 struct Engine {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<Held>>,
@@ -209,6 +214,9 @@ impl Engine {
             Some(Err(error)) => {
                 permit.unused();
                 tracing::warn!(%error, "claiming nothing for now");
+                if error.may_have_happened() {
+                    self.tasks.spawn(withdraw(Arc::clone(&self.shared), batch));
+                }
                 self.is_hungry = false;
                 return;
             }
@@ -271,6 +279,26 @@ impl Engine {
             self.tasks.detach_all();
         }
         is_finished
+    }
+}
+
+/// Takes back a claim whose answer was lost, unless it proves never to have been committed: its courses
+/// were not sent, and would count as in doubt.
+async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
+    let began = Instant::now();
+    while began.elapsed() < WITHDRAW_FOR {
+        match claim::withdraw(&shared.pool, batch).await {
+            Ok(0) => {}
+            Ok(courses) => {
+                tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
+                return shared.wake.complete();
+            }
+            Err(error) => tracing::warn!(%batch, %error, "a claim may have to be taken back"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
+            () = shared.shutdown.begun() => return,
+        }
     }
 }
 

@@ -65,6 +65,22 @@ impl OutboxError {
         }
     }
 
+    /// Whether the statement may have been committed although it failed: its answer was lost.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            // The server said no, or was never asked.
+            Self::Statement { source: sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut, .. } => false,
+            Self::Statement { .. } => true,
+            Self::Connect { .. }
+            | Self::Url
+            | Self::Migrate(_)
+            | Self::Outdated(_)
+            | Self::Newer(_)
+            | Self::Row { .. } => false,
+        }
+    }
+
     /// Names what a statement was to do.
     pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Statement { doing, source }
