@@ -8,6 +8,7 @@ mod run;
 mod simulate;
 mod status;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -112,6 +113,14 @@ async fn ready_pool(config: &Config) -> anyhow::Result<PgPool> {
 
 fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
     Config::load(&Sources::from_process(file), needs)
+}
+
+/// Prints a result. A reader that has seen enough is no failure.
+fn say(result: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{result}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 #[allow(clippy::print_stderr)] // the one place where a command's error is told
