@@ -1,7 +1,7 @@
 //! Courses in doubt: looks them up in HubSpot and settles them, one batch at a time.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -17,6 +17,9 @@ use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
 use crate::telemetry::metrics::Operation;
+
+/// The shortest time between two looks at a course of which HubSpot's answer says nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
@@ -154,7 +157,9 @@ async fn record(
         .filter(|id| settled.iter().all(|(settled, ..)| settled != id))
         .collect();
     if !unclear.is_empty() {
-        recover::look_later(&shared.pool, &unclear, shared.settings.settle).await?;
+        // A doubt that no answer settles must not eat the quota, however short it may rest.
+        let wait = shared.settings.settle.max(LOOK_AGAIN);
+        recover::look_later(&shared.pool, &unclear, wait).await?;
     }
     Ok(())
 }

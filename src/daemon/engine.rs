@@ -64,12 +64,17 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         () = turns => {}
         () = shared.shutdown.forced() => {}
     }
-    engine.drain().await
+    let is_led = engine.lease.has_changed().is_ok();
+    engine.drain().await && is_led
 }
 
 impl Engine {
     /// One turn: wait until something may be sent and may be there to send, then begin to send it.
     async fn turn(&mut self) {
+        if self.lease.has_changed().is_err() {
+            tracing::error!("the task that keeps the lease has ended: stopping");
+            return self.shared.shutdown.begin();
+        }
         let Some(held) = self.leading().await else { return };
         // A person's pause outlives a restart: until it was asked for, nothing is sent.
         if !self.hear_operator().await {
