@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use sqlx::PgPool;
 
 use crate::config::{Config, Needs, Problems, Sources};
-use crate::outbox::connect;
+use crate::outbox::{OutboxError, connect};
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
@@ -126,5 +126,8 @@ fn say(result: &str) -> std::io::Result<()> {
 #[allow(clippy::print_stderr)] // the one place where a command's error is told
 fn complain(error: &anyhow::Error) -> ExitCode {
     eprintln!("course-sync: {}", crate::config::redact(&format!("{error:#}")));
-    if error.is::<Problems>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    let is_setup = error.is::<Problems>()
+        || error.is::<UsageError>()
+        || error.downcast_ref::<OutboxError>().is_some_and(OutboxError::is_setup);
+    if is_setup { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

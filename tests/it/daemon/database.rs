@@ -34,3 +34,21 @@ async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
     assert!(world.rows().await.iter().all(|row| row.attempts == 1));
     assert!(world.sends().values().all(|times| *times == 1));
 }
+
+#[tokio::test]
+async fn a_schema_of_a_newer_program_is_left_alone() {
+    let mut world = World::new().await;
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'the future', true, '', 0)",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    for migrate in ["true", "false"] {
+        world.set("DATABASE__MIGRATE", migrate);
+        let mut daemon = world.daemon();
+        assert_eq!(daemon.ended().await.code(), Some(2));
+        assert!(daemon.log().contains("newer than this program"), "{}", daemon.log());
+    }
+}
