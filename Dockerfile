@@ -13,7 +13,7 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && echo '//! Stands in for the library.' > src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cargo build --release --locked \
+    && cargo build --profile dist --locked \
     && rm -r src
 
 COPY config config
@@ -22,7 +22,7 @@ COPY src src
 ARG COMMIT=unknown
 # Copied files keep their dates, which may lie before those of the stand-ins.
 RUN touch src/lib.rs src/main.rs \
-    && COURSE_SYNC_COMMIT="${COMMIT}" cargo build --release --locked
+    && COURSE_SYNC_COMMIT="${COMMIT}" cargo build --profile dist --locked
 
 FROM ${RUNTIME_IMAGE}
 ARG COMMIT=unknown
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="course-sync" \
 
 # HubSpot's certificate is checked against these; small base images have none.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /build/target/release/course-sync /usr/local/bin/course-sync
+COPY --from=build /build/target/dist/course-sync /usr/local/bin/course-sync
 
 # Loopback in a container is the container's own: neither Prometheus nor a probe would reach it. Who else does is
 # for the container network to say; publish the port to trusted networks only. What is served changes nothing,

@@ -56,7 +56,7 @@ fn database(r: &mut Reader, needed: bool) -> Read<Database> {
         );
     }
     let url = r.secret(DATABASE_URL, needed, values::database_url);
-    let max_connections = r.number("database.max_connections", 1..=1000);
+    let max_connections = r.number("database.max_connections", 2..=1000);
     let migrate = r.switch("database.migrate");
     Ok(Database { url: url?, max_connections: max_connections?, migrate: migrate? })
 }

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::config::Percent;
 use crate::policy::answer::QuotaHeaders;
 use crate::policy::interpret::Signal;
-use crate::policy::pause::{Gate, Pauses, Reason};
+use crate::policy::pause::{Gate, Pauses, Reason, Trouble, reserve_reached};
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::metrics::{Metrics, Window};
 
@@ -20,6 +21,7 @@ pub struct Account {
     quota: Mutex<QuotaHeaders>,
     changed: Notify,
     metrics: Arc<Metrics>,
+    daily_reserve: Percent,
 }
 
 /// A pause as `status`, `/readyz` and the leader's report show it.
@@ -37,12 +39,18 @@ pub struct PauseView {
 }
 
 impl Account {
-    pub(super) fn new(retry: RetryPolicy, per: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        retry: RetryPolicy,
+        per: Duration,
+        daily_reserve: Percent,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             pauses: Mutex::new(Pauses::new(retry, per)),
             quota: Mutex::default(),
             changed: Notify::new(),
             metrics,
+            daily_reserve,
         }
     }
 
@@ -60,29 +68,37 @@ impl Account {
         self.changed.notified().await;
     }
 
-    /// Takes in what the request that started at `sent_at` says of the account.
-    pub(super) fn heard(&self, signal: &Signal, sent_at: Instant) {
-        match signal {
-            Signal::Proceed => {
+    /// Takes in what the request that started at `sent_at` says of the account: by its answer's meaning
+    /// and by the quota headers, where an answer came.
+    pub(super) fn heard(&self, signal: &Signal, quota: Option<&QuotaHeaders>, sent_at: Instant) {
+        let reserve = quota.and_then(|quota| {
+            self.quota_seen(quota);
+            reserve_reached(quota, |daily| self.daily_reserve.of(daily))
+        });
+        match (signal, reserve) {
+            (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
+            (Signal::Proceed, Some(reserve)) => self.trouble(&reserve, sent_at),
+            (Signal::Proceed, None) => {
                 for reason in self.pauses().success(sent_at) {
                     self.metrics.paused(reason, false);
                     tracing::info!(reason = reason.as_str(), "sending again");
                 }
             }
-            Signal::Pause(trouble) => {
-                let is_news = self.pauses().trouble(trouble, sent_at, Instant::now(), fastrand::f64());
-                if is_news {
-                    self.metrics.paused(trouble.reason, true);
-                    let (reason, message) = (trouble.reason.as_str(), trouble.message.as_str());
-                    if trouble.reason.needs_a_person() {
-                        tracing::error!(reason, message, "paused: a person has to mend this");
-                    } else {
-                        tracing::warn!(reason, message, "paused");
-                    }
-                }
-            }
         }
         self.changed.notify_one();
+    }
+
+    fn trouble(&self, trouble: &Trouble, sent_at: Instant) {
+        if !self.pauses().trouble(trouble, sent_at, Instant::now(), fastrand::f64()) {
+            return;
+        }
+        self.metrics.paused(trouble.reason, true);
+        let (reason, message) = (trouble.reason.as_str(), trouble.message.as_str());
+        if trouble.reason.needs_a_person() {
+            tracing::error!(reason, message, "paused: a person has to mend this");
+        } else {
+            tracing::warn!(reason, message, "paused");
+        }
     }
 
     /// Takes in what a person said: `Some` pauses, `None` resumes.
@@ -97,8 +113,7 @@ impl Account {
         }
     }
 
-    /// Takes in the quota headers of an answer.
-    pub(super) fn quota_seen(&self, seen: &QuotaHeaders) {
+    fn quota_seen(&self, seen: &QuotaHeaders) {
         if let Some(left) = seen.remaining {
             self.metrics.quota_remaining(Window::Interval, u64::from(left));
         }

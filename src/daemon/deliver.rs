@@ -61,10 +61,7 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     }
     let reading = interpret(batch, &exchange, Timestamp::now());
     shared.metrics.request(Operation::Create, reading.outcome, took);
-    if let Exchange::Answered { meta, .. } = &exchange {
-        shared.account.quota_seen(&meta.quota);
-    }
-    shared.account.heard(&reading.signal, began);
+    shared.account.heard(&reading.signal, exchange.quota(), began);
     let ending = ending(&reading, &exchange);
     tell(batch, &reading, &ending, took);
     let company = batch.courses().len();

@@ -113,10 +113,7 @@ async fn read(
     }
     let reading = reconcile::interpret_read(doubted, unique, &exchange);
     shared.metrics.request(Operation::Read, reading.outcome, took);
-    if let Exchange::Answered { meta, .. } = &exchange {
-        shared.account.quota_seen(&meta.quota);
-    }
-    shared.account.heard(&reading.signal, began);
+    shared.account.heard(&reading.signal, exchange.quota(), began);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
     Ok((reading.signal == Signal::Proceed).then_some(reading.findings))

@@ -11,6 +11,7 @@ mod engine;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+mod retention;
 pub mod status;
 mod wake;
 
@@ -24,7 +25,7 @@ use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
 use self::wake::Wake;
-use crate::config::{Config, Unconfirmed};
+use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::metrics::Metrics;
@@ -43,8 +44,11 @@ pub struct Settings {
     listen: bool,
     lease: Duration,
     settle: Duration,
+    retention: Option<Duration>,
+    history_retention: Option<Duration>,
     requests: u32,
     per: Duration,
+    daily_reserve: Percent,
 }
 
 impl Settings {
@@ -68,8 +72,11 @@ impl Settings {
             listen: config.outbox.listen,
             lease: config.outbox.lease,
             settle: config.outbox.settle,
+            retention: config.outbox.retention,
+            history_retention: config.outbox.history_retention,
             requests: config.rate_limit.requests,
             per: config.rate_limit.per,
+            daily_reserve: config.rate_limit.daily_reserve,
         }
     }
 
@@ -82,6 +89,12 @@ impl Settings {
     /// of the claim, and ends within another.
     fn send_window(&self) -> Duration {
         self.request_timeout * 2
+    }
+
+    /// The shorter of the retentions, a second at least: how often something may become old.
+    fn shortest_retention(&self) -> Duration {
+        let ages = [self.retention, self.history_retention].into_iter().flatten();
+        ages.min().unwrap_or(Duration::MAX).max(Duration::from_secs(1))
     }
 
     /// The promise that this configuration gives, in plain words.
@@ -133,7 +146,8 @@ impl Shared {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        let account = Account::new(settings.retry.clone(), settings.per, Arc::clone(&metrics));
+        let account =
+            Account::new(settings.retry.clone(), settings.per, settings.daily_reserve, Arc::clone(&metrics));
         let pace = Pace::new(settings.requests, settings.per, max_in_flight);
         Arc::new(Self {
             pool,
@@ -161,8 +175,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     );
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
+    let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
+    // It stops by itself, at the next bite.
+    drop(retention);
     if let Some(listener) = listener {
         listener.abort();
     }

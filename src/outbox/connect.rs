@@ -91,7 +91,8 @@ fn pool_options(max_connections: u32) -> PgPoolOptions {
 /// The URL's options. Their `Debug` would print the password: never format them.
 fn options(url: &SecretString) -> Result<PgConnectOptions, OutboxError> {
     let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OutboxError::Url)?;
-    Ok(options.application_name("course-sync"))
+    // A pooler refuses a startup parameter that it does not know; no float here needs more digits.
+    Ok(options.application_name("course-sync").extra_float_digits(None))
 }
 
 /// Where the database is, without user and password.

@@ -14,6 +14,7 @@ pub mod listen;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod retention;
 mod rows;
 
 pub use error::OutboxError;

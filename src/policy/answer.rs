@@ -31,6 +31,17 @@ pub enum Exchange {
     },
 }
 
+impl Exchange {
+    /// What the answer's headers say of the quota, where one came.
+    #[must_use]
+    pub fn quota(&self) -> Option<&QuotaHeaders> {
+        match self {
+            Self::Answered { meta, .. } => Some(&meta.quota),
+            Self::NotSent(_) | Self::NoAnswer(_) => None,
+        }
+    }
+}
+
 /// Why a request was certainly not sent. The text is for a person and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotSent {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::answer::QuotaHeaders;
 use super::batch::MAX_COURSES;
 use super::retry::RetryPolicy;
 
@@ -83,6 +84,22 @@ pub struct Trouble {
     pub retry_after: Option<Duration>,
     /// What happened, for a person.
     pub message: String,
+}
+
+/// Whether the account's day is used up as far as this integration may use it: `reserve` gives the
+/// calls left to others, of so many a day.
+#[must_use]
+pub fn reserve_reached(quota: &QuotaHeaders, reserve: impl Fn(u64) -> u64) -> Option<Trouble> {
+    let (daily, left) = (quota.daily?, quota.daily_remaining?);
+    let kept = reserve(daily);
+    (left <= kept && kept > 0).then(|| Trouble {
+        reason: Reason::DailyQuota,
+        retry_after: None,
+        message: format!(
+            "{left} of the account's {daily} calls a day are left, and {kept} are reserved for its other \
+             integrations (rate_limit.daily_reserve)"
+        ),
+    })
 }
 
 /// One reason that holds at present.
@@ -312,6 +329,18 @@ mod tests {
         let (mut pauses, start) = (pauses(), Instant::now());
         pauses.trouble(&trouble(Reason::IntervalQuota), start, start, 0.0);
         assert_eq!(pauses.gate(start + 11 * SECOND), Gate::Open { courses: 100, concurrent: true });
+    }
+
+    #[test]
+    fn the_reserve_of_the_day_is_left_to_others() {
+        let at = |daily, left| {
+            let quota = QuotaHeaders { daily, daily_remaining: left, ..QuotaHeaders::default() };
+            reserve_reached(&quota, |daily| daily / 20).map(|trouble| trouble.reason)
+        };
+        assert_eq!(at(Some(1000), Some(51)), None);
+        assert_eq!(at(Some(1000), Some(50)), Some(Reason::DailyQuota));
+        assert_eq!(at(None, None), None, "OAuth's answers do not tell");
+        assert_eq!(at(Some(10), Some(0)), None, "without a reserve the day ends with HubSpot's own word");
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn the_defaults_are_the_documented_ones() {
 #[test]
 fn values_that_are_accepted() {
     for (key, values) in [
-        ("database.max_connections", &["1", "1000"][..]),
+        ("database.max_connections", &["2", "1000"][..]),
         ("database.migrate", &["true", "false"]),
         (
             "hubspot.base_url",

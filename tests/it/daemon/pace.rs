@@ -59,3 +59,19 @@ async fn a_storm_of_429_fails_no_course() {
     world.all_are(&["synced"]).await;
     world.audit().await;
 }
+
+#[tokio::test]
+async fn the_days_reserve_is_left_to_the_accounts_other_integrations() {
+    let limits = Limits { daily: 40, ..Limits::default() };
+    let mut world = World::with(true, Behaviour { limits, ..Behaviour::default() }).await;
+    world.set("RATE_LIMIT__DAILY_RESERVE", "50%");
+    world.set("BATCH__MAX_SIZE", "1");
+    world.set("BATCH__MAX_IN_FLIGHT", "1");
+    world.enqueue_many("A", 60).await;
+    let mut daemon = world.daemon();
+    daemon.logged("\"daily_quota\"").await;
+    assert!(daemon.stop().await.success());
+    assert_eq!(world.hubspot.summary().requests, 20);
+    assert_eq!(world.counts().await.get("pending"), Some(&40));
+    world.audit().await;
+}

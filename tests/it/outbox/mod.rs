@@ -2,6 +2,7 @@
 
 mod claim;
 mod recover;
+mod retention;
 mod schema;
 
 use std::time::Duration;
