@@ -107,13 +107,14 @@ async fn read(
     let began = Instant::now();
     let exchange = shared.client.read(doubted, unique, place).await;
     let took = began.elapsed();
+    let reading = reconcile::interpret_read(doubted, unique, &exchange);
+    shared.metrics.request(Operation::Read, reading.outcome, took);
+    shared.account.heard(&reading.signal, exchange.quota(), began);
+    // Only now: whoever gets the permit next must see a gate that this answer closed.
     match &exchange {
         Exchange::NotSent(_) => permit.unused(),
         Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
     }
-    let reading = reconcile::interpret_read(doubted, unique, &exchange);
-    shared.metrics.request(Operation::Read, reading.outcome, took);
-    shared.account.heard(&reading.signal, exchange.quota(), began);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
     Ok((reading.signal == Signal::Proceed).then_some(reading.findings))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use super::OutboxError;
+use super::{OutboxError, connect};
 
 /// Rows that one statement deletes at most: a lock held for milliseconds, a bite for vacuum.
 pub const BITE: i64 = 2_000;
@@ -25,13 +25,16 @@ pub async fn delete_synced(pool: &PgPool, after: i64, age: Duration) -> Result<O
             delete from course_outbox o using locked l where o.id = l.id
         )
         select max(id) from bite having count(*) = $3";
-    sqlx::query_scalar(DELETE)
-        .bind(after)
-        .bind(age.as_secs_f64())
-        .bind(BITE)
-        .fetch_optional(pool)
-        .await
-        .map_err(OutboxError::doing("delete courses that were synced long ago"))
+    connect::ask(pool, async |session| {
+        sqlx::query_scalar(DELETE)
+            .bind(after)
+            .bind(age.as_secs_f64())
+            .bind(BITE)
+            .fetch_optional(session)
+            .await
+    })
+    .await
+    .map_err(OutboxError::doing("delete courses that were synced long ago"))
 }
 
 /// Deletes closed requests older than `age`. True where there may be more.
@@ -63,7 +66,10 @@ async fn bite(
     age: Duration,
     doing: &'static str,
 ) -> Result<bool, OutboxError> {
-    let done = sqlx::query(statement).bind(age.as_secs_f64()).bind(BITE).execute(pool).await;
+    let done = connect::ask(pool, async |session| {
+        sqlx::query(statement).bind(age.as_secs_f64()).bind(BITE).execute(session).await
+    })
+    .await;
     let deleted = done.map_err(OutboxError::doing(doing))?.rows_affected();
     Ok(i64::try_from(deleted).is_ok_and(|deleted| deleted == BITE))
 }
