@@ -1,5 +1,4 @@
 //! `healthcheck`: asks the daemon's own `/readyz`, for containers without a shell.
-#![allow(clippy::print_stdout)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -24,7 +23,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
         .and_then(|answer| answer.map_err(Into::into))
         .with_context(|| format!("the daemon at {address} (admin.listen) cannot be asked"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    println!("{}", body.trim());
+    super::say(body.trim())?;
     let is_ready = head.split(' ').nth(1) == Some("200");
     Ok(if is_ready { Outcome::Fine } else { Outcome::Failed })
 }

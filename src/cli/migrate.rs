@@ -1,5 +1,4 @@
 //! `migrate`: brings the schema up to date and exits.
-#![allow(clippy::print_stdout)]
 
 use super::Outcome;
 use crate::config::Config;
@@ -7,6 +6,6 @@ use crate::outbox::connect;
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
     let applied = connect::migrate(&config.database_url()?).await?;
-    println!("the schema is up to date: {applied} migrations applied now");
+    super::say(&format!("the schema is up to date: {applied} migrations applied now"))?;
     Ok(Outcome::Fine)
 }

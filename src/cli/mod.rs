@@ -9,13 +9,14 @@ mod run;
 mod simulate;
 mod status;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Needs, Problems, Sources};
-use crate::outbox::{Database, Reach, Sessions, connect};
+use crate::outbox::{Database, OutboxError, Reach, Sessions, connect};
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
@@ -130,8 +131,19 @@ fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
     Config::load(&Sources::from_process(file), needs)
 }
 
+/// Prints a result. A reader that has seen enough is no failure.
+fn say(result: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{result}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 #[allow(clippy::print_stderr)] // the one place where a command's error is told
 fn complain(error: &anyhow::Error) -> ExitCode {
     eprintln!("course-sync: {}", crate::config::redact(&format!("{error:#}")));
-    if error.is::<Problems>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    let is_setup = error.is::<Problems>()
+        || error.is::<UsageError>()
+        || error.downcast_ref::<OutboxError>().is_some_and(OutboxError::is_setup);
+    if is_setup { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

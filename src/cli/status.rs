@@ -1,5 +1,4 @@
 //! `status`: what the outbox holds, who sends, and how fast.
-#![allow(clippy::print_stdout)]
 
 use comfy_table::{Table, presets};
 use serde_json::Value;
@@ -20,15 +19,12 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let pool = super::ready_database(config).await?;
     let report =
         status::read(&pool, config.rate_limit.requests, config.rate_limit.per, config.batch.max_size).await?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
-    }
+    let told = if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report) };
+    super::say(&told)?;
     Ok(Outcome::Fine)
 }
 
-fn print(report: &StatusReport) {
+fn in_words(report: &StatusReport) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for status in Status::ALL {
@@ -37,24 +33,26 @@ fn print(report: &StatusReport) {
         let count = report.counts.get(name).copied().unwrap_or_default();
         table.add_row([name.to_owned(), format!("{about}{count}"), waiting(report, status)]);
     }
-    println!("{table}");
-    match &report.leader {
+    let mut lines = vec![table.to_string()];
+    lines.push(match &report.leader {
         Some(leader) => {
-            println!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term);
+            format!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term)
         }
-        None => println!("leader: nobody; start `course-sync run`"),
-    }
+        None => "leader: nobody; start `course-sync run`".to_owned(),
+    });
     for pause in &report.pauses {
         let text = |name: &str| pause.get(name).and_then(Value::as_str).unwrap_or_default();
-        println!("paused ({}): {}", text("reason"), text("message"));
+        lines.push(format!("paused ({}): {}", text("reason"), text("message")));
     }
     let minute = &report.last_minute;
-    println!("last minute: {} requests, {} courses", minute.requests, minute.courses);
+    lines.push(format!("last minute: {} requests, {} courses", minute.requests, minute.courses));
     let quota = &report.quota;
-    println!("quota: {} of {} requests used in the last {} s", quota.used, quota.requests, quota.per_seconds);
+    let (used, requests, per) = (quota.used, quota.requests, quota.per_seconds);
+    lines.push(format!("quota: {used} of {requests} requests used in the last {per} s"));
     if let Some(left) = report.seconds_to_empty.filter(|left| *left > 0.0) {
-        println!("time to empty: about {}", duration(left));
+        lines.push(format!("time to empty: about {}", duration(left)));
     }
+    lines.join("\n")
 }
 
 fn waiting(report: &StatusReport, status: Status) -> String {

@@ -139,19 +139,19 @@ impl Account {
     /// The reasons that stop the account and that it cannot end by itself.
     #[must_use]
     pub fn stops(&self) -> Vec<PauseView> {
-        let stops = |view: &PauseView| {
-            Reason::ALL.iter().any(|reason| {
-                reason.as_str() == view.reason
-                    && *reason != Reason::Operator
-                    && (reason.needs_a_person() || *reason == Reason::DailyQuota)
-            })
-        };
-        self.view().into_iter().filter(stops).collect()
+        self.view_of(|reason| match reason {
+            Reason::Token | Reason::Scopes | Reason::ObjectType | Reason::Schema | Reason::DailyQuota => true,
+            Reason::Operator | Reason::IntervalQuota | Reason::Unavailable => false,
+        })
     }
 
     /// The pauses that hold.
     #[must_use]
     pub fn view(&self) -> Vec<PauseView> {
+        self.view_of(|_| true)
+    }
+
+    fn view_of(&self, is_wanted: impl Fn(Reason) -> bool) -> Vec<PauseView> {
         let (now, clock) = (Instant::now(), Timestamp::now());
         let wall = |at: Instant| match at.checked_duration_since(now) {
             Some(ahead) => clock.checked_add(ahead),
@@ -159,6 +159,7 @@ impl Account {
         };
         self.pauses()
             .active()
+            .filter(|(reason, _)| is_wanted(*reason))
             .map(|(reason, pause)| PauseView {
                 reason: reason.as_str(),
                 message: pause.message.clone(),

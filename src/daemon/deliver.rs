@@ -55,13 +55,14 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     let began = Instant::now();
     let exchange = shared.client.create(batch).await;
     let took = began.elapsed();
+    let reading = interpret(batch, &exchange, Timestamp::now());
+    shared.metrics.request(Operation::Create, reading.outcome, took);
+    shared.account.heard(&reading.signal, exchange.quota(), began);
+    // Only now: whoever gets the permit next must see a gate that this answer closed.
     match &exchange {
         Exchange::NotSent(_) => permit.unused(),
         Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
     }
-    let reading = interpret(batch, &exchange, Timestamp::now());
-    shared.metrics.request(Operation::Create, reading.outcome, took);
-    shared.account.heard(&reading.signal, exchange.quota(), began);
     let ending = ending(&reading, &exchange);
     tell(batch, &reading, &ending, took);
     let company = batch.courses().len();

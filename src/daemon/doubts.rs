@@ -1,7 +1,7 @@
 //! Courses in doubt: looks them up in HubSpot and settles them, one batch at a time.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -17,6 +17,9 @@ use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
 use crate::telemetry::metrics::Operation;
+
+/// The shortest time between two looks at a course of which HubSpot's answer says nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
@@ -104,13 +107,14 @@ async fn read(
     let began = Instant::now();
     let exchange = shared.client.read(doubted, unique, place).await;
     let took = began.elapsed();
+    let reading = reconcile::interpret_read(doubted, unique, &exchange);
+    shared.metrics.request(Operation::Read, reading.outcome, took);
+    shared.account.heard(&reading.signal, exchange.quota(), began);
+    // Only now: whoever gets the permit next must see a gate that this answer closed.
     match &exchange {
         Exchange::NotSent(_) => permit.unused(),
         Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
     }
-    let reading = reconcile::interpret_read(doubted, unique, &exchange);
-    shared.metrics.request(Operation::Read, reading.outcome, took);
-    shared.account.heard(&reading.signal, exchange.quota(), began);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
     Ok((reading.signal == Signal::Proceed).then_some(reading.findings))
@@ -151,7 +155,9 @@ async fn record(
         .filter(|id| settled.iter().all(|(settled, ..)| settled != id))
         .collect();
     if !unclear.is_empty() {
-        recover::look_later(&shared.database, &unclear, shared.settings.settle).await?;
+        // A doubt that no answer settles must not eat the quota, however short it may rest.
+        let wait = shared.settings.settle.max(LOOK_AGAIN);
+        recover::look_later(&shared.database, &unclear, wait).await?;
     }
     Ok(())
 }

@@ -17,6 +17,11 @@ use crate::policy::batch::Batch;
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
 
+/// How long to wait before a claim that was not found is taken back again.
+const WITHDRAW_AGAIN: Duration = Duration::from_secs(1);
+/// How long its statement may run on at the server, which ends every statement earlier.
+const WITHDRAW_FOR: Duration = Duration::from_secs(40);
+
 struct Engine {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<Held>>,
@@ -59,12 +64,17 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         () = turns => {}
         () = shared.shutdown.forced() => {}
     }
-    engine.drain().await
+    let is_led = engine.lease.has_changed().is_ok();
+    engine.drain().await && is_led
 }
 
 impl Engine {
     /// One turn: wait until something may be sent and may be there to send, then begin to send it.
     async fn turn(&mut self) {
+        if self.lease.has_changed().is_err() {
+            tracing::error!("the task that keeps the lease has ended: stopping");
+            return self.shared.shutdown.begin();
+        }
         let Some(held) = self.leading().await else { return };
         // A person's pause outlives a restart: until it was asked for, nothing is sent.
         if !self.hear_operator().await {
@@ -209,6 +219,9 @@ impl Engine {
             Some(Err(error)) => {
                 permit.unused();
                 tracing::warn!(%error, "claiming nothing for now");
+                if error.may_have_happened() {
+                    self.tasks.spawn(withdraw(Arc::clone(&self.shared), batch));
+                }
                 self.is_hungry = false;
                 return;
             }
@@ -271,6 +284,26 @@ impl Engine {
             self.tasks.detach_all();
         }
         is_finished
+    }
+}
+
+/// Takes back a claim whose answer was lost, unless it proves never to have been committed: its courses
+/// were not sent, and would count as in doubt.
+async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
+    let began = Instant::now();
+    while began.elapsed() < WITHDRAW_FOR {
+        match claim::withdraw(&shared.database, batch).await {
+            Ok(0) => {}
+            Ok(courses) => {
+                tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
+                return shared.wake.complete();
+            }
+            Err(error) => tracing::warn!(%batch, %error, "a claim may have to be taken back"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
+            () = shared.shutdown.begun() => return,
+        }
     }
 }
 

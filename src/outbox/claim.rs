@@ -160,6 +160,31 @@ pub async fn claim(
     Ok(taken(rows, limits))
 }
 
+/// Takes a claim back whose end was never heard of: it may have been committed, and is never sent.
+/// Returns how many courses it held.
+///
+/// Served by the primary keys of `course_sync_batch` and `course_outbox`.
+pub async fn withdraw(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<u64, OutboxError> {
+    const WITHDRAW: &str = "
+        with withdrawn as (
+            update course_sync_batch set state = 'closed', answered_at = now()
+             where batch_id = $1 and state <> 'closed'
+            returning row_ids
+        ), back as (
+            update course_outbox o
+               set status = 'pending', attempts = o.attempts - 1, next_attempt_at = now(), updated_at = now()
+              from withdrawn w
+             where o.id = any(w.row_ids) and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
+            returning o.id
+        )
+        select count(*) from back";
+    let count: i64 =
+        ask(database, async |session| sqlx::query_scalar(WITHDRAW).bind(batch).fetch_one(session).await)
+            .await
+            .map_err(OutboxError::doing("take a claim back"))?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
 fn taken(rows: Vec<ClaimedRow>, limits: Limits) -> Taken {
     let last = rows.last().map(|row| (row.due.to_jiff(), row.id, row.candidates));
     let count = rows.len();

@@ -65,6 +65,32 @@ impl OutboxError {
         }
     }
 
+    /// Whether it is the program or its configuration that does not fit the database, rather than the
+    /// database that failed.
+    #[must_use]
+    pub fn is_setup(&self) -> bool {
+        match self {
+            Self::Url | Self::Outdated(_) | Self::Newer(_) => true,
+            Self::Statement { .. } | Self::Connect { .. } | Self::Migrate(_) | Self::Row { .. } => false,
+        }
+    }
+
+    /// Whether the statement may have been committed although it failed: its answer was lost.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            // The server said no, or was never asked.
+            Self::Statement { source: sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut, .. } => false,
+            Self::Statement { .. } => true,
+            Self::Connect { .. }
+            | Self::Url
+            | Self::Migrate(_)
+            | Self::Outdated(_)
+            | Self::Newer(_)
+            | Self::Row { .. } => false,
+        }
+    }
+
     /// Names what a statement was to do.
     pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Statement { doing, source }

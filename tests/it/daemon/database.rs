@@ -1,5 +1,7 @@
 //! A database that is there and does not answer.
 
+use course_sync::simulator::Behaviour;
+
 use crate::support::line::Line;
 use crate::support::postgres::cluster;
 use crate::support::world::World;
@@ -7,7 +9,8 @@ use crate::support::world::World;
 #[tokio::test]
 #[ignore = "takes a minute"]
 async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
-    let mut world = World::new().await;
+    // Without a unique property a doubt would be held: what was claimed and not sent is none.
+    let mut world = World::with(false, Behaviour::default()).await;
     let cluster = cluster().await;
     let line = Line::to(cluster.root().join(format!(".s.PGSQL.{}", cluster.port()))).await;
     let database: String =
@@ -28,4 +31,24 @@ async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
     daemon.logged("the server does not answer").await;
     world.all_are(&["synced"]).await;
     world.audit().await;
+    assert!(world.rows().await.iter().all(|row| row.attempts == 1));
+    assert!(world.sends().values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_program_is_left_alone() {
+    let mut world = World::new().await;
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'the future', true, '', 0)",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    for migrate in ["true", "false"] {
+        world.set("DATABASE__MIGRATE", migrate);
+        let mut daemon = world.daemon();
+        assert_eq!(daemon.ended().await.code(), Some(2));
+        assert!(daemon.log().contains("newer than this program"), "{}", daemon.log());
+    }
 }

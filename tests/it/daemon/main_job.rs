@@ -174,9 +174,9 @@ async fn a_row_that_commits_behind_later_ones_is_found() {
 }
 
 #[tokio::test]
-async fn one_connection_is_enough() {
+async fn the_fewest_connections_are_enough() {
     let mut world = World::new().await;
-    world.set("DATABASE__MAX_CONNECTIONS", "1");
+    world.set("DATABASE__MAX_CONNECTIONS", "2");
     world.enqueue_many("A", 5).await;
     let _daemon = world.daemon();
     world.all_are(&["synced"]).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Cursor, Limits, claim};
+use course_sync::outbox::claim::{Cursor, Limits, claim, withdraw};
 use course_sync::outbox::lease::{Lease, lead, release};
 use serde_json::json;
 use uuid::Uuid;
@@ -185,4 +185,25 @@ async fn by_its_index() {
     })
     .await;
     assert_eq!(scanned, 0, "the claim read the table row by row");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_taken_back_leaves_no_trace_and_touches_no_other() {
+    let database = database().await;
+    let pool = database.pool();
+    let lease = leader(pool).await;
+    for key in ["A", "B"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    let (lost, _) = take(pool, lease, Limits { courses: 1, ..GENEROUS }, Cursor::default()).await;
+    let (kept, _) = take(pool, lease, Limits { courses: 1, ..GENEROUS }, Cursor::default()).await;
+    assert_ne!(lost, kept);
+    assert_eq!(withdraw(pool, Uuid::now_v7()).await.unwrap(), 0);
+    assert_eq!(withdraw(pool, lost).await.unwrap(), 1);
+    assert_eq!(withdraw(pool, lost).await.unwrap(), 0);
+    let expected = [("A", "pending", 0), ("B", "in_flight", 1)];
+    assert_eq!(
+        statuses(pool).await,
+        expected.map(|(key, status, attempts)| (key.to_owned(), status.to_owned(), attempts))
+    );
 }
