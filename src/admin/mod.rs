@@ -3,6 +3,7 @@
 //! GET only; nothing can be changed over it. The console and `/status` check the Host header, so that
 //! a page from elsewhere cannot read them through a visitor's browser.
 
+mod connections;
 mod console;
 mod host;
 
@@ -48,7 +49,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// Serves until `stop` is over.
 ///
 /// # Errors
-/// The listener failed.
+/// The listener has no address.
 pub async fn serve(
     listener: TcpListener,
     hosts: &[String],
@@ -68,7 +69,8 @@ pub async fn serve(
         .merge(guarded)
         .layer(from_fn(harden))
         .with_state(Admin { shared, quota });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    connections::serve(listener, router, stop).await;
+    Ok(())
 }
 
 /// Binds the admin address.

@@ -9,9 +9,12 @@ use crate::config::Config;
 use crate::course::Status;
 use crate::daemon::status::{self, StatusReport};
 
+/// Show what the outbox holds, who sends, and how fast
+///
+/// Reads the database alone, so it works whether or not a daemon runs, and from anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print JSON
+    /// Print JSON, as /status of the daemon does
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,6 @@
 //! The commands, against a real database.
 
+mod commands;
 mod demo;
 mod enqueue;
+mod texts;
