@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use self::host::AllowedHosts;
@@ -105,7 +106,7 @@ async fn harden(request: Request, next: Next) -> Response {
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
     let pool = admin.shared.pool.clone();
-    if let Err(error) = patiently(async move { connect::ping(&pool).await }).await {
+    if let Err(error) = patiently(async move { usable(&pool).await }).await {
         reasons.push(json!({ "reason": "database", "message": error }));
     }
     if admin.shared.shutdown.has_begun() {
@@ -116,6 +117,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let body =
         json!({ "ready": reasons.is_empty(), "reasons": reasons, "pauses": admin.shared.account.view() });
     (status, Json(body)).into_response()
+}
+
+/// Whether the database answers and its schema is there. A newer one is no reason: while versions are
+/// exchanged, the one that goes works on.
+async fn usable(pool: &PgPool) -> Result<(), OutboxError> {
+    match connect::verify(pool).await {
+        Err(OutboxError::Newer(_)) => Ok(()),
+        verified => verified,
+    }
 }
 
 /// The metrics, with the outbox's gauges brought up to date. Where the database does not answer, they

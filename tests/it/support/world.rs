@@ -99,7 +99,7 @@ impl World {
 
     /// Starts a daemon in it.
     pub fn daemon(&self) -> Daemon {
-        Daemon::start(&self.settings, &[])
+        Daemon::start(&self.settings)
     }
 
     /// HubSpot goes away: connections are cut, new ones refused. It keeps what it holds.
