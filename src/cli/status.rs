@@ -1,7 +1,7 @@
 //! `status`: what the outbox holds, who sends, and how fast.
 #![allow(clippy::print_stdout)]
 
-use comfy_table::{Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::Outcome;
@@ -38,9 +38,10 @@ fn print(report: &StatusReport) {
         let name = status.as_str();
         let about = if report.estimated.contains(&name) { "≈ " } else { "" };
         let count = report.counts.get(name).copied().unwrap_or_default();
-        table.add_row([name.to_owned(), format!("{about}{count}"), waiting(report, status)]);
+        let count = Cell::new(format!("{about}{count}")).set_alignment(CellAlignment::Right);
+        table.add_row([Cell::new(name), count, Cell::new(waiting(report, status))]);
     }
-    println!("{table}");
+    println!("{}", table.trim_fmt());
     match &report.leader {
         Some(leader) => {
             println!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term);
@@ -52,7 +53,8 @@ fn print(report: &StatusReport) {
         println!("paused ({}): {}", text("reason"), text("message"));
     }
     let minute = &report.last_minute;
-    println!("last minute: {} requests, {} courses", minute.requests, minute.courses);
+    let (requests, courses) = (counted(minute.requests, "request"), counted(minute.courses, "course"));
+    println!("last minute: {requests}, {courses}");
     let quota = &report.quota;
     println!("quota: {} of {} requests used in the last {} s", quota.used, quota.requests, quota.per_seconds);
     if let Some(left) = report.seconds_to_empty.filter(|left| *left > 0.0) {
@@ -68,6 +70,10 @@ fn waiting(report: &StatusReport, status: Status) -> String {
         Status::Synced | Status::Failed => None,
     };
     since.map(|seconds| format!("oldest {}", duration(seconds))).unwrap_or_default()
+}
+
+fn counted(count: i64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn duration(seconds: f64) -> String {

@@ -58,9 +58,9 @@ async fn bare_world() -> World {
 async fn migrating_twice_applies_nothing_the_second_time() {
     let world = bare_world().await;
     let first = said(&world.settings, &["migrate"]).await.fine();
-    assert_ne!(first, "the schema is up to date: 0 migrations applied now\n");
+    assert!(first.starts_with("the schema is up to date: ") && first.ends_with(" applied\n"), "{first}");
     let second = said(&world.settings, &["migrate"]).await.fine();
-    assert_eq!(second, "the schema is up to date: 0 migrations applied now\n");
+    assert_eq!(second, "the schema was up to date already\n");
     world.enqueue_many("A", 1).await;
 }
 
@@ -70,7 +70,7 @@ async fn two_may_migrate_at_once() {
     let migrate = || said(&world.settings, &["migrate"]);
     let (one, other, third) = tokio::join!(migrate(), migrate(), migrate());
     for said in [one, other, third] {
-        assert!(said.fine().starts_with("the schema is up to date"));
+        assert!(said.fine().contains("up to date"));
     }
     world.enqueue_many("A", 1).await;
 }
@@ -173,7 +173,7 @@ async fn status_tells_the_outbox_before_and_after_a_sync() {
     assert_eq!(after["leader"]["term"], 1);
     assert!(after["oldest_pending_seconds"].is_null());
     let text = said(&world.settings, &["status"]).await.fine();
-    for words in ["synced", "7", "(term 1)", "last minute: 1 requests, 7 courses", "quota: 1 of 190 requests"]
+    for words in ["synced", "7", "(term 1)", "last minute: 1 request, 7 courses", "quota: 1 of 190 requests"]
     {
         assert!(text.contains(words), "{words:?} in\n{text}");
     }
