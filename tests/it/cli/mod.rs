@@ -3,4 +3,5 @@
 mod commands;
 mod demo;
 mod enqueue;
+mod readme;
 mod texts;
