@@ -3,6 +3,7 @@
 //! GET only; nothing can be changed over it. The console and `/status` check the Host header, so that
 //! a page from elsewhere cannot read them through a visitor's browser.
 
+mod connections;
 mod console;
 mod host;
 
@@ -22,7 +23,7 @@ use tokio::net::TcpListener;
 use self::host::AllowedHosts;
 use crate::daemon::Shared;
 use crate::daemon::status::{self, StatusReport};
-use crate::outbox::{OutboxError, connect};
+use crate::outbox::{Database, OutboxError, connect};
 
 /// What the pages need.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 /// Serves until `stop` is over.
 ///
 /// # Errors
-/// The listener failed.
+/// The listener has no address.
 pub async fn serve(
     listener: TcpListener,
     hosts: &[String],
@@ -68,7 +69,8 @@ pub async fn serve(
         .merge(guarded)
         .layer(from_fn(harden))
         .with_state(Admin { shared, quota });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    connections::serve(listener, router, stop).await;
+    Ok(())
 }
 
 /// Binds the admin address.
@@ -102,8 +104,8 @@ async fn harden(request: Request, next: Next) -> Response {
 /// Whether the daemon could do its work.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
-    let pool = admin.shared.database.clone();
-    if let Err(error) = patiently(async move { connect::ping(&pool).await }).await {
+    let database = admin.shared.database.clone();
+    if let Err(error) = patiently(async move { usable(&database).await }).await {
         reasons.push(json!({ "reason": "database", "message": error }));
     }
     if admin.shared.shutdown.has_begun() {
@@ -114,6 +116,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     let body =
         json!({ "ready": reasons.is_empty(), "reasons": reasons, "pauses": admin.shared.account.view() });
     (status, Json(body)).into_response()
+}
+
+/// Whether the database answers and its schema is there. A newer one is no reason: while versions are
+/// exchanged, the one that goes works on.
+async fn usable(database: &Database) -> Result<(), OutboxError> {
+    match connect::verify(database).await {
+        Err(OutboxError::Newer(_)) => Ok(()),
+        verified => verified,
+    }
 }
 
 /// The metrics, with the outbox's gauges brought up to date. Where the database does not answer, they

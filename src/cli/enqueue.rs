@@ -31,7 +31,7 @@ const CHUNK_COURSES: usize = 1000;
 /// Bytes of input after which a chunk is full.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Puts the courses of a CSV or NDJSON file into the outbox
+/// Put courses from a CSV or NDJSON file into the outbox
 ///
 /// A course whose key is already in the outbox, or earlier in the file, is left as it is, so a file
 /// can be enqueued again safely. Good lines go in even if others are refused; each refused line is
@@ -39,34 +39,34 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The file in UTF-8, or `-` for stdin
+    /// File in UTF-8, or - for stdin
     pub file: PathBuf,
     /// What the file holds [default: by its extension or, failing that, its first character]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// The columns that make up a course's key [default: `course_key`]
+    /// Columns that make up a course's key [default: `course_key`]
     #[arg(long, value_name = "COLUMN[,COLUMN…]", value_delimiter = ',')]
     pub key: Vec<String>,
     /// What joins the columns of the key
     #[arg(long, value_name = "TEXT", default_value = "-")]
     pub key_separator: String,
-    /// Sends a column as a HubSpot property; may be given many times
+    /// Send a column as a HubSpot property; may be given many times
     #[arg(long, value_name = "COLUMN=PROPERTY")]
     pub map: Vec<String>,
-    /// Gives every course a property of this value; may be given many times
+    /// Give every course a property of this value; may be given many times
     #[arg(long, value_name = "PROPERTY=VALUE")]
     pub set: Vec<String>,
-    /// Decodes HTML entities in values (`&amp;` becomes `&`)
+    /// Decode HTML entities in values (`&amp;` becomes `&`)
     #[arg(long)]
     pub decode_entities: bool,
     /// What separates the columns of a CSV file: one ASCII character, or `tab` [default: a comma, in
     /// .tsv a tab]
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     pub delimiter: Option<u8>,
-    /// Reads and checks the file, and writes nothing; needs no database
+    /// Read and check the file, and write nothing; needs no database
     #[arg(long)]
     pub dry_run: bool,
-    /// Prints the closing report as JSON
+    /// Print the closing report as JSON
     #[arg(long)]
     pub json: bool,
 }

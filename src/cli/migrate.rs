@@ -6,6 +6,10 @@ use crate::outbox::connect;
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
     let applied = connect::migrate(&config.database_url()?).await?;
-    super::say(&format!("the schema is up to date: {applied} migrations applied now"))?;
+    super::say(&match applied {
+        0 => "the schema was up to date already".to_owned(),
+        1 => "the schema is up to date: 1 migration applied".to_owned(),
+        more => format!("the schema is up to date: {more} migrations applied"),
+    })?;
     Ok(Outcome::Fine)
 }

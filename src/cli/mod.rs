@@ -21,33 +21,39 @@ use crate::outbox::{Database, OutboxError, Reach, Sessions, connect};
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
 #[derive(Debug, Parser)]
-#[command(name = "course-sync", version, max_term_width = 100)]
+#[command(name = "course-sync", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
-    /// A configuration file (TOML); its keys are documented in config/default.toml
+    /// Configuration file (TOML); docs/configuration.md lists its keys
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 it failed, 2 usage or configuration";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send pending courses to HubSpot until told to stop
+    ///
+    /// At SIGTERM or Ctrl-C it begins nothing new, finishes what is under way within `shutdown.grace`
+    /// (25s) and hands over to another instance. Logs to stderr.
     Run(run::Args),
     Demo(demo::Args),
     /// Bring the database's schema up to date
+    ///
+    /// `run` does so too, unless `database.migrate` is false. Safe to run again, and by several at once.
     Migrate,
-    /// Put courses from a CSV or NDJSON file into the outbox
     Enqueue(enqueue::Args),
-    /// Show what the outbox holds, who sends, and how fast
     Status(status::Args),
     /// Stop sending, also after a restart, until resumed
     Pause(pause::Args),
     /// Send again after a pause
     Resume,
-    /// Run a HubSpot simulator, for trying things out without an account
     Simulate(simulate::Args),
     /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
+    ///
+    /// Prints what /readyz on `admin.listen` says. Waits for 4s at most.
     Healthcheck,
 }
 
@@ -141,9 +147,18 @@ fn say(result: &str) -> std::io::Result<()> {
 
 #[allow(clippy::print_stderr)] // the one place where a command's error is told
 fn complain(error: &anyhow::Error) -> ExitCode {
-    eprintln!("course-sync: {}", crate::config::redact(&format!("{error:#}")));
+    eprintln!("course-sync: {}", crate::config::redact(&told(error)));
     let is_setup = error.is::<Problems>()
         || error.is::<UsageError>()
         || error.downcast_ref::<OutboxError>().is_some_and(OutboxError::is_setup);
     if is_setup { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// The error with its causes, each said once: some messages tell their cause already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        already if already.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }

@@ -1,5 +1,4 @@
 //! `pause` and `resume`: a person's word, kept in the database.
-#![allow(clippy::print_stdout)]
 
 use super::Outcome;
 use crate::outbox::{Database, pause};
@@ -14,17 +13,14 @@ pub(super) struct Args {
     author: Option<String>,
 }
 
-pub(super) async fn pause(args: &Args, pool: &Database) -> anyhow::Result<Outcome> {
+pub(super) async fn pause(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
     let author = args.author.clone().or_else(|| std::env::var("USER").ok());
-    pause::pause(pool, &args.reason, author.as_deref().unwrap_or("unknown")).await?;
-    println!("paused: nothing new is sent, also after a restart, until `course-sync resume`");
+    pause::pause(database, &args.reason, author.as_deref().unwrap_or("unknown")).await?;
+    super::say("paused: nothing new is sent, also after a restart, until `course-sync resume`")?;
     Ok(Outcome::Fine)
 }
 
-pub(super) async fn resume(pool: &Database) -> anyhow::Result<Outcome> {
-    match pause::resume(pool).await? {
-        true => println!("resumed"),
-        false => println!("nobody had paused"),
-    }
+pub(super) async fn resume(database: &Database) -> anyhow::Result<Outcome> {
+    super::say(if pause::resume(database).await? { "resumed" } else { "nobody had paused" })?;
     Ok(Outcome::Fine)
 }

@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Look every pending course up in HubSpot before it is sent; after a backup was restored
     ///
     /// A restored backup, or a standby that lagged, may call courses pending that were sent. This is noticed by
-    /// itself where the database tells; the option is for where it cannot. Needs hubspot.unique_property
+    /// itself where the database tells; the option is for where it cannot. Needs `hubspot.unique_property`
     #[arg(long)]
     verify_first: bool,
 }

@@ -9,11 +9,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::simulator::{Behaviour, Latency, Limits, Settings, Simulator};
 
-/// Runs the HubSpot simulator alone.
+/// Run a HubSpot simulator, for trying things out without an account
+///
+/// In memory, and as strict as HubSpot. Its first line on stdout is `listening on http://ADDR:PORT`;
+/// that is the `hubspot.base_url` to set, and a page for a browser. Stops at SIGTERM or Ctrl-C.
+/// Properties of one's own are made as in HubSpot: `POST /crm/v3/properties/0-410`. Reads no
+/// configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9465")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9465", value_parser = address)]
     listen: SocketAddr,
     /// Access token that it accepts
     #[arg(long, default_value = "pat-na1-simulator")]
@@ -24,13 +29,13 @@ pub struct Args {
     /// Requests allowed in any rolling interval
     #[arg(long, value_name = "N", default_value_t = 190)]
     requests: u64,
-    /// Length of the rolling interval
+    /// Length of the rolling interval, with a unit
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     per: Duration,
     /// Requests allowed in a day
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     daily: u64,
-    /// How long an answer takes: a duration, or a range of them
+    /// How long an answer takes: a duration such as 80ms, or a range
     #[arg(long, value_name = "FROM..TO", default_value = "50ms..150ms", value_parser = latency)]
     latency: Latency,
     /// Where its randomness starts
@@ -72,6 +77,10 @@ fn settings(args: Args) -> Settings {
         behaviour: Behaviour { limits, latency: args.latency, ..Behaviour::default() },
         ..Settings::default()
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9465".to_owned())
 }
 
 fn latency(text: &str) -> Result<Latency, String> {

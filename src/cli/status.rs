@@ -1,6 +1,6 @@
 //! `status`: what the outbox holds, who sends, and how fast.
 
-use comfy_table::{Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::Outcome;
@@ -8,9 +8,12 @@ use crate::config::Config;
 use crate::course::Status;
 use crate::daemon::status::{self, StatusReport};
 
+/// Show what the outbox holds, who sends, and how fast
+///
+/// Reads the database alone, so it works whether or not a daemon runs, and from anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print JSON
+    /// Print JSON, as /status of the daemon does
     #[arg(long)]
     json: bool,
 }
@@ -31,9 +34,10 @@ fn in_words(report: &StatusReport) -> String {
         let name = status.as_str();
         let about = if report.estimated.contains(&name) { "≈ " } else { "" };
         let count = report.counts.get(name).copied().unwrap_or_default();
-        table.add_row([name.to_owned(), format!("{about}{count}"), waiting(report, status)]);
+        let count = Cell::new(format!("{about}{count}")).set_alignment(CellAlignment::Right);
+        table.add_row([Cell::new(name), count, Cell::new(waiting(report, status))]);
     }
-    let mut lines = vec![table.to_string()];
+    let mut lines = vec![table.trim_fmt()];
     lines.push(match &report.leader {
         Some(leader) => {
             format!("leader: {} (term {})", leader.host.as_deref().unwrap_or("unknown"), leader.term)
@@ -45,7 +49,8 @@ fn in_words(report: &StatusReport) -> String {
         lines.push(format!("paused ({}): {}", text("reason"), text("message")));
     }
     let minute = &report.last_minute;
-    lines.push(format!("last minute: {} requests, {} courses", minute.requests, minute.courses));
+    let (requests, courses) = (counted(minute.requests, "request"), counted(minute.courses, "course"));
+    lines.push(format!("last minute: {requests}, {courses}"));
     let quota = &report.quota;
     let (used, requests, per) = (quota.used, quota.requests, quota.per_seconds);
     lines.push(format!("quota: {used} of {requests} requests used in the last {per} s"));
@@ -63,6 +68,10 @@ fn waiting(report: &StatusReport, status: Status) -> String {
         Status::Synced | Status::Failed => None,
     };
     since.map(|seconds| format!("oldest {}", duration(seconds))).unwrap_or_default()
+}
+
+fn counted(count: i64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn duration(seconds: f64) -> String {

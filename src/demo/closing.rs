@@ -39,7 +39,8 @@ pub(super) fn write(
 fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let width = table.width().unwrap_or(WIDTH);
+    // Some pseudo-terminals say 0.
+    let width = table.width().filter(|width| *width > 0).unwrap_or(WIDTH);
     table.set_width(width.min(MAX_WIDTH));
     table
 }

@@ -33,7 +33,13 @@ impl Daemon {
     /// Starts it.
     pub fn start(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Self {
         let mut command = program(settings);
-        command.arg("run").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("run").args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts it by a command of one's own.
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::new(Mutex::new(Vec::new()));

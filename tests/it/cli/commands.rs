@@ -1,0 +1,277 @@
+//! The short commands and how `run` begins, by the real program: exit codes, stdout, stderr.
+
+use std::collections::BTreeMap;
+use std::process::Output;
+
+use course_sync::simulator::Behaviour;
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, output, program};
+use crate::support::eventually::eventually;
+use crate::support::postgres;
+use crate::support::world::World;
+
+/// What a command said, and its exit code.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn said(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
+    let mut command = program(settings);
+    command.args(arguments);
+    let Output { status, stdout, stderr } = output(command).await;
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+impl Said {
+    /// It failed with this exit code, and said on stderr alone all of these.
+    fn failed(&self, code: i32, words: &[&str]) {
+        let Self { code: got, out, err } = self;
+        assert_eq!((*got, out.as_str()), (Some(code), ""), "{err}");
+        assert!(words.iter().all(|word| err.contains(word)), "{words:?} in {err}");
+        assert_eq!(err.trim_end().lines().count(), 1, "one line: {err}");
+    }
+
+    /// It was fine, and said this on stdout alone.
+    fn fine(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+}
+
+async fn status(world: &World) -> Value {
+    let text = said(&world.settings, &["status", "--json"]).await.fine();
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// A database without the schema.
+async fn bare_world() -> World {
+    let world = World::new().await;
+    sqlx::raw_sql("drop schema public cascade; create schema public").execute(world.pool()).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn migrating_twice_applies_nothing_the_second_time() {
+    let world = bare_world().await;
+    let first = said(&world.settings, &["migrate"]).await.fine();
+    assert!(first.starts_with("the schema is up to date: ") && first.ends_with(" applied\n"), "{first}");
+    let second = said(&world.settings, &["migrate"]).await.fine();
+    assert_eq!(second, "the schema was up to date already\n");
+    world.enqueue_many("A", 1).await;
+}
+
+#[tokio::test]
+async fn two_may_migrate_at_once() {
+    let world = bare_world().await;
+    let migrate = || said(&world.settings, &["migrate"]);
+    let (one, other, third) = tokio::join!(migrate(), migrate(), migrate());
+    for said in [one, other, third] {
+        assert!(said.fine().contains("up to date"));
+    }
+    world.enqueue_many("A", 1).await;
+}
+
+#[tokio::test]
+async fn a_schema_newer_than_the_program_is_refused_and_left_alone() {
+    let world = World::new().await;
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'of a later version', true, '', 0)",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    for command in ["run", "migrate", "status", "enqueue"] {
+        let arguments = if command == "enqueue" { vec![command, "-"] } else { vec![command] };
+        let mut said = said(&world.settings, &arguments).await;
+        // `run` has begun to log by then.
+        said.err = said.err.lines().last().unwrap_or_default().to_owned();
+        said.failed(1, &["newer than this program", "9999"]);
+    }
+}
+
+#[tokio::test]
+async fn run_told_not_to_migrate_refuses_an_empty_database_and_says_what_to_do() {
+    let mut world = bare_world().await;
+    world.set("DATABASE__MIGRATE", "false");
+    let mut daemon = world.daemon();
+    assert_eq!(daemon.ended().await.code(), Some(1));
+    let log = daemon.log();
+    assert!(log.contains("run `course-sync migrate`, or set database.migrate = true"), "{log}");
+    let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(tables, 0);
+    said(&world.settings, &["status"]).await.failed(1, &["course-sync migrate"]);
+}
+
+#[tokio::test]
+async fn run_says_everything_on_stderr() {
+    let world = World::new().await;
+    world.enqueue_many("A", 3).await;
+    let mut command = program(&world.settings);
+    command.arg("run").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = child.id().to_string();
+    world.all_are(&["synced"]).await;
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout.is_empty());
+    for line in String::from_utf8(output.stderr).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).expect("a log line is JSON where stderr is no terminal");
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn status_tells_the_outbox_before_and_after_a_sync() {
+    let world = World::new().await;
+    world.enqueue_many("A", 7).await;
+    let before = status(&world).await;
+    let keys: Vec<_> = before.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "counts",
+        "estimated",
+        "last_minute",
+        "leader",
+        "oldest_in_flight_seconds",
+        "oldest_pending_seconds",
+        "oldest_unconfirmed_seconds",
+        "pauses",
+        "quota",
+        "seconds_to_empty",
+    ];
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+    let counts =
+        serde_json::json!({ "failed": 0, "in_flight": 0, "pending": 7, "synced": 0, "unconfirmed": 0 });
+    assert_eq!(before["counts"], counts);
+    assert!(before["leader"].is_null() && before["seconds_to_empty"].is_null());
+    assert!(before["oldest_pending_seconds"].as_f64().unwrap() >= 0.0);
+    assert_eq!((&before["quota"]["requests"], &before["quota"]["used"]), (&190.into(), &0.into()));
+    let text = said(&world.settings, &["status"]).await.fine();
+    assert!(text.contains("leader: nobody; start `course-sync run`"), "{text}");
+
+    let daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    let after = eventually("status shows the sync and its leader", async || {
+        let status = status(&world).await;
+        if status["leader"].is_object() && status["quota"]["used"] == 1 { Ok(status) } else { Err(status) }
+    })
+    .await;
+    let counts =
+        serde_json::json!({ "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
+    assert_eq!(after["counts"], counts);
+    assert_eq!(after["last_minute"], serde_json::json!({ "requests": 1, "courses": 7 }));
+    assert_eq!(after["leader"]["term"], 1);
+    assert!(after["oldest_pending_seconds"].is_null());
+    let text = said(&world.settings, &["status"]).await.fine();
+    for words in ["synced", "7", "(term 1)", "last minute: 1 request, 7 courses", "quota: 1 of 190 requests"]
+    {
+        assert!(text.contains(words), "{words:?} in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colour where stdout is no terminal");
+    drop(daemon);
+}
+
+#[tokio::test]
+async fn without_its_database_a_command_names_the_place_and_no_password() {
+    let settings = |url: &str| BTreeMap::from([("DATABASE_URL".to_owned(), url.to_owned())]);
+    let nowhere = settings("postgres://sync:geheim@127.0.0.1:1/catalogue");
+    for command in ["status", "migrate"] {
+        let said = said(&nowhere, &[command]).await;
+        said.failed(1, &["127.0.0.1:1/catalogue", "Connection refused", "database.url"]);
+        assert!(!said.err.contains("geheim"), "{}", said.err);
+        assert_eq!(said.err.matches("Connection refused").count(), 1, "said once: {}", said.err);
+    }
+    let missing = postgres::cluster().await.url("no_such_database");
+    said(&settings(&missing), &["status"]).await.failed(1, &["no_such_database", "does not exist"]);
+}
+
+#[tokio::test]
+async fn healthcheck_asks_the_daemon() {
+    let mut world = World::new().await;
+    let nobody = BTreeMap::from([("COURSE_SYNC__ADMIN__LISTEN".to_owned(), "127.0.0.1:1".to_owned())]);
+    said(&nobody, &["healthcheck"]).await.failed(1, &["127.0.0.1:1 (admin.listen)", "Connection refused"]);
+
+    let ask = async |daemon: &Daemon| {
+        let address = daemon.admin().await.replace("http://", "");
+        let settings = BTreeMap::from([("COURSE_SYNC__ADMIN__LISTEN".to_owned(), address)]);
+        said(&settings, &["healthcheck"]).await
+    };
+    let daemon = world.daemon();
+    daemon.logged("\"started\"").await;
+    let ready: Value = serde_json::from_str(&ask(&daemon).await.fine()).unwrap();
+    assert_eq!(ready["ready"], true);
+    drop(daemon);
+
+    world.settings.insert("DATABASE_URL".into(), "postgres://nobody@127.0.0.1:1/nothing".into());
+    let daemon = world.daemon();
+    let not_ready = ask(&daemon).await;
+    assert_eq!((not_ready.code, not_ready.err.as_str()), (Some(1), ""));
+    let not_ready: Value = serde_json::from_str(&not_ready.out).unwrap();
+    assert_eq!(
+        (&not_ready["ready"], &not_ready["reasons"][0]["reason"]),
+        (&false.into(), &"database".into())
+    );
+}
+
+#[tokio::test]
+async fn simulate_says_where_it_listens_and_stops_at_a_signal() {
+    use std::io::{BufRead, BufReader, Read};
+    for signal in ["-TERM", "-INT"] {
+        let mut command = program(&BTreeMap::new());
+        command.args(["simulate", "--listen", "127.0.0.1:0", "--latency", "0ms", "--unique-property", "key"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let url = line.strip_prefix("listening on ").and_then(|url| url.strip_suffix('\n')).expect(&line);
+        let port = url.strip_prefix("http://127.0.0.1:").expect(url);
+        assert_ne!(port.parse::<u16>().unwrap(), 0);
+        let property = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .get(format!("{url}/crm/v3/properties/0-410/key"))
+            .bearer_auth("pat-na1-simulator")
+            .send()
+            .await
+            .unwrap()
+            .json::<Value>()
+            .await
+            .unwrap();
+        assert_eq!(property["hasUniqueValue"], true, "{property}");
+
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let ended =
+            eventually("the simulator ends", async || child.try_wait().unwrap().ok_or("it runs")).await;
+        let (mut rest, mut err) = (String::new(), String::new());
+        out.read_to_string(&mut rest).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!((ended.code(), rest.as_str(), err.as_str()), (Some(0), "", ""));
+    }
+}
+
+#[tokio::test]
+async fn run_says_which_promise_the_configuration_gives() {
+    for (unique, unconfirmed, promise) in [
+        (true, "hold", "created exactly once"),
+        (false, "hold", "held for a person"),
+        (false, "resend", "may be created twice"),
+    ] {
+        let mut world = World::with(unique, Behaviour::default()).await;
+        world.set("OUTBOX__UNCONFIRMED", unconfirmed);
+        let started = world.daemon().logged("\"started\"").await;
+        assert!(started.contains(promise), "{started}");
+    }
+}

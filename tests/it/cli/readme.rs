@@ -1,0 +1,59 @@
+//! What the README names is there: commands, links, metrics, settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use course_sync::config::KEYS;
+
+use crate::support::daemon::{output, program};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The words of the README of which `is_wanted` holds, without what a sentence puts around them.
+fn words(is_wanted: impl Fn(&str) -> bool) -> BTreeSet<&'static str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    README.split(|c| !is_part(c)).map(|word| word.trim_matches('.')).filter(|word| is_wanted(word)).collect()
+}
+
+#[tokio::test]
+async fn its_table_holds_every_command_and_no_other() {
+    let mut command = program(&BTreeMap::new());
+    command.arg("--help");
+    let help = String::from_utf8(output(command).await.stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands: BTreeSet<_> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).filter(|it| *it != "help").collect();
+    let rows = README.lines().filter_map(|line| line.strip_prefix("| `course-sync "));
+    let table: BTreeSet<_> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
+    assert_eq!(table, commands);
+}
+
+#[test]
+fn its_links_lead_somewhere() {
+    let targets = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    for target in targets {
+        let heading = target.strip_prefix('#').map(|anchor| format!("\n## {}", anchor.replace('-', " ")));
+        let is_there = match heading {
+            Some(heading) => README.to_lowercase().contains(&heading),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+        };
+        assert!(is_there, "{target}");
+    }
+}
+
+#[test]
+fn its_metrics_and_settings_exist() {
+    let metrics = course_sync::telemetry::metrics::Metrics::new().encode(false);
+    for metric in words(|word| word.starts_with("course_sync_")) {
+        assert!(metrics.contains(&format!("# TYPE {metric} ")), "{metric}");
+    }
+    for variable in words(|word| word.starts_with("COURSE_SYNC__")) {
+        let key = variable.trim_start_matches("COURSE_SYNC__").to_lowercase().replace("__", ".");
+        assert!(KEYS.contains(&key.as_str()), "{variable}");
+    }
+    let sections: BTreeSet<_> = KEYS.iter().filter_map(|key| key.split('.').next()).collect();
+    let is_key = |word: &str| word.split_once('.').is_some_and(|(section, _)| sections.contains(section));
+    for key in words(|word| is_key(word) && !word.contains('/')) {
+        assert!(KEYS.contains(&key), "{key}");
+    }
+}
