@@ -18,7 +18,8 @@ async fn readiness(admin: &str, status: u16) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_database_that_goes_and_returns() {
-    let cluster = ThrowawayPostgres::start(Options::default()).await.unwrap();
+    let durable = Options { durable: true, ..Options::default() };
+    let cluster = ThrowawayPostgres::start(durable).await.unwrap();
     let mut world = World::new().await;
     world.settings.insert("DATABASE_URL".into(), cluster.url("postgres"));
     let mut daemon = world.daemon();

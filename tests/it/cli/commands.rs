@@ -90,7 +90,7 @@ async fn a_schema_newer_than_the_program_is_refused_and_left_alone() {
         let mut said = said(&world.settings, &arguments).await;
         // `run` has begun to log by then.
         said.err = said.err.lines().last().unwrap_or_default().to_owned();
-        said.failed(1, &["newer than this program", "9999"]);
+        said.failed(2, &["newer than this program", "9999"]);
     }
 }
 
@@ -99,7 +99,7 @@ async fn run_told_not_to_migrate_refuses_an_empty_database_and_says_what_to_do()
     let mut world = bare_world().await;
     world.set("DATABASE__MIGRATE", "false");
     let mut daemon = world.daemon();
-    assert_eq!(daemon.ended().await.code(), Some(1));
+    assert_eq!(daemon.ended().await.code(), Some(2));
     let log = daemon.log();
     assert!(log.contains("run `course-sync migrate`, or set database.migrate = true"), "{log}");
     let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where schemaname = 'public'")
