@@ -107,7 +107,7 @@ async fn run_told_not_to_migrate_refuses_an_empty_database_and_says_what_to_do()
         .await
         .unwrap();
     assert_eq!(tables, 0);
-    said(&world.settings, &["status"]).await.failed(1, &["course-sync migrate"]);
+    said(&world.settings, &["status"]).await.failed(2, &["course-sync migrate"]);
 }
 
 #[tokio::test]
