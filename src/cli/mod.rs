@@ -137,11 +137,11 @@ fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
     Config::load(&Sources::from_process(file), needs)
 }
 
-/// Prints a result. A reader that has seen enough is no failure.
-fn say(result: &str) -> std::io::Result<()> {
+/// Prints a result. A reader that has seen enough is no failure; false then.
+fn say(result: &str) -> std::io::Result<bool> {
     match writeln!(std::io::stdout().lock(), "{result}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

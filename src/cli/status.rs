@@ -1,5 +1,8 @@
 //! `status`: what the outbox holds, who sends, and how fast.
 
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::Value;
 
@@ -16,15 +19,35 @@ pub(super) struct Args {
     /// Print JSON, as /status of the daemon does
     #[arg(long)]
     json: bool,
+    /// Show it again every 2 s, until Ctrl-C; with --json, one line each
+    #[arg(long)]
+    watch: bool,
 }
 
+/// How often `--watch` shows it again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Moves a terminal's cursor to the top and clears what is below.
+const FROM_THE_TOP: &str = "\u{1b}[H\u{1b}[J";
+
 pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let pool = super::ready_database(config).await?;
-    let report =
-        status::read(&pool, config.rate_limit.requests, config.rate_limit.per, config.batch.max_size).await?;
-    let told = if args.json { serde_json::to_string_pretty(&report)? } else { in_words(&report) };
-    super::say(&told)?;
-    Ok(Outcome::Fine)
+    let database = super::ready_database(config).await?;
+    loop {
+        let (quota, batch) = (&config.rate_limit, config.batch.max_size);
+        let report = status::read(&database, quota.requests, quota.per, batch).await?;
+        let told = match (args.json, args.watch) {
+            (true, false) => serde_json::to_string_pretty(&report)?,
+            (true, true) => serde_json::to_string(&report)?,
+            (false, true) if std::io::stdout().is_terminal() => {
+                format!("{FROM_THE_TOP}{}", in_words(&report))
+            }
+            (false, _) => in_words(&report),
+        };
+        let is_read = super::say(&told)?;
+        if !(args.watch && is_read) {
+            return Ok(Outcome::Fine);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn in_words(report: &StatusReport) -> String {

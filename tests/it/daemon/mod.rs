@@ -7,5 +7,6 @@ mod lost_commits;
 mod main_job;
 mod pace;
 mod pauses;
+mod pooler;
 mod refusals;
 mod shutdown;

@@ -88,6 +88,7 @@ async fn a_course_that_contradicts_its_own_key_is_failed_unsent() {
     let row = world.row("A-2").await;
     assert_eq!((row.status.as_str(), row.error("category").as_str()), ("failed", "invalid_row"));
     assert!(row.error("message").contains("course_sync_key"));
+    assert_eq!(row.attempts, 0);
     assert_eq!(world.hubspot.records().len(), 1);
 }
 

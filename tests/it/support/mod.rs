@@ -3,5 +3,6 @@
 pub mod daemon;
 pub mod eventually;
 pub mod line;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod world;

@@ -1,0 +1,80 @@
+//! Debian's PgBouncer before a cluster: every transaction gets another session.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use course_sync::demo::postgres::ThrowawayPostgres;
+use tempfile::TempDir;
+
+use super::eventually::eventually;
+
+/// A running pooler in transaction mode. Ends with its value.
+pub struct PgBouncer {
+    child: Child,
+    directory: TempDir,
+}
+
+/// The number in its socket's name.
+const PORT: u16 = 6432;
+
+impl PgBouncer {
+    /// Starts it before the cluster, with fewer sessions than its clients have connections. `None`: it is not
+    /// installed here.
+    pub async fn before(cluster: &ThrowawayPostgres) -> Option<Self> {
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
+        let program = program.iter().map(PathBuf::from).find(|path| path.exists())?;
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings = directory.path().join("pgbouncer.ini");
+        let (own, theirs) = (directory.path().display().to_string(), cluster.url("postgres"));
+        let socket = theirs
+            .split("host=")
+            .nth(1)
+            .and_then(|rest| rest.split('&').next())
+            .expect("a socket's directory");
+        let socket = socket.replace("%2F", "/");
+        let text = format!(
+            "[databases]\n* = host={socket} port={} user=course_sync\n[pgbouncer]\nauth_type = any\nlisten_addr =\n\
+             listen_port = {PORT}\nunix_socket_dir = {own}\npool_mode = transaction\ndefault_pool_size = 3\n",
+            cluster.port()
+        );
+        std::fs::write(&settings, text).expect("its settings");
+        let child = unprivileged(&program, directory.path())
+            .arg(&settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("pgbouncer starts");
+        let pooler = Self { child, directory };
+        let socket = pooler.directory.path().join(format!(".s.PGSQL.{PORT}"));
+        eventually("pgbouncer listens", async || if socket.exists() { Ok(()) } else { Err(()) }).await;
+        Some(pooler)
+    }
+
+    /// The address of a database through it.
+    pub fn url(&self, database: &str) -> String {
+        let directory = self.directory.path().display();
+        format!("postgres://course_sync@localhost/{database}?host={directory}&port={PORT}&sslmode=disable")
+    }
+}
+
+/// It refuses to run as root, as Postgres does, and has to reach the cluster's private socket.
+fn unprivileged(program: &PathBuf, directory: &std::path::Path) -> Command {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if !is_root {
+        return Command::new(program);
+    }
+    let owned = Command::new("chown").arg("-R").arg("postgres").arg(directory).status();
+    assert!(owned.is_ok_and(|status| status.success()), "the directory is not postgres's");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
