@@ -46,7 +46,6 @@ enum Command {
     Migrate,
     Enqueue(enqueue::Args),
     Status(status::Args),
-    /// Stop sending, also after a restart, until resumed
     Pause(pause::Args),
     /// Send again after a pause
     Resume,

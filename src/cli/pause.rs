@@ -3,12 +3,16 @@
 use super::Outcome;
 use crate::outbox::{Database, pause};
 
+/// Stop sending until resumed
+///
+/// Holds for every instance and after a restart. Courses may be enqueued meanwhile; what is under way is
+/// finished.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Why, for whoever wonders
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who says so [default: the user's name]
+    /// Who says so [default: the variable USER]
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
 }
