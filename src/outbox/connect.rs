@@ -60,7 +60,7 @@ fn place(options: &PgConnectOptions) -> String {
 /// at once: the second waits for the first.
 pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
     // One transaction: all or nothing, and the same session throughout, whatever lies between.
-    const FRESH: &str = "begin; deallocate all";
+    const FRESH: &str = "begin; deallocate all; set local client_min_messages = 'warning'";
     const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(7245010002)";
     let options = options(url)?.statement_cache_capacity(0);
     let place = place(&options);
@@ -94,15 +94,6 @@ pub async fn verify(database: impl Into<Reach<'_>>) -> Result<(), OutboxError> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether the database is reachable now.
-pub async fn ping(database: impl Into<Reach<'_>>) -> Result<(), OutboxError> {
-    const PING: &str = "select 1";
-    ask(database, async |session| sqlx::query(PING).execute(session).await)
-        .await
-        .map_err(OutboxError::doing("answer"))?;
-    Ok(())
 }
 
 /// The migrations that were applied. A role that may only run need not own the schema, so nothing is
