@@ -165,7 +165,8 @@ pub async fn record(
         ), journal as (
             update course_sync_batch
                set state = $12, answered_at = now(), outcome = $13, http_status = $14, correlation_id = $15
-             where batch_id = $1
+             -- what came too late for every course must not open a closed request again
+             where batch_id = $1 and exists (select from recorded)
         ), told as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
             select id, course_key, $1, event, error from recorded where event is not null

@@ -26,10 +26,13 @@ pub async fn orphan(
     grace: Duration,
 ) -> Result<u64, OutboxError> {
     const ORPHAN: &str = "
-        with orphaned as (
+        with lead as materialized (
+            select from course_sync_leader
+             where holder = $2 and term = $1 and expires_at > clock_timestamp() for share
+        ), orphaned as (
             update course_sync_batch
                set state = 'unknown'
-             where state = 'open'
+             where state = 'open' and exists (select from lead)
                and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
             returning batch_id, row_ids
         ), doubted as (

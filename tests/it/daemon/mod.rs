@@ -1,6 +1,8 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod crashes;
 mod database;
+mod database_falls;
 mod doubts;
 mod leadership;
 mod lost_commits;

@@ -59,6 +59,11 @@ impl TestDatabase {
         self.pool = pool(&self.url().await);
     }
 
+    /// Connects to another database instead.
+    pub fn elsewhere(&mut self, url: &str) {
+        self.pool = pool(url);
+    }
+
     /// Its address, as `DATABASE_URL` takes it.
     pub async fn url(&self) -> String {
         cluster().await.url(&self.name)

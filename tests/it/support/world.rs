@@ -97,6 +97,12 @@ impl World {
         assert_eq!(answer.status(), 201, "{:?}", answer.text().await);
     }
 
+    /// Moves to a database of another cluster, whose schema is not there yet.
+    pub fn in_cluster(&mut self, url: &str) {
+        self.database.elsewhere(url);
+        self.settings.insert("DATABASE_URL".into(), url.to_owned());
+    }
+
     /// Starts a daemon in it.
     pub fn daemon(&self) -> Daemon {
         Daemon::start(&self.settings, &[])
