@@ -3,15 +3,15 @@
 
 use stateright::Property;
 
-use super::protocol::{Doubts, Protocol};
-use super::state::{Fate, Intent, Request, State, Status, Task};
+use super::protocol::{Doubts, Protocol, Uniqueness};
+use super::state::{Batch, Course, Fate, Intent, Request, State, Status, Task};
 
 /// No key is carried by two records.
 pub const ONE_RECORD: &str = "at most one record a key";
 /// A synced row names a record, and that record carries its key.
-pub const SYNCED_IS_TRUE: &str = "synced means that this record exists";
+const SYNCED_IS_TRUE: &str = "synced means that this record exists";
 /// Each status has its columns and its intent.
-pub const CONSISTENT: &str = "every row is in one status, with its columns and its intent";
+const CONSISTENT: &str = "every row is in one status, with its columns and its intent";
 /// An answer to one batch never changes a row claimed for another.
 pub const STALE_IS_HARMLESS: &str = "a stale writer changes nothing";
 /// Nothing leaves `synced`.
@@ -19,11 +19,11 @@ pub const SYNCED_IS_FINAL: &str = "synced is final";
 /// The intent is in the database before a byte is written.
 pub const INTENT_FIRST: &str = "nothing is sent before its claim is committed";
 /// When nothing goes on by itself any more, every course is synced, or held where that was asked for.
-pub const ENDS_WELL: &str = "at rest every course is synced, or held for a person";
+const ENDS_WELL: &str = "at rest every course is synced, or held for a person";
 
-/// Every property.
-pub fn all() -> Vec<Property<Protocol>> {
-    vec![
+/// The properties of this protocol.
+pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {
+    let mut properties = vec![
         Property::always(ONE_RECORD, |_, state| one_record(state)),
         Property::always(SYNCED_IS_TRUE, |_, state| synced_is_true(state)),
         Property::always(CONSISTENT, |_, state| consistent(state)),
@@ -31,31 +31,36 @@ pub fn all() -> Vec<Property<Protocol>> {
         Property::always(SYNCED_IS_FINAL, |_, state: &State| !state.history.synced_was_left),
         Property::always(INTENT_FIRST, |_, state: &State| !state.history.sent_unclaimed),
         Property::always(ENDS_WELL, ends_well),
-        Property::sometimes("all is synced", |_, state: &State| all_are(state, Status::Synced)),
-        Property::sometimes("a course is in doubt", |_, state: &State| {
-            !state.courses_in(Status::Unconfirmed).is_empty()
-        }),
-        Property::sometimes("a request outlives its sender", |_, state: &State| {
-            state.batches.iter().any(|batch| {
-                batch.task == Task::Gone && matches!(batch.request, Request::Open(_))
-            })
-        }),
-        Property::sometimes("two requests for one course are under way", |_, state| two_under_way(state)),
-        Property::sometimes("a late request commits after its course went back", |_, state: &State| {
-            state.courses_in(Status::Pending).into_iter().any(|course| state.record_of(course).is_some())
-        }),
-    ]
+        Property::sometimes("all is synced", |_, state| all_are(state, Status::Synced)),
+        Property::sometimes("all is in doubt", |_, state| all_are(state, Status::Unconfirmed)),
+        Property::sometimes("a request outlives its sender", |_, state| outlives_its_sender(state)),
+    ];
+    if protocol.doubts != Doubts::Hold {
+        properties.extend([
+            Property::sometimes("two requests for one course are under way", |_, state| two_under_way(state)),
+            Property::sometimes("a request commits after a read that did not find it", |_, state| {
+                commits_late(state)
+            }),
+        ]);
+    }
+    if protocol.uniqueness == Uniqueness::Atomic {
+        properties
+            .push(Property::sometimes("HubSpot refuses the second record", |_, state| is_refused(state)));
+    }
+    properties
 }
 
-/// What can only be seen where HubSpot refuses a second record, or where courses are sent again.
 fn one_record(state: &State) -> bool {
     (0..state.rows.len()).all(|course| state.records.iter().filter(|key| **key == course).count() <= 1)
 }
 
 fn synced_is_true(state: &State) -> bool {
-    state.rows.iter().enumerate().filter(|(_, row)| row.status == Status::Synced).all(|(course, row)| {
-        row.hubspot_id.is_some_and(|id| state.records.get(id) == Some(&course))
-    })
+    state
+        .rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.status == Status::Synced)
+        .all(|(course, row)| row.hubspot_id.is_some_and(|id| state.records.get(id) == Some(&course)))
 }
 
 fn consistent(state: &State) -> bool {
@@ -82,13 +87,31 @@ fn all_are(state: &State, status: Status) -> bool {
     state.rows.iter().all(|row| row.status == status)
 }
 
+fn outlives_its_sender(state: &State) -> bool {
+    state.batches.iter().any(|batch| batch.task == Task::Gone && matches!(batch.request, Request::Open(_)))
+}
+
 fn two_under_way(state: &State) -> bool {
-    (0..state.rows.len()).any(|course| {
-        let carries = |batch: &&super::state::Batch| {
-            let place = batch.courses.iter().position(|other| *other == course);
-            let Request::Open(fates) = &batch.request else { return false };
-            place.is_some_and(|place| fates[place] == Fate::Untouched)
-        };
-        state.batches.iter().filter(carries).count() > 1
-    })
+    let under_way = |course| {
+        let waits = |batch: &&Batch| fate(batch, course) == Some(Fate::Untouched);
+        state.batches.iter().filter(waits).count()
+    };
+    (0..state.rows.len()).any(|course| under_way(course) > 1)
+}
+
+fn commits_late(state: &State) -> bool {
+    state.courses_in(Status::Pending).into_iter().any(|course| state.record_of(course).is_some())
+}
+
+fn is_refused(state: &State) -> bool {
+    let courses = 0..state.rows.len();
+    courses
+        .into_iter()
+        .any(|course| state.batches.iter().any(|batch| fate(batch, course) == Some(Fate::Conflict)))
+}
+
+/// What HubSpot has done so far about the course, as part of this request.
+fn fate(batch: &Batch, course: Course) -> Option<Fate> {
+    let Request::Open(fates) = &batch.request else { return None };
+    batch.courses.iter().position(|other| *other == course).map(|place| fates[place])
 }

@@ -84,8 +84,9 @@ pub enum Action {
     Orphan(Instance),
     /// `outbox::recover::orphan`, of one's own batch whose task is gone.
     Overdue(BatchId),
-    /// Fault: the same while the task only stands still.
-    OverdueEarly(BatchId),
+    /// Fault: the same while the task only stands still; or by an earlier leader that stood still
+    /// between renewing its lease and this statement.
+    DoubtEarly(BatchId),
     /// `outbox::claim::claim`, guarded by the lease.
     Claim(Instance, Vec<Course>),
     /// Fault: the claim commits, and its sender never learns of it.
@@ -126,19 +127,6 @@ pub enum Action {
 }
 
 impl Protocol {
-    /// As designed, with HubSpot's uniqueness.
-    pub fn designed(courses: usize, faults: u8) -> Self {
-        Self {
-            courses,
-            faults,
-            uniqueness: Uniqueness::Atomic,
-            doubts: Doubts::LookUp,
-            orphans: Orphans::Unconfirmed,
-            guard: Guard::BatchAndStatus,
-            claiming: Claiming::BeforeSend,
-        }
-    }
-
     /// What goes on by itself, without a fault. Where there is nothing, the system is at rest.
     pub fn moves(&self, state: &State) -> Vec<Action> {
         let mut moves = Vec::new();
@@ -204,11 +192,12 @@ impl Protocol {
             faults.push(Action::ExpireEarly);
         }
         for instance in 0..state.daemons.len() {
-            faults.push(Action::Crash(instance));
+            if state.has_something_to_lose(instance) {
+                faults.push(Action::Crash(instance));
+            }
             if state.leads(instance) && self.claiming == Claiming::BeforeSend {
                 let choices = choices(&state.courses_in(Status::Pending));
-                faults
-                    .extend(choices.into_iter().map(|courses| Action::ClaimUnanswered(instance, courses)));
+                faults.extend(choices.into_iter().map(|courses| Action::ClaimUnanswered(instance, courses)));
             }
         }
         for batch in 0..state.batches.len() {
@@ -267,8 +256,8 @@ fn faults_of_batch(state: &State, id: BatchId, faults: &mut Vec<Action>) {
         Task::Answered(_) => faults.push(Action::RecordUnanswered(id)),
         Task::Claimed | Task::Checked | Task::Gone => {}
     }
-    if batch.task != Task::Gone && batch.intent == Intent::Open && is_own_of_leader(state, id) {
-        faults.push(Action::OverdueEarly(id));
+    if batch.intent == Intent::Open {
+        faults.push(Action::DoubtEarly(id));
     }
 }
 
@@ -310,6 +299,6 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
+        properties::of(self)
     }
 }

@@ -15,7 +15,7 @@ pub type RecordId = usize;
 pub type Term = u8;
 
 /// Everything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
     /// `course_outbox`.
     pub rows: Vec<Row>,
@@ -34,7 +34,7 @@ pub struct State {
 }
 
 /// A row's status, as the contract names it. `failed` is left out: see the module's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     Pending,
     InFlight,
@@ -43,7 +43,7 @@ pub enum Status {
 }
 
 /// One course in the outbox.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     pub status: Status,
     /// The batch it was last claimed for.
@@ -52,7 +52,7 @@ pub struct Row {
 }
 
 /// The lease.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
     pub term: Term,
     pub holder: Holder,
@@ -60,7 +60,7 @@ pub struct Lease {
 }
 
 /// Who holds the lease. A daemon that starts again is somebody else: it draws a new identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     Nobody,
     Alive(Instance),
@@ -68,14 +68,14 @@ pub enum Holder {
 }
 
 /// The memory of a daemon.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Daemon {
     pub leads: Leads,
     pub look: Option<Look>,
 }
 
 /// What a daemon believes of its lease. It may be wrong: the database decides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leads {
     #[default]
     No,
@@ -85,7 +85,7 @@ pub enum Leads {
 }
 
 /// A look at courses in doubt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Look {
     /// The rows that were in doubt, and for which batch.
     pub doubted: Vec<(Course, BatchId)>,
@@ -94,7 +94,7 @@ pub struct Look {
 }
 
 /// One request to create courses.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Batch {
     pub sender: Instance,
     pub term: Term,
@@ -105,7 +105,7 @@ pub struct Batch {
 }
 
 /// The batch's row in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Intent {
     /// Not committed. Only where [`super::protocol::Claiming::AfterSend`] is tried.
     Missing,
@@ -115,7 +115,7 @@ pub enum Intent {
 }
 
 /// How far the sender's task has come.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
     Claimed,
     /// The lease was found to be valid; not a byte is written.
@@ -129,7 +129,7 @@ pub enum Task {
 }
 
 /// What an answer, or its absence, says of one course.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     Created(RecordId),
     /// HubSpot says that somebody holds the key.
@@ -140,7 +140,7 @@ pub enum Verdict {
 }
 
 /// The request between the daemon and HubSpot, and HubSpot's work on it. It outlives its sender.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Request {
     Unwritten,
     /// On its way or being worked on: what has become of each course so far.
@@ -152,7 +152,7 @@ pub enum Request {
 }
 
 /// What HubSpot has done about one course of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
     Untouched,
     /// Nobody held the key when HubSpot looked. Only where it looks and inserts in two steps.
@@ -162,7 +162,7 @@ pub enum Fate {
 }
 
 /// What has ever happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct History {
     /// An answer to one batch changed a row that was claimed for another.
     pub stale_write: bool,
@@ -195,6 +195,15 @@ impl State {
     /// Whether the daemon leads, has done a leader's first duty, and the database agrees.
     pub fn leads(&self, daemon: Instance) -> bool {
         matches!(self.daemons[daemon].leads, Leads::Held(term) if self.grants(daemon, term))
+    }
+
+    /// Whether a crash of this daemon changes anything.
+    pub fn has_something_to_lose(&self, instance: Instance) -> bool {
+        let daemon = &self.daemons[instance];
+        self.lease.holder == Holder::Alive(instance)
+            || matches!(daemon.leads, Leads::Taken(_))
+            || daemon.look.is_some()
+            || self.batches.iter().any(|batch| batch.sender == instance && batch.task != Task::Gone)
     }
 
     /// The courses whose rows have this status.

@@ -16,7 +16,7 @@ impl Protocol {
             Action::Crash(instance) => next.crash(*instance),
             Action::Lead(instance) => next.lead(*instance),
             Action::Orphan(instance) => self.orphan(&mut next, *instance),
-            Action::Overdue(batch) | Action::OverdueEarly(batch) => self.doubt(&mut next, *batch),
+            Action::Overdue(batch) | Action::DoubtEarly(batch) => self.doubt(&mut next, *batch),
             Action::Claim(instance, courses) => self.claim(&mut next, *instance, courses, Task::Claimed),
             Action::ClaimUnanswered(instance, courses) => {
                 self.claim(&mut next, *instance, courses, Task::Gone);
@@ -76,7 +76,8 @@ impl Protocol {
     /// What is in flight for this batch is in doubt.
     fn doubt(&self, next: &mut State, id: BatchId) {
         next.batches[id].intent = Intent::Unknown;
-        for row in next.rows.iter_mut().filter(|row| row.batch == Some(id) && row.status == Status::InFlight) {
+        for row in next.rows.iter_mut().filter(|row| row.batch == Some(id) && row.status == Status::InFlight)
+        {
             row.status = match self.orphans {
                 Orphans::Unconfirmed => Status::Unconfirmed,
                 Orphans::Pending => Status::Pending,
@@ -252,7 +253,7 @@ fn is_fault(action: &Action) -> bool {
     match action {
         Action::ExpireEarly
         | Action::Crash(_)
-        | Action::OverdueEarly(_)
+        | Action::DoubtEarly(_)
         | Action::ClaimUnanswered(..)
         | Action::Refuse(_)
         | Action::Lose(_)

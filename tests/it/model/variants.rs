@@ -1,0 +1,84 @@
+//! The protocol as designed, and what it would be without each of its parts. A part that could be
+//! left out unnoticed would show that the check sees nothing.
+
+use super::properties::{INTENT_FIRST, ONE_RECORD, STALE_IS_HARMLESS, SYNCED_IS_FINAL};
+use super::protocol::{Claiming, Doubts, Guard, Orphans, Protocol, Uniqueness};
+
+/// With `hubspot.unique_property`: HubSpot refuses a second record.
+pub fn designed(courses: usize, faults: u8) -> Protocol {
+    Protocol {
+        courses,
+        faults,
+        uniqueness: Uniqueness::Atomic,
+        doubts: Doubts::LookUp,
+        orphans: Orphans::Unconfirmed,
+        guard: Guard::BatchAndStatus,
+        claiming: Claiming::BeforeSend,
+    }
+}
+
+/// Without it, and `outbox.unconfirmed = "hold"`: no duplicate either, at the price of courses that wait
+/// for a person.
+pub fn holding(courses: usize, faults: u8) -> Protocol {
+    Protocol { uniqueness: Uniqueness::None, doubts: Doubts::Hold, ..designed(courses, faults) }
+}
+
+/// A protocol that breaks a property, and must be caught at it.
+pub struct Broken {
+    pub what: &'static str,
+    pub protocol: Protocol,
+    pub breaks: &'static str,
+}
+
+/// Each with as few faults as it takes.
+pub fn broken() -> Vec<Broken> {
+    let with = |what, breaks, protocol| Broken { what, protocol, breaks };
+    let (designed, holding) = (|faults| designed(1, faults), |faults| holding(1, faults));
+    vec![
+        with(
+            "a read before the resend, and no uniqueness",
+            ONE_RECORD,
+            Protocol { uniqueness: Uniqueness::None, ..designed(1) },
+        ),
+        with(
+            "a resend without a read, and no uniqueness",
+            ONE_RECORD,
+            Protocol { doubts: Doubts::Resend, ..holding(1) },
+        ),
+        with(
+            "a uniqueness that HubSpot checks before it inserts",
+            ONE_RECORD,
+            Protocol { uniqueness: Uniqueness::LooksFirst, ..designed(1) },
+        ),
+        with(
+            "courses sent again because time passed, and no uniqueness",
+            ONE_RECORD,
+            Protocol { orphans: Orphans::Pending, ..holding(1) },
+        ),
+        with(
+            "an answer recorded for whatever batch: it changes a row claimed since",
+            STALE_IS_HARMLESS,
+            Protocol { guard: Guard::StatusOnly, ..designed(1) },
+        ),
+        with(
+            "an answer recorded for whatever batch, and no uniqueness",
+            ONE_RECORD,
+            Protocol { guard: Guard::StatusOnly, ..holding(2) },
+        ),
+        with(
+            "an answer recorded whatever the status",
+            SYNCED_IS_FINAL,
+            Protocol { guard: Guard::BatchOnly, ..designed(2) },
+        ),
+        with(
+            "a claim that commits after the send",
+            INTENT_FIRST,
+            Protocol { claiming: Claiming::AfterSend, ..holding(0) },
+        ),
+        with(
+            "a claim that commits after the send, and no uniqueness",
+            ONE_RECORD,
+            Protocol { claiming: Claiming::AfterSend, ..holding(1) },
+        ),
+    ]
+}
