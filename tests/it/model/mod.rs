@@ -42,9 +42,9 @@ use std::time::Instant;
 
 use stateright::{Checker, Expectation, Model, Path};
 
-use protocol::{Action, Protocol};
+use protocol::Action;
 use state::State;
-use variants::Broken;
+use variants::{Broken, Protocol};
 
 /// Explores every state, and demands every property.
 fn holds(what: &str, protocol: Protocol) {

@@ -3,8 +3,8 @@
 
 use stateright::Property;
 
-use super::protocol::{Doubts, Protocol, Uniqueness};
 use super::state::{Batch, Course, Fate, Intent, Request, State, Status, Task};
+use super::variants::{Doubts, Protocol, Uniqueness};
 
 /// No key is carried by two records.
 pub const ONE_RECORD: &str = "at most one record a key";
@@ -40,6 +40,9 @@ pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {
             Property::sometimes("two requests for one course are under way", |_, state| two_under_way(state)),
             Property::sometimes("a request commits after a read that did not find it", |_, state| {
                 commits_late(state)
+            }),
+            Property::sometimes("an answer comes for a row that was claimed since", |_, state| {
+                comes_too_late(state)
             }),
         ]);
     }
@@ -101,6 +104,16 @@ fn two_under_way(state: &State) -> bool {
 
 fn commits_late(state: &State) -> bool {
     state.courses_in(Status::Pending).into_iter().any(|course| state.record_of(course).is_some())
+}
+
+fn comes_too_late(state: &State) -> bool {
+    state.batches.iter().enumerate().any(|(id, batch)| {
+        let was_claimed_since = |course: &Course| {
+            let row = &state.rows[*course];
+            row.is_open() && row.batch != Some(id)
+        };
+        matches!(batch.task, Task::Answered(_)) && batch.courses.iter().any(was_claimed_since)
+    })
 }
 
 fn is_refused(state: &State) -> bool {

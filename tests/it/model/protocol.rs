@@ -8,64 +8,7 @@ use stateright::{Model, Property};
 
 use super::properties;
 use super::state::{BatchId, Course, Fate, Holder, Instance, Intent, Leads, Request, State, Status, Task};
-
-/// The protocol, with its faults bounded so that the check ends.
-#[derive(Debug, Clone)]
-pub struct Protocol {
-    pub courses: usize,
-    /// How many faults may happen in one run, of whatever kind.
-    pub faults: u8,
-    pub uniqueness: Uniqueness,
-    pub doubts: Doubts,
-    pub orphans: Orphans,
-    pub guard: Guard,
-    pub claiming: Claiming,
-}
-
-/// What HubSpot does about a key that some record carries already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uniqueness {
-    /// It refuses the second record, however close the two come: `hubspot.unique_property`.
-    Atomic,
-    /// It looks for a holder, and inserts later.
-    LooksFirst,
-    /// Nothing.
-    None,
-}
-
-/// What is done about courses in doubt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubts {
-    /// HubSpot is asked; what it does not hold is sent again.
-    LookUp,
-    /// They wait for a person: `outbox.unconfirmed = "hold"`.
-    Hold,
-    /// They are sent again: `outbox.unconfirmed = "resend"`.
-    Resend,
-}
-
-/// What a new leader makes of the courses that older terms left in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orphans {
-    Unconfirmed,
-    /// As queues with a visibility timeout do: whoever was to send them is taken for dead.
-    Pending,
-}
-
-/// Which rows an answer may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Guard {
-    BatchAndStatus,
-    StatusOnly,
-    BatchOnly,
-}
-
-/// Whether the intent to send is in the database before a byte is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claiming {
-    BeforeSend,
-    AfterSend,
-}
+use super::variants::{Claiming, Doubts, Protocol};
 
 /// One step. Where it stands for code, that is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! States that differ by names only, or by what nobody will ever read again, are one: each is stood for
 //! by the same representative. Without this the check would take minutes.
 //!
-//! Only for [`super::protocol::Guard::BatchAndStatus`]: a guard that looks at less reads more of the past.
+//! Only for [`super::variants::Guard::BatchAndStatus`]: a guard that looks at less reads more of the past.
 
 use std::collections::BTreeSet;
 use std::iter;

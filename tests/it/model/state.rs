@@ -107,7 +107,7 @@ pub struct Batch {
 /// The batch's row in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Intent {
-    /// Not committed. Only where [`super::protocol::Claiming::AfterSend`] is tried.
+    /// Not committed. Only where [`super::variants::Claiming::AfterSend`] is tried.
     Missing,
     Open,
     Unknown,

@@ -1,10 +1,11 @@
 //! What each step does.
 
-use super::protocol::{Action, Claiming, Doubts, Guard, Orphans, Protocol, Uniqueness};
+use super::protocol::Action;
 use super::state::{
     Batch, BatchId, Course, Daemon, Fate, Holder, Instance, Intent, Leads, Look, RecordId, Request, State,
     Status, Task, Verdict,
 };
+use super::variants::{Claiming, Doubts, Guard, Orphans, Protocol, Uniqueness};
 
 impl Protocol {
     /// The state after this step, which must be possible.
@@ -250,31 +251,16 @@ fn recorded(verdict: Verdict) -> (Status, Option<RecordId>) {
 }
 
 fn is_fault(action: &Action) -> bool {
-    match action {
+    matches!(
+        action,
         Action::ExpireEarly
-        | Action::Crash(_)
-        | Action::DoubtEarly(_)
-        | Action::ClaimUnanswered(..)
-        | Action::Refuse(_)
-        | Action::Lose(_)
-        | Action::AnswerWithout(..)
-        | Action::GiveUpEarly(_)
-        | Action::RecordUnanswered(_) => true,
-        Action::Expire
-        | Action::Lead(_)
-        | Action::Orphan(_)
-        | Action::Overdue(_)
-        | Action::Claim(..)
-        | Action::ClaimLate(_)
-        | Action::Check(_)
-        | Action::CheckFails(_)
-        | Action::Write(_)
-        | Action::Process(..)
-        | Action::Answer(_)
-        | Action::GiveUp(_)
-        | Action::Record(_)
-        | Action::Look(_)
-        | Action::Read(_)
-        | Action::Settle(_) => false,
-    }
+            | Action::Crash(_)
+            | Action::DoubtEarly(_)
+            | Action::ClaimUnanswered(..)
+            | Action::Refuse(_)
+            | Action::Lose(_)
+            | Action::AnswerWithout(..)
+            | Action::GiveUpEarly(_)
+            | Action::RecordUnanswered(_)
+    )
 }
