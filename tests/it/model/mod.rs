@@ -19,16 +19,16 @@
 //! rest once its faults are used up. What must be possible (a late commit, a conflict, a stale writer)
 //! is demanded too, or the rest would prove nothing.
 //!
-//! **What must not** (`variants.rs`): without any one of its parts the protocol breaks, and the checker has
-//! to find how. `cargo test --test it model:: -- --nocapture` shows the shortest ways.
+//! **What must not** (`variants.rs`): without one of these parts the protocol breaks, and the checker has to
+//! find how. `cargo test --test it model:: -- --nocapture` shows the shortest ways.
 //!
 //! **How** (`reduce.rs`): states that differ by names alone are tried once.
 //!
 //! Assumed: the database keeps what it committed, and HubSpot's uniqueness is atomic. Not covered: `failed` and
 //! what leads there (refusals, bisection, collisions of keys up to case); a person's retry, resolve, pause;
 //! archived and merged records, so the read of the recycle bin is one with that of the live records; reads
-//! that fail, which change nothing; the hand-over at a clean stop, which is an expiry in time; the quota; more
-//! than two daemons, two courses, three faults.
+//! that fail, which change nothing; the hand-over at a clean stop, which is an expiry in time; the quota; a
+//! third daemon; more than one course with three faults, or two with one.
 
 mod properties;
 mod protocol;
@@ -52,7 +52,7 @@ fn holds(what: &str, protocol: Protocol) {
     let (courses, faults) = (protocol.courses, protocol.faults);
     let checker = protocol.checker().symmetry_fn(reduce::representative).spawn_dfs().join();
     eprintln!(
-        "{what}, {courses} courses, {faults} faults: {} states, at most {} steps, {:?}",
+        "{what}, {courses} courses, {faults} faults: {} states, {} steps deep, {:?}",
         checker.unique_state_count(),
         checker.max_depth(),
         began.elapsed()

@@ -19,7 +19,7 @@ pub const SYNCED_IS_FINAL: &str = "synced is final";
 /// The intent is in the database before a byte is written.
 pub const INTENT_FIRST: &str = "nothing is sent before its claim is committed";
 /// When nothing goes on by itself any more, every course is synced, or held where that was asked for.
-const ENDS_WELL: &str = "at rest every course is synced, or held for a person";
+pub const ENDS_WELL: &str = "at rest every course is synced, or held for a person";
 
 /// The properties of this protocol.
 pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {

@@ -82,6 +82,7 @@ impl Protocol {
             row.status = match self.orphans {
                 Orphans::Unconfirmed => Status::Unconfirmed,
                 Orphans::Pending => Status::Pending,
+                Orphans::InFlight => Status::InFlight,
             };
         }
     }

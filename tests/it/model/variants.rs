@@ -1,7 +1,7 @@
-//! The protocol as designed, and what it would be without each of its parts. A part that could be
-//! left out unnoticed would show that the check sees nothing.
+//! The protocol as designed, and what it would be without one of its parts. Were that not noticed, the
+//! check would see nothing.
 
-use super::properties::{INTENT_FIRST, ONE_RECORD, STALE_IS_HARMLESS, SYNCED_IS_FINAL};
+use super::properties::{ENDS_WELL, INTENT_FIRST, ONE_RECORD, STALE_IS_HARMLESS, SYNCED_IS_FINAL};
 
 /// The protocol, with its faults bounded so that the check ends.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub enum Orphans {
     Unconfirmed,
     /// As queues with a visibility timeout do: whoever was to send them is taken for dead.
     Pending,
+    /// Nothing.
+    InFlight,
 }
 
 /// Which rows an answer may change.
@@ -87,7 +89,7 @@ pub struct Broken {
     pub breaks: &'static str,
 }
 
-/// Each with as few faults as it takes.
+/// Each with the faults that it takes to notice.
 pub fn broken() -> Vec<Broken> {
     let with = |what, breaks, protocol| Broken { what, protocol, breaks };
     let (designed, holding) = (|faults| designed(1, faults), |faults| holding(1, faults));
@@ -111,6 +113,11 @@ pub fn broken() -> Vec<Broken> {
             "courses sent again because time passed, and no uniqueness",
             ONE_RECORD,
             Protocol { orphans: Orphans::Pending, ..holding(1) },
+        ),
+        with(
+            "courses that a dead daemon left in flight, left alone",
+            ENDS_WELL,
+            Protocol { orphans: Orphans::InFlight, ..designed(1) },
         ),
         with(
             "an answer recorded for whatever batch: it changes a row claimed since",
