@@ -10,14 +10,13 @@ use super::state::{BatchId, Course, Holder, Intent, Leads, Request, State, Task,
 
 /// The representative of all states with the same future.
 pub fn representative(state: &State) -> State {
-    let forgetful = forget(state);
-    let mirrored = named(&mirror(&forgetful));
-    named(&forgetful).min(mirrored)
+    let forgetful = forget(state.clone());
+    let mirrored = named(mirror(forgetful.clone()));
+    named(forgetful).min(mirrored)
 }
 
 /// Without what has no effect any more.
-fn forget(state: &State) -> State {
-    let mut state = state.clone();
+fn forget(mut state: State) -> State {
     let term = state.lease.term;
     for daemon in &mut state.daemons {
         // A term never comes back.
@@ -51,8 +50,7 @@ fn forget(state: &State) -> State {
 }
 
 /// With the two daemons exchanged.
-fn mirror(state: &State) -> State {
-    let mut state = state.clone();
+fn mirror(mut state: State) -> State {
     state.daemons.reverse();
     if let Holder::Alive(instance) = &mut state.lease.holder {
         *instance = 1 - *instance;
@@ -66,8 +64,7 @@ fn mirror(state: &State) -> State {
 }
 
 /// With batches and terms numbered anew, those without a future left out.
-fn named(state: &State) -> State {
-    let mut state = state.clone();
+fn named(mut state: State) -> State {
     rename_terms(&mut state);
     let mut kept: Vec<BatchId> = (0..state.batches.len()).filter(|id| has_future(&state, *id)).collect();
     kept.sort_by_cached_key(|id| (state.batches[*id].clone(), referring(&state, *id)));
