@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod hubspot;
 mod integration;
+mod model;
 mod outbox;
 mod simulator;
 mod support;
