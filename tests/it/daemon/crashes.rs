@@ -32,7 +32,7 @@ fn kills() -> usize {
 #[tokio::test]
 async fn killed_a_hundred_times_while_thousands_of_courses_drain() {
     let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let world = hasty_world().await;
     let mut enqueued = 0;
