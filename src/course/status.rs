@@ -63,7 +63,7 @@ impl Status {
         match self {
             Self::Pending => to == Self::InFlight,
             Self::InFlight => to != Self::InFlight,
-            Self::Unconfirmed => !matches!(to, Self::InFlight | Self::Unconfirmed),
+            Self::Unconfirmed => to != Self::InFlight,
             Self::Failed => to == Self::Pending,
             Self::Synced => false,
         }
@@ -179,6 +179,7 @@ mod tests {
             (InFlight, Synced),
             (InFlight, Failed),
             (Unconfirmed, Pending),
+            (Unconfirmed, Unconfirmed),
             (Unconfirmed, Synced),
             (Unconfirmed, Failed),
             (Failed, Pending),

@@ -54,6 +54,8 @@ pub enum Finding {
     Held(HubSpotId),
     /// A record carries a key that equals this one only after normalisation.
     Collision(HubSpotId),
+    /// Several records carry exactly this key, against all uniqueness.
+    Several(Vec<HubSpotId>),
     /// No record carries it.
     Absent,
     /// The answer does not say.
@@ -151,9 +153,10 @@ fn find(key: &CourseKey, unique_property: &str, reply: &BatchReply) -> Finding {
     let near = holders(&|carried| folded(carried) == folded(key.as_str()));
     match (interpret::only(&exact), interpret::only(&near)) {
         (Some(Some(id)), _) => Finding::Held(id.clone()),
+        (None, _) if exact.len() > 1 => Finding::Several(exact.into_iter().flatten().collect()),
         (None, Some(Some(id))) if exact.is_empty() => Finding::Collision(id.clone()),
         (None, None) if near.is_empty() && !reply.results.iter().any(Option::is_none) => Finding::Absent,
-        // Two records for one key, or one that contradicts itself or cannot be read.
+        // One that contradicts itself, or cannot be read.
         _ => Finding::Unclear,
     }
 }
@@ -168,6 +171,9 @@ pub fn combined(live: Finding, archived: Option<Finding>) -> Finding {
         (found, _) => found,
     }
 }
+
+/// How often it is looked whether a person has mended a key that several records carry.
+const SEVERAL: Duration = Duration::from_mins(5);
 
 /// What becomes of a doubted course, or `None` where the doubt remains.
 #[must_use]
@@ -190,6 +196,16 @@ pub fn settle(
                 course.key.as_str()
             );
             Some(Transition::Failed { error: CourseError::new(Category::KeyCollision, &message, now) })
+        }
+        Finding::Several(holders) => {
+            let holders: Vec<_> = holders.iter().map(HubSpotId::as_str).collect();
+            let message = format!(
+                "HubSpot holds several records with this course's key: {}. Merge or archive all but one; the course is \
+                 looked up again every few minutes",
+                holders.join(", ")
+            );
+            let error = CourseError::new(Category::Conflict, &message, now);
+            Some(Transition::Unconfirmed { error, own_fault: false, batch_limit: None, look_after: SEVERAL })
         }
         Finding::Absent if course.faults >= policy.max_attempts => {
             let error = course.error.clone();
@@ -277,9 +293,8 @@ mod tests {
     }
 
     #[test]
-    fn two_holders_a_contradiction_or_an_unfinished_answer_prove_nothing() {
+    fn a_contradiction_or_an_unfinished_answer_proves_nothing() {
         for body in [
-            r#"{"results":[{"id":"7","properties":{"key":"A"}},{"id":"8","properties":{"key":"A"}}]}"#,
             r#"{"results":[{"id":"7","properties":{"key":"A","hs_object_id":"8"}}]}"#,
             r#"{"results":[7]}"#,
             r#"{"results":[]}"#,
@@ -287,6 +302,16 @@ mod tests {
         ] {
             assert_eq!(findings(&["A"], body), [Finding::Unclear], "{body}");
         }
+    }
+
+    #[test]
+    fn a_key_that_several_records_carry_is_told_to_a_person() {
+        let body = r#"{"results":[{"id":"7","properties":{"key":"A"}},{"id":"8","properties":{"key":"A"}}]}"#;
+        let found = findings(&["A"], body);
+        assert_eq!(found, [Finding::Several(vec![id("7"), id("8")])]);
+        let to = settle(&doubted("A", 0), &found[0], &RetryPolicy::default(), Timestamp::UNIX_EPOCH, 0.0);
+        let Some(Transition::Unconfirmed { error, own_fault: false, .. }) = to else { panic!("{to:?}") };
+        assert!(error.message.contains("7, 8"));
     }
 
     #[test]
