@@ -15,6 +15,7 @@ use super::account::{Caller, authenticate};
 use super::connection::Line;
 use super::delivery::deliver;
 use super::exchange::Exchange;
+use super::faults::Answer;
 use super::journal::{Entry, token_hash};
 use super::operations::execute;
 use super::quota::Arrival;
@@ -55,7 +56,10 @@ pub(super) async fn answer(
     let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us };
     if let Some(fault) = fault {
         exchange.mark_faulted();
-        note_received(&mut shared.lock(), &call);
+        // Who is over the quota is not even read.
+        if !matches!(fault.answer, Answer::RateLimited { .. }) {
+            note_received(&mut shared.lock(), &call);
+        }
         return deliver(&shared, &line, call, fault, exchange).await;
     }
     if let Some(reply) = unsupported(&parts, call.target.operation) {
