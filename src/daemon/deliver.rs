@@ -18,7 +18,8 @@ use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
 use crate::policy::retry::transition;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
-/// Sends a batch, unless it is too late to begin, and records what became of it, together with the courses that could not be sent.
+/// Sends a batch, unless it is too late to begin, and records what became of it, together with the
+/// courses that could not be sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
