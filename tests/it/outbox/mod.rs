@@ -1,5 +1,6 @@
 //! The outbox in a real Postgres: what it refuses, what a claim takes, what a record changes.
 
+mod cancel;
 mod claim;
 mod recover;
 mod retention;
