@@ -37,3 +37,59 @@ async fn fast_and_immediate_stops_lose_and_duplicate_nothing() {
     drop(world);
     cluster.stop().await.unwrap();
 }
+
+/// Runs statements as the owner, and then ends the daemon's sessions, so that it meets the change.
+async fn changes(world: &World, statement: String) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(world.pool()).await.unwrap();
+    sqlx::raw_sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+          where datname = current_database() and application_name = 'course-sync'",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_may_only_be_read_for_a_while_holds_everything_up_and_loses_nothing() {
+    let mut world = World::new().await;
+    world.set("BATCH__MAX_SIZE", "10");
+    let mut daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    world.enqueue_many("A", 2_000).await;
+    let name = world.database.name().to_owned();
+    changes(&world, format!("alter database {name} set default_transaction_read_only = on")).await;
+    daemon.logged("read-only transaction").await;
+    changes(
+        &world,
+        format!("set transaction_read_only = off; alter database {name} reset default_transaction_read_only"),
+    )
+    .await;
+    world.all_are(&["synced"]).await;
+    assert!(daemon.stop().await.success());
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_ended_all_the_time_lose_nothing() {
+    let mut world = World::new().await;
+    world.set("BATCH__MAX_SIZE", "10");
+    world.set("RATE_LIMIT__REQUESTS", "100000");
+    world.hubspot.change_behaviour(|it| it.limits.requests = 1_000_000);
+    let mut daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    world.enqueue_many("A", 3_000).await;
+    for _ in 0..20 {
+        let before = world.hubspot.summary().requests;
+        changes(&world, "select 1".to_owned()).await;
+        eventually("requests are made all the same", async || match world.hubspot.summary().requests {
+            now if now > before || !world.counts().await.contains_key("pending") => Ok(()),
+            now => Err(now),
+        })
+        .await;
+    }
+    world.all_are(&["synced"]).await;
+    assert!(daemon.stop().await.success());
+    world.audit().await;
+    assert_eq!(world.hubspot.records().len(), 3_000);
+}
