@@ -4,23 +4,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use course_sync::simulator::Operation;
+use course_sync::simulator::{Limits, Operation};
 use serde_json::Value;
 
-use super::plan::{BATCH, PER_MS, REQUESTS};
+use super::plan::{BATCH, Plan};
 use super::play::BAD;
 use crate::support::world::{Row, UNIQUE, World};
 
 /// Judges a world in which nobody writes any more.
-pub async fn audit(world: &World, unique: bool) {
+pub async fn audit(world: &World, plan: &Plan) {
     world.audit().await;
     let rows = world.rows().await;
     for row in &rows {
-        verdict_is_just(row, unique);
+        verdict_is_just(row, plan.unique);
     }
-    every_record_is_a_course(world, &rows, unique).await;
+    every_record_is_a_course(world, &rows, plan.unique).await;
     every_sending_was_intended(world, &rows);
-    requests_are_within_bounds(world);
+    requests_are_within_bounds(world, plan.behaviour.limits);
 }
 
 /// Only what HubSpot can never accept fails; only what nothing can prove stays in doubt.
@@ -82,9 +82,9 @@ fn every_sending_was_intended(world: &World, rows: &[Row]) {
 }
 
 /// The quota as HubSpot counts it, and the size of each request.
-fn requests_are_within_bounds(world: &World) {
-    let worst = world.hubspot.worst_window(Duration::from_millis(PER_MS));
-    assert!(worst <= REQUESTS as usize, "{worst} requests in a window of {REQUESTS}");
+fn requests_are_within_bounds(world: &World, limits: Limits) {
+    let worst = world.hubspot.worst_window(Duration::from_millis(limits.per_ms));
+    assert!(worst as u64 <= limits.requests, "{worst} requests in a window of {}", limits.requests);
     for entry in world.hubspot.journal() {
         let is_small = entry.operation != Operation::BatchCreate || entry.inputs.len() <= BATCH;
         assert!(is_small, "a request of {} courses", entry.inputs.len());

@@ -42,6 +42,7 @@ impl Engine {
     }
 
     /// Nothing of it runs for this long; what others do goes on.
+    #[expect(clippy::disallowed_methods, reason = "to block its only worker is what is wanted")]
     pub fn freeze(&self, time: Duration) {
         if let Some(runtime) = &self.runtime {
             drop(runtime.spawn(async move { std::thread::sleep(time) }));

@@ -8,9 +8,7 @@ use course_sync::simulator::{
 };
 use fastrand::Rng;
 
-/// The quota, HubSpot's and the one that is configured.
-pub const REQUESTS: u32 = 30;
-/// Its window, in milliseconds.
+/// The window of the quota, in milliseconds.
 pub const PER_MS: u64 = 500;
 /// Courses in one request, at most.
 pub const BATCH: usize = 5;
@@ -24,7 +22,7 @@ pub struct Plan {
     pub unique: bool,
     /// Whether Postgres wakes the engine; where not, it keeps nothing in a session.
     pub listen: bool,
-    /// What this HubSpot is like.
+    /// What this HubSpot is like, and what quota it grants.
     pub behaviour: Behaviour,
     /// What happens, in order.
     pub steps: Vec<Step>,
@@ -51,6 +49,8 @@ pub enum Step {
     Freeze { ms: u64 },
     /// Postgres ends every session of the engine's.
     CutDatabase,
+    /// The same, and for so many milliseconds it lets nobody in.
+    DatabaseGoes { ms: u64 },
     /// Time for so many more requests, or for a while if they do not come.
     Let { requests: usize },
 }
@@ -64,6 +64,7 @@ enum Kind {
     Another,
     Freeze,
     CutDatabase,
+    DatabaseGoes,
     Outage,
     Answer(AnswerKind),
 }
@@ -82,12 +83,13 @@ enum AnswerKind {
     RateLimited,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Crash,
     Kind::Stop,
     Kind::Another,
     Kind::Freeze,
     Kind::CutDatabase,
+    Kind::DatabaseGoes,
     Kind::Outage,
     Kind::Answer(AnswerKind::Reset),
     Kind::Answer(AnswerKind::ResetUnread),
@@ -150,8 +152,8 @@ impl fmt::Display for Plan {
 fn behaviour(rng: &mut Rng) -> Behaviour {
     let conflicts = [ConflictForm::WholeBatch, ConflictForm::Text, ConflictForm::ExistingId];
     Behaviour {
-        limits: Limits { requests: REQUESTS.into(), per_ms: PER_MS, ..Limits::default() },
-        latency: Latency { min_ms: 1, max_ms: rng.u64(1..60) },
+        limits: Limits { requests: rng.u64(6..30), per_ms: PER_MS, ..Limits::default() },
+        latency: Latency { min_ms: 1, max_ms: rng.u64(1..150) },
         echo_trace_ids: rng.bool(),
         conflict: *rng.choice(&conflicts).unwrap_or(&ConflictForm::Text),
         mixed_status: if rng.bool() { 207 } else { 201 },
@@ -163,7 +165,7 @@ fn behaviour(rng: &mut Rng) -> Behaviour {
 
 fn enqueue(rng: &mut Rng, flawed: bool) -> Step {
     let bad = if flawed { rng.usize(..3) } else { 0 };
-    Step::Enqueue { good: rng.usize(1..30), bad }
+    Step::Enqueue { good: rng.usize(1..40), bad }
 }
 
 fn happening(rng: &mut Rng, kind: Kind) -> Step {
@@ -174,6 +176,7 @@ fn happening(rng: &mut Rng, kind: Kind) -> Step {
         Kind::Another => Step::Another,
         Kind::Freeze => Step::Freeze { ms: rng.u64(50..500) },
         Kind::CutDatabase => Step::CutDatabase,
+        Kind::DatabaseGoes => Step::DatabaseGoes { ms: rng.u64(20..400) },
         Kind::Answer(kind) => Step::Trouble(fault(rng, kind)),
     }
 }

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::audit;
 use super::engine::Engine;
-use super::plan::{BATCH, PER_MS, Plan, REQUESTS, Step, TIMEOUT_MS};
+use super::plan::{BATCH, PER_MS, Plan, Step, TIMEOUT_MS};
+use crate::support::postgres;
 use crate::support::world::World;
 
 /// Instances at once, at most.
@@ -27,17 +29,17 @@ struct Play {
 
 /// Carries out the plan and demands all that is promised.
 pub async fn play(plan: &Plan) {
-    let mut play = Play::begin(plan).await;
+    let mut stage = Play::begin(plan).await;
     for step in &plan.steps {
-        play.step(step).await;
+        stage.step(step).await;
     }
-    play.heal().await;
+    stage.heal().await;
     let healed = Instant::now();
-    play.settled(plan.unique).await;
+    stage.settled(plan.unique).await;
     tokio::time::sleep_until((healed + plan.latest_commit()).into()).await;
-    audit::audit(&play.world, plan.unique).await;
-    assert!(play.engines.iter().all(|engine| !engine.has_ended()), "an engine ended by itself");
-    for engine in play.engines {
+    audit::audit(&stage.world, plan).await;
+    assert!(stage.engines.iter().all(|engine| !engine.has_ended()), "an engine ended by itself");
+    for engine in stage.engines {
         assert!(engine.stop().await, "not everything that was sent is recorded");
     }
 }
@@ -51,7 +53,7 @@ impl Play {
             ("HUBSPOT__CONNECT_TIMEOUT", "200ms"),
             ("BATCH__MAX_SIZE", &BATCH.to_string()),
             ("BATCH__LINGER", "5ms"),
-            ("RATE_LIMIT__REQUESTS", &REQUESTS.to_string()),
+            ("RATE_LIMIT__REQUESTS", &plan.behaviour.limits.requests.to_string()),
             ("RATE_LIMIT__PER", &format!("{PER_MS}ms")),
             ("RETRY__INITIAL_INTERVAL", "20ms"),
             ("RETRY__MAX_INTERVAL", "200ms"),
@@ -91,6 +93,12 @@ impl Play {
             Step::Another => {}
             Step::Freeze { ms } => self.engines[0].freeze(Duration::from_millis(*ms)),
             Step::CutDatabase => self.cut_database().await,
+            Step::DatabaseGoes { ms } => {
+                self.admit(false).await;
+                self.cut_database().await;
+                tokio::time::sleep(Duration::from_millis(*ms)).await;
+                self.admit(true).await;
+            }
             Step::Let { requests } => self.let_pass(*requests).await,
         }
     }
@@ -118,6 +126,17 @@ impl Play {
         .await
         .expect("sessions can be ended");
         drop(cut);
+    }
+
+    /// Whether the database lets anybody in who is not there yet.
+    async fn admit(&self, anybody: bool) {
+        let url = postgres::cluster().await.url("postgres");
+        let mut outside = PgConnection::connect(&url).await.expect("the cluster is there");
+        let name = self.world.database.name();
+        sqlx::raw_sql(AssertSqlSafe(format!("alter database {name} allow_connections {anybody}")))
+            .execute(&mut outside)
+            .await
+            .expect("the door moves");
     }
 
     async fn let_pass(&self, requests: usize) {
