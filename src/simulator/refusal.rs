@@ -21,6 +21,8 @@ const DETAILS_MAX: usize = 3;
 pub(super) fn whole(problems: &[&Problem], behaviour: &Behaviour) -> (u16, ErrorBody) {
     match problems.first() {
         Some(Problem::NotFound(_)) => (404, not_found()),
+        // A taken value is always said to be one.
+        Some(problem @ Problem::Taken { .. }) => (400, single(problem)),
         Some(_) if !behaviour.name_properties => (400, ErrorBody::new("Invalid input").category(INVALID)),
         Some(Problem::Values(_)) => {
             let all: Vec<&ValueProblem> = problems
