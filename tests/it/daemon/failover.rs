@@ -9,71 +9,91 @@ use crate::support::proxy::{Proxy, Target};
 use crate::support::standby::Standby;
 use crate::support::world::World;
 
-/// A world after the failover; the daemons live through it.
+/// A world whose database has a standby; the daemons live through the failover.
 struct Failover {
     world: World,
     daemons: Vec<Daemon>,
+    proxy: Proxy,
     // In the order in which they end.
-    _proxy: Proxy,
-    _standby: Standby,
-    _primary: ThrowawayPostgres,
+    standby: Option<Standby>,
+    primary: ThrowawayPostgres,
 }
 
-/// The standby knows `A` as pending, and nothing of `B`. Both were created; `C`, unknown to it too, was
-/// being created when the primary fell.
-async fn failover(unique: bool, instances: usize) -> Failover {
+/// A world with a living leader, before anything was enqueued.
+async fn led(unique: bool, instances: usize) -> Failover {
     let durable = Options { durable: true, ..Options::default() };
     let primary = ThrowawayPostgres::start(durable).await.unwrap();
     let behaviour = Behaviour { latency: Latency { min_ms: 20, max_ms: 80 }, ..Behaviour::default() };
     let mut world = World::with(unique, behaviour).await;
     world.hubspot.change_behaviour(|it| it.limits.requests = 1_000_000);
-    world.set("OUTBOX__LEASE", "1s");
-    world.set("OUTBOX__POLL_INTERVAL", "100ms");
-    world.set("BATCH__MAX_SIZE", "20");
-    world.set("RATE_LIMIT__REQUESTS", "100000");
-    world.set("RETRY__MULTIPLIER", "1");
+    for (name, value) in [
+        ("OUTBOX__LEASE", "1s"),
+        ("OUTBOX__POLL_INTERVAL", "100ms"),
+        ("BATCH__MAX_SIZE", "5"),
+        ("RATE_LIMIT__REQUESTS", "1000"),
+        ("HUBSPOT__REQUEST_TIMEOUT", "1s"),
+        ("HUBSPOT__CONNECT_TIMEOUT", "500ms"),
+        ("RETRY__MULTIPLIER", "1"),
+    ] {
+        world.set(name, value);
+    }
     world.in_cluster(&primary.url("postgres"));
     let socket = primary.root().join(format!(".s.PGSQL.{}", primary.port()));
     let proxy = Proxy::to(Target::Socket(socket)).await;
     let through = format!("postgres://course_sync@127.0.0.1:{}/postgres?sslmode=disable", proxy.port);
     world.settings.insert("DATABASE_URL".into(), through);
     let daemons: Vec<_> = (0..instances).map(|_| world.daemon()).collect();
-    eventually("one leads", async || {
-        let lines: Vec<_> = daemons.iter().map(Daemon::log).collect();
-        if lines.iter().any(|log| log.contains("\"leading\"")) { Ok(()) } else { Err(lines) }
-    })
-    .await;
+    let led = Failover { world, daemons, proxy, standby: None, primary };
+    led.logged("\"leading\"").await;
+    led
+}
 
+/// The standby knows `A` as pending, and nothing of `B`. Both were created; `C`, unknown to it too, was
+/// being created when the primary fell.
+async fn failover(unique: bool, instances: usize) -> Failover {
+    let mut before = led(unique, instances).await;
     // Nothing is sent until the copy is made.
-    world.hubspot_goes().await;
-    world.enqueue_many("A", 300).await;
-    let standby = Standby::of(&primary).await;
-    world.hubspot_returns().await;
-    world.enqueue_many("B", 50).await;
-    world.all_are(&["synced"]).await;
-    world.enqueue_many("C", 1_000).await;
-    eventually("the last are being created", async || match world.hubspot.records().len() {
-        created if created > 400 => Ok(()),
-        created => Err(created),
-    })
-    .await;
-    primary.stop_server(Shutdown::Immediate).await.unwrap();
-
-    standby.starts().await;
-    world.database.elsewhere(&standby.url("postgres"));
-    assert_eq!(world.counts().await.get("pending"), Some(&300), "the copy knows of nothing that was sent");
-    // The way is changed too early: for a while what is reached can only be read.
-    proxy.leads_to(standby.target());
-    eventually("a daemon meets a database that can only be read", async || {
-        let logs: Vec<_> = daemons.iter().map(Daemon::log).collect();
-        if logs.iter().any(|log| log.contains("read-only transaction")) { Ok(()) } else { Err(logs) }
-    })
-    .await;
-    standby.is_promoted().await;
-    Failover { world, daemons, _proxy: proxy, _standby: standby, _primary: primary }
+    before.world.hubspot_goes().await;
+    before.world.enqueue_many("A", 300).await;
+    before.is_copied().await;
+    before.world.hubspot_returns().await;
+    before.world.enqueue_many("B", 50).await;
+    before.world.all_are(&["synced"]).await;
+    before.world.enqueue_many("C", 1_000).await;
+    before.created(400).await;
+    before.fails_over().await;
+    let counts = before.world.counts().await;
+    assert_eq!(counts.values().sum::<i64>(), 300, "the copy knows nothing of what came later: {counts:?}");
+    before
 }
 
 impl Failover {
+    /// A standby is made, which hears of nothing that happens from now on.
+    async fn is_copied(&mut self) {
+        self.standby = Some(Standby::of(&self.primary).await);
+    }
+
+    /// Waits until HubSpot holds more than so many courses.
+    async fn created(&self, more_than: usize) {
+        eventually("courses are created", async || match self.world.hubspot.records().len() {
+            created if created > more_than => Ok(()),
+            created => Err(created),
+        })
+        .await;
+    }
+
+    /// The primary falls, and the standby takes its place.
+    async fn fails_over(&mut self) {
+        self.primary.stop_server(Shutdown::Immediate).await.unwrap();
+        let standby = self.standby.as_ref().unwrap();
+        standby.starts().await;
+        self.world.database.elsewhere(&standby.url("postgres"));
+        // The way is changed too early: for a while what is reached can only be read.
+        self.proxy.leads_to(standby.target());
+        self.logged("read-only transaction").await;
+        standby.is_promoted().await;
+    }
+
     /// Waits until one of the daemons says it.
     async fn logged(&self, text: &str) {
         eventually(&format!("a daemon logs {text:?}"), async || {
@@ -118,13 +138,38 @@ async fn a_promoted_standby_is_noticed_by_whoever_of_three_leads() {
 }
 
 #[tokio::test]
+async fn what_the_standby_holds_as_in_flight_is_looked_up_too() {
+    let mut after = led(true, 1).await;
+    after.world.hubspot.change_behaviour(|it| it.latency = Latency { min_ms: 300, max_ms: 600 });
+    after.world.enqueue_many("A", 2_000).await;
+    after.created(0).await;
+    after.is_copied().await;
+    after.created(after.world.hubspot.records().len() + 100).await;
+    after.world.hubspot.change_behaviour(|it| it.latency = Latency { min_ms: 2, max_ms: 20 });
+    after.fails_over().await;
+    let open: i64 = sqlx::query_scalar(
+        "select count(*) from course_sync_batch where operation <> 'read' and state <> 'closed'",
+    )
+    .fetch_one(after.world.pool())
+    .await
+    .unwrap();
+    assert!(open > 0, "the copy was made while requests were open");
+    after.logged("the database may have lost commits").await;
+    after.world.all_are(&["synced"]).await;
+    after.world.audit().await;
+    assert_eq!(after.world.hubspot.records().len(), 2_000);
+    assert!(after.daemons[0].stop().await.success());
+}
+
+#[tokio::test]
 async fn without_a_unique_property_a_promoted_standby_is_left_to_a_person() {
     let mut after = failover(false, 1).await;
     after.logged("Compare them by hand, then run `course-sync resume`").await;
     let metrics = format!("{}/metrics", after.daemons[0].admin().await);
     eventually("it is paused and leads", async || {
         let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
-        let is_so = ["course_sync_paused{reason=\"operator\"} 1", "course_sync_leader 1"].map(|line| text.contains(line));
+        let is_so = ["course_sync_paused{reason=\"operator\"} 1", "course_sync_leader 1"]
+            .map(|line| text.contains(line));
         if is_so == [true, true] { Ok(()) } else { Err(text) }
     })
     .await;

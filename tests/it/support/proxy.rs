@@ -97,11 +97,11 @@ impl Proxy {
         self.strikes.load(Ordering::Relaxed)
     }
 
-    /// Cuts one connection after so many bytes, and waits until that happened or `is_over`.
-    pub async fn cuts(&self, way: Way, after: usize, mut is_over: impl AsyncFnMut() -> bool) {
-        self.does(Fault::Cut(way, after));
+    /// Waits until a cut was made or `is_over`, and heals.
+    pub async fn has_cut(&self, mut is_over: impl AsyncFnMut() -> bool) {
         eventually("a connection is cut", async || {
-            if *self.fault.borrow() == Fault::Pass || is_over().await { Ok(()) } else { Err((way, after)) }
+            let fault = *self.fault.borrow();
+            if fault == Fault::Pass || is_over().await { Ok(()) } else { Err(fault) }
         })
         .await;
         self.heals();

@@ -25,7 +25,8 @@ impl Standby {
             port: primary.port(),
         };
         std::fs::create_dir(&standby.directory).expect("its directory");
-        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(primary.root()).expect("the root"));
+        let owner =
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(primary.root()).expect("the root"));
         std::os::unix::fs::chown(&standby.directory, Some(owner), None).expect("Postgres owns it");
         let mut copy = standby.program("pg_basebackup");
         copy.arg("--host").arg(primary.root()).arg("--port").arg(primary.port().to_string());
