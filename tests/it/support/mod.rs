@@ -5,4 +5,6 @@ pub mod eventually;
 pub mod line;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod proxy;
+pub mod standby;
 pub mod world;

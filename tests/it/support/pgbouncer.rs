@@ -1,6 +1,6 @@
 //! Debian's PgBouncer before a cluster: every transaction gets another session.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use course_sync::demo::postgres::ThrowawayPostgres;
@@ -38,7 +38,8 @@ impl PgBouncer {
             cluster.port()
         );
         std::fs::write(&settings, text).expect("its settings");
-        let child = unprivileged(&program, directory.path())
+        give(directory.path());
+        let child = unprivileged(&program)
             .arg(&settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -58,17 +59,26 @@ impl PgBouncer {
     }
 }
 
-/// It refuses to run as root, as Postgres does, and has to reach the cluster's private socket.
-fn unprivileged(program: &PathBuf, directory: &std::path::Path) -> Command {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-    if !is_root {
+/// A command of a program that refuses to run as root, as Postgres does: run as Postgres is.
+pub(super) fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
         return Command::new(program);
     }
-    let owned = Command::new("chown").arg("-R").arg("postgres").arg(directory).status();
-    assert!(owned.is_ok_and(|status| status.success()), "the directory is not postgres's");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
     command
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// Gives it to whom an unprivileged command runs as.
+fn give(directory: &Path) {
+    if is_root() {
+        let owned = Command::new("chown").arg("-R").arg("postgres").arg(directory).status();
+        assert!(owned.is_ok_and(|status| status.success()), "the directory is not postgres's");
+    }
 }
 
 impl Drop for PgBouncer {
