@@ -36,7 +36,9 @@ fn whatever_happens_each_course_is_created_once_or_says_why_not() {
         return simulate(seed);
     }
     let seeds: Vec<u64> = match number("SEEDS") {
-        Some(count) => std::iter::repeat_with(|| fastrand::u64(..1 << 48)).take(count.try_into().unwrap()).collect(),
+        Some(count) => {
+            std::iter::repeat_with(|| fastrand::u64(..1 << 48)).take(count.try_into().unwrap()).collect()
+        }
         None => (1..=SEEDS).chain(FOUND).collect(),
     };
     let next = AtomicUsize::new(0);
