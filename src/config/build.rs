@@ -27,13 +27,14 @@ pub(super) fn config(r: &mut Reader, needs: Needs) -> Read<Config> {
     let database = database(r, needs.database);
     let hubspot = hubspot(r, needs.hubspot);
     let batch = batch(r);
-    let rate_limit = rate_limit(r);
+    let per = r.duration("rate_limit.per", 10 * MILLISECOND..=DAY);
+    let rate_limit = rate_limit(r, per);
     let retry = retry(r);
-    let outbox = outbox(r);
+    let outbox = outbox(r, per);
     let admin = admin(r);
     let shutdown = r.duration("shutdown.grace", Duration::ZERO..=HOUR).map(|grace| Shutdown { grace });
     let log = log(r);
-    let config = Config {
+    Ok(Config {
         database: database?,
         hubspot: hubspot?,
         batch: batch?,
@@ -43,9 +44,7 @@ pub(super) fn config(r: &mut Reader, needs: Needs) -> Read<Config> {
         admin: admin?,
         shutdown: shutdown?,
         log: log?,
-    };
-    between_sections(r, &config);
-    Ok(config)
+    })
 }
 
 fn database(r: &mut Reader, needed: bool) -> Read<Database> {
@@ -149,9 +148,8 @@ fn batch(r: &mut Reader) -> Read<Batch> {
     Ok(Batch { max_size: max_size?, max_bytes: max_bytes?, linger: linger?, max_in_flight: max_in_flight? })
 }
 
-fn rate_limit(r: &mut Reader) -> Read<RateLimit> {
+fn rate_limit(r: &mut Reader, per: Read<Duration>) -> Read<RateLimit> {
     let requests = r.number("rate_limit.requests", 1..=100_000);
-    let per = r.duration("rate_limit.per", 10 * MILLISECOND..=DAY);
     let daily_reserve = r.percent("rate_limit.daily_reserve");
     Ok(RateLimit { requests: requests?, per: per?, daily_reserve: daily_reserve? })
 }
@@ -175,7 +173,7 @@ fn retry(r: &mut Reader) -> Read<Retry> {
     })
 }
 
-fn outbox(r: &mut Reader) -> Read<Outbox> {
+fn outbox(r: &mut Reader, per: Read<Duration>) -> Read<Outbox> {
     let poll_interval = r.duration("outbox.poll_interval", 10 * MILLISECOND..=HOUR);
     let listen = r.switch("outbox.listen");
     let lease = r.duration("outbox.lease", 100 * MILLISECOND..=HOUR);
@@ -184,6 +182,22 @@ fn outbox(r: &mut Reader) -> Read<Outbox> {
     let settle = r.duration("outbox.settle", Duration::ZERO..=DAY);
     let retention = r.optional("outbox.retention", |r, key| r.retention(key, MILLISECOND..=LONGEST));
     let history_retention = r.retention("outbox.history_retention", MILLISECOND..=LONGEST);
+    if matches!(retention, Ok(Some(Some(_)))) && !r.has("hubspot.unique_property") {
+        r.reject(
+            "outbox.retention",
+            "needs hubspot.unique_property: without it, a course whose row was deleted and that is enqueued \
+             again would be created twice",
+        );
+    }
+    if let (Ok(Some(retention)), Ok(per)) = (history_retention, per)
+        && retention < per
+    {
+        let per = humantime::format_duration(per);
+        r.reject(
+            "outbox.history_retention",
+            format!("must not be below rate_limit.per ({per}), which a restart reads from the history"),
+        );
+    }
     Ok(Outbox {
         poll_interval: poll_interval?,
         listen: listen?,
@@ -213,23 +227,4 @@ fn log(r: &mut Reader) -> Read<Log> {
         }
     });
     Ok(Log { format: format?, filter: filter? })
-}
-
-/// What only the sections together can get wrong.
-fn between_sections(r: &mut Reader, config: &Config) {
-    if config.outbox.retention.is_some() && config.hubspot.unique_property.is_none() {
-        r.reject(
-            "outbox.retention",
-            "needs hubspot.unique_property: without it, a course whose row was deleted and that is enqueued \
-             again would be created twice",
-        );
-    }
-    let per = config.rate_limit.per;
-    if config.outbox.history_retention.is_some_and(|retention| retention < per) {
-        let per = humantime::format_duration(per);
-        r.reject(
-            "outbox.history_retention",
-            format!("must not be below rate_limit.per ({per}), which a restart reads from the history"),
-        );
-    }
 }

@@ -209,6 +209,22 @@ fn what_must_hold_between_keys() {
 }
 
 #[test]
+fn contradictions_are_told_beside_all_other_problems() {
+    let toml = "outbox.retention = \"30d\"\noutbox.history_retention = \"5s\"\nbatch.max_size = 0\nadmin.listen = \"x\"";
+    let found = refused(toml, &[], EVERYTHING);
+    for named in [
+        "outbox.retention",
+        "outbox.history_retention",
+        "batch.max_size",
+        "admin.listen",
+        "database.url",
+        "hubspot.access_token",
+    ] {
+        assert!(found.iter().any(|finding| finding.starts_with(named)), "{named} is not among {found:#?}");
+    }
+}
+
+#[test]
 fn warnings_name_both_settings_and_the_consequence() {
     let quiet = "hubspot.unique_property = \"course_key\"\n";
     assert_eq!(good(quiet, &[]).warnings(), [""; 0]);
