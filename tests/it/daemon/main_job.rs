@@ -137,6 +137,28 @@ async fn an_insert_wakes_the_daemon_at_once() {
     world.set("OUTBOX__POLL_INTERVAL", "1h");
     let daemon = world.daemon();
     daemon.logged("leading").await;
+    listens(&world).await;
+    world.enqueue_many("A", 5).await;
+    world.all_are(&["synced"]).await;
+}
+
+#[tokio::test]
+async fn a_short_batch_waits_for_company() {
+    let mut world = World::new().await;
+    world.set("OUTBOX__POLL_INTERVAL", "1h");
+    world.set("BATCH__LINGER", "3s");
+    let daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    listens(&world).await;
+    for n in 1..=5 {
+        world.enqueue(&format!("A-{n}"), &json!({ "hs_course_name": format!("Course A {n}") })).await;
+    }
+    world.all_are(&["synced"]).await;
+    assert_eq!(world.creates(), 1);
+}
+
+/// Waits until the daemon hears of new courses.
+async fn listens(world: &World) {
     eventually("the daemon listens", async || {
         let listening: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'",
@@ -147,8 +169,6 @@ async fn an_insert_wakes_the_daemon_at_once() {
         if listening > 0 { Ok(()) } else { Err(listening) }
     })
     .await;
-    world.enqueue_many("A", 5).await;
-    world.all_are(&["synced"]).await;
 }
 
 #[tokio::test]
