@@ -2,6 +2,7 @@
 
 use course_sync::simulator::{Behaviour, Latency};
 
+use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::world::World;
 
@@ -19,6 +20,17 @@ async fn requests_made(world: &World, more_than: usize) {
         made => Err(made),
     })
     .await;
+}
+
+/// Busy under its leader, the first; the second waits.
+async fn led_world() -> (World, Daemon, Daemon) {
+    let world = busy_world().await;
+    let first = world.daemon();
+    first.logged("\"leading\"").await;
+    let second = world.daemon();
+    world.enqueue_many("A", 3_000).await;
+    requests_made(&world, 5).await;
+    (world, first, second)
 }
 
 #[tokio::test]
@@ -41,12 +53,7 @@ async fn of_two_one_sends_and_the_other_takes_over_at_once_when_it_stops() {
 
 #[tokio::test]
 async fn a_killed_leader_is_replaced_and_its_doubts_are_settled() {
-    let world = busy_world().await;
-    let first = world.daemon();
-    first.logged("\"leading\"").await;
-    let second = world.daemon();
-    world.enqueue_many("A", 3_000).await;
-    requests_made(&world, 5).await;
+    let (world, first, second) = led_world().await;
     first.signal("KILL");
     second.logged("\"leading\"").await;
     world.all_are(&["synced"]).await;
@@ -56,12 +63,7 @@ async fn a_killed_leader_is_replaced_and_its_doubts_are_settled() {
 
 #[tokio::test]
 async fn a_leader_that_stood_still_past_its_lease_does_no_harm() {
-    let world = busy_world().await;
-    let first = world.daemon();
-    first.logged("\"leading\"").await;
-    let second = world.daemon();
-    world.enqueue_many("A", 3_000).await;
-    requests_made(&world, 5).await;
+    let (world, first, second) = led_world().await;
     first.signal("STOP");
     second.logged("\"leading\"").await;
     first.signal("CONT");
