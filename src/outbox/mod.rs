@@ -18,7 +18,9 @@ pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod resolve;
 pub mod retention;
+pub mod retry;
 mod rows;
 pub mod verify;
 

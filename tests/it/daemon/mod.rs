@@ -5,6 +5,7 @@ mod database;
 mod database_falls;
 mod doubts;
 mod failover;
+mod isolation;
 mod leadership;
 mod lost_commits;
 mod main_job;
