@@ -1,6 +1,5 @@
 //! `failures`: what failed or is in doubt, and why.
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::terminal::{plain, short};
@@ -36,6 +35,8 @@ pub(super) fn category(text: &str) -> Result<Category, String> {
 
 /// Characters of a message that a line shows.
 const SHOWN: usize = 160;
+/// Characters of a name or a key that a group shows.
+const SHOWN_NAME: usize = 60;
 
 #[derive(Serialize)]
 struct Told {
@@ -69,23 +70,17 @@ fn in_words(told: &Told) -> String {
 }
 
 fn groups(groups: &[Group]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for group in groups {
-        let more = if group.is_exact { "" } else { "+" };
-        let courses = Cell::new(format!("{}{more}", group.courses)).set_alignment(CellAlignment::Right);
-        let named = [group.code.as_deref(), group.property.as_deref()].into_iter().flatten();
-        let named: Vec<_> = named.map(|name| short(name, 60)).collect();
+    let count = |group: &Group| format!("{}{}", group.courses, if group.is_exact { "" } else { "+" });
+    let width = groups.iter().map(|group| count(group).len()).max().unwrap_or_default();
+    let told = groups.iter().map(|group| {
         let category = group.category.map_or("an error that cannot be read", Category::as_str);
-        let what = format!("{} {category} {}", group.status.as_str(), named.join(" "));
-        table.add_row([
-            courses,
-            Cell::new(what.trim_end()),
-            Cell::new(format!("e.g. {}", short(&group.example, 60))),
-        ]);
-        table.add_row(["", &format!("→ {}", plain(&group.mend)), ""]);
-    }
-    table.trim_fmt()
+        let named = [group.code.as_deref(), group.property.as_deref()].into_iter().flatten();
+        let named: String = named.map(|name| format!(" {}", short(name, SHOWN_NAME))).collect();
+        let (status, example) = (group.status.as_str(), short(&group.example, SHOWN_NAME));
+        let (count, mend) = (count(group), plain(&group.mend));
+        format!("{count:>width$} {status} {category}{named}, such as {example}\n{:width$} → {mend}", "")
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn line(failure: &Failure) -> String {

@@ -213,9 +213,27 @@ pub fn settle(
                 || CourseError::new(Category::Refused, "HubSpot failed at this course every time", now);
             Some(Transition::Failed { error: error.unwrap_or_else(fallback) })
         }
-        Finding::Absent => Some(resend(course, policy, jitter)),
+        Finding::Absent => {
+            match course.error.as_ref().and_then(|error| other_value_taken(error, &course.key)) {
+                Some(error) => Some(Transition::Failed { error }),
+                None => Some(resend(course, policy, jitter)),
+            }
+        }
         Finding::Unclear => None,
     }
+}
+
+/// The conflict, if it is over a value of another unique property than the key. A record of the course's own
+/// earlier self would have been found by the key, so the value is somebody else's, and sending it again would
+/// meet the same refusal.
+fn other_value_taken(error: &CourseError, key: &CourseKey) -> Option<CourseError> {
+    let (_, said) =
+        error.message.split_once("propertyName=").filter(|_| error.category == Category::Conflict)?;
+    let (property, value) = said.split_once(", value=")?;
+    let is_key = value.starts_with(&format!("{key}}}"))
+        || folded(value).starts_with(&format!("{}}}", folded(key.as_str())));
+    let property = error.property.clone().or_else(|| Some(clip(property, 255)));
+    (!is_key).then(|| CourseError { property, ..error.clone() })
 }
 
 /// A conflict at the first sending means that somebody else made the record; later ones may be with
@@ -259,6 +277,31 @@ mod tests {
 
     fn id(text: &str) -> HubSpotId {
         HubSpotId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_conflict_over_another_value_ends_where_the_key_is_nobodys() {
+        let settled = |key: &str, category, property: &str, value: &str| {
+            let message = format!(
+                "Cannot set X{{propertyName={property}, value={value}}} on 1. 2 already has that value."
+            );
+            let error = CourseError::new(category, &message, Timestamp::UNIX_EPOCH);
+            let course = Doubted { error: Some(error), ..doubted(key, 1) };
+            settle(&course, &Finding::Absent, &RetryPolicy::default(), Timestamp::UNIX_EPOCH, 0.5)
+        };
+        let Some(Transition::Failed { error }) = settled("A", Category::Conflict, "code", "same") else {
+            panic!("sent again")
+        };
+        assert_eq!((error.category, error.property.as_deref()), (Category::Conflict, Some("code")));
+        for (key, category, value) in [
+            ("A", Category::Conflict, "A"),
+            ("A}b ", Category::Conflict, "a}B"),
+            (" A", Category::Conflict, " A"),
+            ("A", Category::UnknownOutcome, "same"),
+        ] {
+            let to = settled(key, category, "key", value);
+            assert!(matches!(to, Some(Transition::Pending(_))), "{key} {category:?} {value}: {to:?}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn mend(category: Option<Category>, code: Option<&str>, property: Option<&st
             format!("give {named} a value in the row's `properties`")
         }
         (Some(Category::Validation), _) => match property {
-            Some(_) => format!("correct the value of {named} in the row's `properties`"),
+            Some(_) => format!("give {named} a value that HubSpot accepts, in the row's `properties`"),
             None => "correct the row's `properties` or `associations` after HubSpot's message".to_owned(),
         },
         (Some(Category::Conflict), _) => format!(
@@ -63,7 +63,7 @@ mod tests {
             ("INVALID_OPTION", "one of its options"),
             ("READ_ONLY_VALUE", "take it out"),
             ("MISSING_REQUIRED_PROPERTY", "give `colour` a value"),
-            ("INVALID_DATE", "correct the value of `colour`"),
+            ("INVALID_DATE", "a value that HubSpot accepts"),
         ] {
             let told = mend(Some(Category::Validation), Some(code), Some("colour"));
             assert!(told.contains(expected), "{code}: {told}");

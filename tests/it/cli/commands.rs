@@ -275,3 +275,17 @@ async fn run_says_which_promise_the_configuration_gives() {
         assert!(started.contains(promise), "{started}");
     }
 }
+
+#[tokio::test]
+async fn completions_and_the_manual_know_every_command() {
+    let settings = BTreeMap::new();
+    let manual = said(&settings, &["man"]).await.fine();
+    let shells = ["bash", "zsh", "fish", "elvish", "powershell"];
+    for command in ["run", "enqueue", "status", "explain", "failures", "retry", "resolve", "simulate"] {
+        assert!(manual.contains(&format!("course\\-sync\\-{command}")), "{command} in {manual}");
+        for shell in shells {
+            let script = said(&settings, &["completions", shell]).await.fine();
+            assert!(script.contains(command), "{command} for {shell}");
+        }
+    }
+}

@@ -102,6 +102,25 @@ async fn for_a_held_course_hubspot_is_searched_and_the_finds_are_hints() {
 }
 
 #[tokio::test]
+async fn an_adopted_record_is_told_as_such_with_the_look_that_found_it() {
+    let world = World::new().await;
+    let properties = [("hs_course_name", "By hand"), (crate::support::world::UNIQUE, "A-1")];
+    world.hubspot.create_record(properties.map(|(name, value)| (name.into(), value.into())).into());
+    world.enqueue_many("A", 2).await;
+    let _daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
+    for words in [
+        "which carried its key already",
+        "in doubt: CONFLICT",
+        "looked up in HubSpot",
+        "taken for this course",
+    ] {
+        assert!(told.contains(words), "{words:?} in {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_failed_course_costs_hubspot_nothing_to_explain() {
     let world = World::new().await;
     failed(&world, "A-1").await;

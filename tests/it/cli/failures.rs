@@ -24,9 +24,9 @@ async fn groups_come_first_then_the_courses() {
     let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words:?} in {told}"));
     assert!(told.starts_with("failed 4, unconfirmed 1\n"), "{told}");
     assert!(
-        at("3 failed VALIDATION_ERROR PROPERTY_DOESNT_EXIST colour") < at("create the property `colour`")
+        at("\n3 failed VALIDATION_ERROR PROPERTY_DOESNT_EXIST colour") < at("create the property `colour`")
     );
-    assert!(at("e.g. A-3") < at("\nfailed B-1: too_large"), "{told}");
+    assert!(at("such as A-3\n") < at("\nfailed B-1: too_large"), "{told}");
     assert!(
         at("\nfailed B-1") < at("\nfailed A-3") && at("\nfailed A-1") < at("\nunconfirmed C-1"),
         "{told}"

@@ -130,6 +130,30 @@ async fn refused_whole_and_named_by_nobody() {
 }
 
 #[tokio::test]
+async fn another_unique_value_that_is_taken() {
+    let mut counted = BTreeMap::new();
+    for bad in BAD {
+        let world = world(Behaviour::default(), bad, |_| json!({ "code": "same" })).await;
+        world
+            .create_property(&json!({
+                "groupName": "course_information", "name": "code", "label": "Code", "type": "string",
+                "fieldType": "text", "hasUniqueValue": true,
+            }))
+            .await;
+        let holder = [("hs_course_name", "By hand"), ("code", "same")];
+        world.hubspot.create_record(holder.map(|(name, value)| (name.into(), value.into())).into());
+        counted.insert(bad, requests(&world, bad).await);
+        for row in world.rows().await.iter().filter(|row| row.status == "failed") {
+            assert_eq!(
+                (row.error("category").as_str(), row.error("property").as_str()),
+                ("CONFLICT", "code")
+            );
+        }
+    }
+    hold_against_the_table("207, another unique value is taken", &counted);
+}
+
+#[tokio::test]
 async fn a_key_that_is_taken() {
     let mut counted = BTreeMap::new();
     for taken in BAD {
