@@ -159,8 +159,12 @@ impl Account {
         let is_low = quota.daily.zip(quota.daily_remaining).is_some_and(|(daily, left)| {
             left <= self.daily_reserve.of(daily).saturating_add(daily / ASK_AHEAD)
         });
-        let active: Vec<Reason> = self.pauses().active().into_iter().map(|(reason, _)| reason).collect();
-        let may_ask = active.is_empty() && is_low || active == [Reason::DailyQuota];
+        let may_ask = match self.pauses().active().as_slice() {
+            [] => is_low,
+            // The row of an earlier process may have told.
+            [(Reason::DailyQuota, pause)] => pause.ends.is_none(),
+            _ => false,
+        };
         let mut day = self.day();
         let is_time = day.asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN);
         let is_wanted = may_ask && is_time && day.day.end(Timestamp::now()).is_none();

@@ -7,10 +7,10 @@
 //! the network and any clock, and costs a round trip a window.
 //!
 //! **Where others share the account**, `policy::share` says by HubSpot's headers how many slots are ours, and
-//! what is ours is spread over the whole window: so little is under way whenever the window fills.
+//! how far requests are kept apart.
 //!
-//! governor shapes the burst in front of it: a window's worth of requests is spread over a tenth of
-//! the window at least, so that neither HubSpot nor the database meets it in one instant.
+//! governor shapes the burst in front of it: a window's worth of requests would take a tenth of the window at
+//! least, so that neither HubSpot nor the database meets much of it in one instant.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,7 @@ pub struct Pace {
     closed: Arc<Notify>,
     shape: RateLimiter<NotKeyed, InMemoryState, MonotonicClock>,
     share: Mutex<Share>,
-    /// When the next request may be sent where others share the account.
+    /// When the next request may be sent, where they are kept apart.
     next: Mutex<Instant>,
     per: Duration,
 }
@@ -67,9 +67,6 @@ struct Open {
 
 /// The share of a window over which its requests are spread at least: one in this many.
 const SHAPE: u32 = 10;
-/// Where others share the account: the part of an even distance that is kept between two requests. Less than
-/// all of it, so that a delay can be made good.
-const APART: f64 = 0.8;
 
 impl Pace {
     /// At most `requests` in any window of length `per`, and at most `max_open` at once.
@@ -98,7 +95,7 @@ impl Pace {
         // The semaphore is never closed.
         let open = Arc::clone(&self.open).acquire_owned().await.ok();
         let (slot, then) = self.slots.take().await;
-        tokio::time::sleep(self.apart()).await;
+        tokio::time::sleep(self.apart(then.held)).await;
         while let Err(early) = self.shape.check() {
             tokio::time::sleep(early.wait_time_from(MonotonicClock.now())).await;
         }
@@ -114,18 +111,12 @@ impl Pace {
         }
     }
 
-    /// How long to keep apart from the request before.
-    fn apart(&self) -> Duration {
-        let (is_shared, limit) = {
-            let share = self.share();
-            (share.is_shared(), share.limit())
-        };
-        if !is_shared {
-            return Duration::ZERO;
-        }
+    /// How long to keep apart from the request before, while so many slots are taken.
+    fn apart(&self, held: usize) -> Duration {
+        let apart = self.share().apart(u32::try_from(held).unwrap_or(u32::MAX));
         let (now, mut next) = (Instant::now(), self.next.lock().unwrap_or_else(PoisonError::into_inner));
-        let at = (*next).max(now);
-        *next = at + (self.per / limit).mul_f64(APART);
+        let at = if apart.is_zero() { now } else { (*next).max(now) };
+        *next = at + apart;
         at - now
     }
 

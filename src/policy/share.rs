@@ -64,6 +64,10 @@ pub enum News {
     Alone,
 }
 
+/// The part of an even distance that is kept between two requests: less than all of it, so that a delay can be
+/// made good.
+const APART: f64 = 0.8;
+
 impl Share {
     /// All of it: `configured` requests in any window of length `per`.
     #[must_use]
@@ -92,9 +96,20 @@ impl Share {
     }
 
     /// Whether others use the same window, as far as can be told.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
+    fn is_shared(&self) -> bool {
         self.others() > 0 || self.ceiling < self.configured
+    }
+
+    /// How far to keep the next request from the one before it, while `held` of the window's are taken. Half a
+    /// window may go at once; the rest is spread over all of it, and everything is where others share it. So
+    /// answers keep telling how the window stands, and little is under way whenever it turns out to be full.
+    #[must_use]
+    pub fn apart(&self, held: u32) -> Duration {
+        if self.is_shared() || held > self.limit() / 2 {
+            (self.per / self.limit()).mul_f64(APART)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The most that others used within the last window.
@@ -254,6 +269,16 @@ mod tests {
         }
         assert_eq!(limits, [181, 186, 188, 189, 190]);
         assert!(!share.is_shared());
+    }
+
+    #[test]
+    fn half_a_window_may_go_at_once_unless_others_share_it() {
+        let mut share = Share::new(190, PER);
+        let even = (PER / 190).mul_f64(APART);
+        let apart = [0, 95, 96, 190].map(|held| share.apart(held));
+        assert_eq!(apart, [Duration::ZERO, Duration::ZERO, even, even]);
+        share.heard(&headers(190, 66, 10_000), ours(10), Instant::now());
+        assert_eq!(share.apart(0), (PER / 76).mul_f64(APART));
     }
 
     #[test]
