@@ -98,16 +98,22 @@ impl Account {
             self.quota_seen(quota);
             reserve_reached(quota, |daily| self.daily_reserve.of(daily))
         });
-        match (signal, reserve) {
-            (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
-            (Signal::Proceed, reserve) => {
-                // First, so that the answer does not end what it prolongs.
-                if let Some(reserve) = reserve {
-                    self.trouble(&reserve, sent_at);
-                }
-                let ended = self.pauses().success(sent_at);
-                ended.into_iter().for_each(|reason| self.ended(reason));
+        let creates = match signal {
+            Signal::Pause(trouble) => {
+                self.trouble(trouble, sent_at);
+                None
             }
+            Signal::Proceed => Some(true),
+            Signal::Reachable => Some(false),
+            Signal::Silence => None,
+        };
+        // Before the success, which must not end what this prolongs.
+        if let (Some(reserve), false) = (reserve, matches!(signal, Signal::Pause(_))) {
+            self.trouble(&reserve, sent_at);
+        }
+        if let Some(creates) = creates {
+            let ended = self.pauses().success(sent_at, creates);
+            ended.into_iter().for_each(|reason| self.ended(reason));
         }
         self.changed.notify_one();
     }

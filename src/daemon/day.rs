@@ -86,7 +86,7 @@ async fn request<T>(
     let outcome = outcome(&exchange);
     shared.metrics.request(Operation::Schema, outcome, began.elapsed());
     shared.account.quota_heard(&exchange);
-    shared.pace.ended(permit, &exchange, &Signal::Proceed);
+    shared.pace.ended(permit, &exchange, &Signal::Reachable);
     // Who is over the quota is told nothing else either.
     (outcome != RequestOutcome::RateLimited).then_some(told)
 }

@@ -12,7 +12,8 @@ use proptest::sample::select;
 enum Event {
     /// A request met trouble; HubSpot asks to wait so many seconds, if it does.
     Trouble(Reason, Option<u64>, f64),
-    Success,
+    /// One that created, or merely reached HubSpot.
+    Success(bool),
     /// One that began so many seconds ago ends now.
     Late(Option<Reason>, u64),
     Person(bool),
@@ -37,7 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
     let asked = prop_oneof![Just(None), (0..2 * DAY).prop_map(Some), Just(Some(u64::MAX / 4))];
     prop_oneof![
         4 => (reasons(), asked, 0.0..1.0).prop_map(|(reason, asked, jitter)| Event::Trouble(reason, asked, jitter)),
-        3 => Just(Event::Success),
+        3 => any::<bool>().prop_map(Event::Success),
         2 => (prop::option::of(reasons()), 0..100_u64).prop_map(|(reason, ago)| Event::Late(reason, ago)),
         1 => any::<bool>().prop_map(Event::Person),
         1 => prop::option::of(0..DAY).prop_map(Event::DayEnds),
@@ -68,15 +69,15 @@ impl Run {
             Event::Trouble(reason, asked, jitter) if self.is_open() => {
                 self.pauses.trouble(&trouble(*reason, *asked), now, now, *jitter);
             }
-            Event::Success if self.is_open() => {
-                self.pauses.success(now);
+            Event::Success(creates) if self.is_open() => {
+                self.pauses.success(now, *creates);
             }
-            Event::Trouble(..) | Event::Success => {}
+            Event::Trouble(..) | Event::Success(_) => {}
             Event::Late(reason, ago) => {
                 let sent_at = now.checked_sub(Duration::from_secs(*ago)).unwrap();
                 match reason {
                     Some(reason) => drop(self.pauses.trouble(&trouble(*reason, None), sent_at, now, 0.5)),
-                    None => drop(self.pauses.success(sent_at)),
+                    None => drop(self.pauses.success(sent_at, true)),
                 }
             }
             Event::Person(pauses) => {
@@ -144,7 +145,7 @@ proptest! {
             let Gate::Open { .. } = run.pauses.gate(run.now) else {
                 return Err(TestCaseError::fail(format!("{:?}", run.pauses)));
             };
-            run.pauses.success(run.now);
+            run.pauses.success(run.now, true);
         }
         prop_assert_eq!(run.pauses.gate(run.now), Gate::Open { courses: 100, concurrent: true });
         prop_assert!(run.pauses.active().is_empty());
