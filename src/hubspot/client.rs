@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, redirect, retry};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::auth::Auth;
@@ -23,6 +25,8 @@ pub struct Client {
     auth: Auth,
     urls: Urls,
     request_timeout: Duration,
+    /// Held while a long body is read: however many come at once, one is kept.
+    long_body: Semaphore,
 }
 
 /// Why there is no client.
@@ -38,6 +42,9 @@ pub enum ClientError {
 
 /// Idle connections are closed before any server does: a stale one would put a batch in doubt.
 const IDLE: Duration = Duration::from_secs(15);
+/// What each open request may hold of its answer; more than HubSpot says of a hundred usual courses.
+const USUAL_BODY_BYTES: usize = 512 * 1024;
+const REDACTED: &[u8] = b"[redacted]";
 const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint gave no access token in time";
 
 impl Client {
@@ -70,7 +77,8 @@ impl Client {
         let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
         let urls = Urls::new(&settings.base_url, &settings.api_version);
         let auth = Auth::new(credentials, http.clone(), urls.token(), metrics);
-        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout })
+        let long_body = Semaphore::new(1);
+        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, long_body })
     }
 
     /// Creates the courses of a batch.
@@ -87,6 +95,13 @@ impl Client {
             Ok(body) => self.post(self.urls.read(place), body).await,
             Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
         }
+    }
+
+    /// Whether the configured credentials are others than those that HubSpot was shown last. Reads their
+    /// files.
+    #[must_use]
+    pub fn has_new_credentials(&self) -> bool {
+        self.auth.has_changed()
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
@@ -106,7 +121,10 @@ impl Client {
             .header(ACCEPT, "application/json")
             .body(body);
         let exchange = match request.send().await {
-            Ok(response) => answered(response).await,
+            Ok(response) => {
+                let left = self.request_timeout.saturating_sub(began.elapsed());
+                self.answered(response, left, &authorization).await
+            }
             Err(error) => unanswered(error),
         };
         if let Exchange::Answered { meta, .. } = &exchange
@@ -116,27 +134,62 @@ impl Client {
         }
         exchange
     }
-}
 
-async fn answered(response: Response) -> Exchange {
-    let meta = wire::read_meta(response.status().as_u16(), response.headers());
-    let body = match whole_body(response).await {
-        Ok(bytes) => wire::read_body(&bytes),
-        Err(why) => Body::Unreadable(why),
-    };
-    Exchange::Answered { meta, body }
-}
-
-/// The bytes of a body, as many as are reasonable.
-pub(super) async fn whole_body(mut response: Response) -> Result<Vec<u8>, Unreadable> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Unreadable::Cut(chain(error)))? {
-        if bytes.len() + chunk.len() > wire::MAX_BODY_BYTES {
-            return Err(Unreadable::TooLong);
-        }
-        bytes.extend_from_slice(&chunk);
+    async fn answered(&self, response: Response, left: Duration, authorization: &HeaderValue) -> Exchange {
+        let meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let body = match timeout(left, self.body(response, authorization)).await {
+            Ok(body) => body,
+            Err(_) => Body::Unreadable(Unreadable::Cut("it took too long".into())),
+        };
+        Exchange::Answered { meta, body }
     }
+
+    /// Reads a body while it is within reason; the memory it takes is bounded for all requests together.
+    async fn body(&self, mut response: Response, authorization: &HeaderValue) -> Body {
+        let (mut bytes, mut turn) = (Vec::new(), None);
+        loop {
+            match read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await {
+                Ok(true) if bytes.len() > USUAL_BODY_BYTES && turn.is_none() => {
+                    // It is never closed.
+                    turn = self.long_body.acquire().await.ok();
+                }
+                Ok(true) => {}
+                Ok(false) => return wire::read_body(&without_token(bytes, authorization)),
+                Err(why) => return Body::Unreadable(why),
+            }
+        }
+    }
+}
+
+/// The bytes of a body; one that is longer than `limit` is not read to its end.
+pub(super) async fn short_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let mut bytes = Vec::new();
+    while read_on(&mut response, &mut bytes, limit).await? {}
     Ok(bytes)
+}
+
+/// Reads the next piece of a body. False at its end.
+async fn read_on(response: &mut Response, bytes: &mut Vec<u8>, limit: usize) -> Result<bool, Unreadable> {
+    let Some(piece) = response.chunk().await.map_err(|error| Unreadable::Cut(chain(error)))? else {
+        return Ok(false);
+    };
+    if bytes.len() + piece.len() > limit {
+        return Err(Unreadable::TooLong);
+    }
+    bytes.extend_from_slice(&piece);
+    Ok(true)
+}
+
+/// A text of somebody's without the token that he was shown, should he repeat it.
+fn without_token(mut bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
+    let token = authorization.as_bytes().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    if token.is_empty() {
+        return bytes;
+    }
+    while let Some(at) = bytes.windows(token.len()).position(|window| window == token) {
+        bytes.splice(at..at + token.len(), REDACTED.iter().copied());
+    }
+    bytes
 }
 
 /// Whether a request without an answer may have been taken.
