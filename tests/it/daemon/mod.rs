@@ -1,10 +1,13 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
 mod crashes;
+mod credentials;
 mod database;
 mod database_falls;
+mod database_weather;
 mod doubts;
 mod failover;
+mod hostile;
 mod leadership;
 mod lost_commits;
 mod main_job;

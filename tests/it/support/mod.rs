@@ -3,6 +3,7 @@
 pub mod daemon;
 pub mod eventually;
 pub mod line;
+pub mod mounted;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
