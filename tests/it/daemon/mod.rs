@@ -1,5 +1,6 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod clocks;
 mod crashes;
 mod credentials;
 mod database;
