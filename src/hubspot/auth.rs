@@ -97,7 +97,10 @@ impl Auth {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         current.is_ok_and(|current| {
             current.len() != shown.len()
-                || current.iter().zip(shown.iter()).any(|(now, then)| now.expose_secret() != then.expose_secret())
+                || current
+                    .iter()
+                    .zip(shown.iter())
+                    .any(|(now, then)| now.expose_secret() != then.expose_secret())
         })
     }
 

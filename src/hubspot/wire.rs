@@ -144,7 +144,10 @@ mod tests {
     fn many_values_are_refused_and_many_commas_in_a_text_are_not() {
         let body = format!(r#"{{"results":[{}0]}}"#, "0,".repeat(MAX_VALUES));
         assert!(matches!(read_body(body.as_bytes()), Body::Unreadable(Unreadable::TooLong)));
-        let body = format!(r#"{{"results":[{{"id":"1","properties":{{"a":"{}"}}}}]}}"#, r#",\","#.repeat(MAX_VALUES));
+        let body = format!(
+            r#"{{"results":[{{"id":"1","properties":{{"a":"{}"}}}}]}}"#,
+            r#",\","#.repeat(MAX_VALUES)
+        );
         assert_eq!(kind(&body), "batch");
     }
 

@@ -97,8 +97,14 @@ mod tests {
 
     #[test]
     fn it_ends_when_all_that_failed_goes_well() {
-        let events =
-            [(0, 'a', true), (1, 'b', true), (2, 'a', false), (3, 'a', false), (4, 'c', false), (5, 'b', false)];
+        let events = [
+            (0, 'a', true),
+            (1, 'b', true),
+            (2, 'a', false),
+            (3, 'a', false),
+            (4, 'c', false),
+            (5, 'b', false),
+        ];
         assert_eq!(told(&events), [(0, Word::Began), (5, Word::Ended(seconds(5)))]);
     }
 

@@ -83,7 +83,7 @@ async fn a_refused_grant_is_told_with_the_mend_and_the_mend_is_tried_at_once() {
     patient(&mut world);
     let mut refresh_token = Mounted::new("of-yesterday");
     by_oauth(&mut world, &refresh_token);
-    world.enqueue_many("A", 150).await;
+    world.enqueue_many("A", 50).await;
     let mut daemon = world.daemon();
     let told = daemon.logged("a person has to mend this").await;
     assert!(told.contains("BAD_REFRESH_TOKEN missing or invalid refresh token"), "{told}");

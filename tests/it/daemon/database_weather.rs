@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use course_sync::demo::postgres::{Options, ThrowawayPostgres};
-use course_sync::simulator::{Behaviour, Fault, Answer, Latency, Operation};
+use course_sync::simulator::{Answer, Behaviour, Fault, Latency, Operation};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 use crate::support::daemon::Daemon;
@@ -161,7 +161,11 @@ async fn a_person_who_locks_a_course_holds_up_that_one_alone() {
     let mut daemon = world.daemon();
     eventually("the others are synced", async || {
         let counts = world.counts().await;
-        if counts.get("synced") == Some(&249) && counts.get("pending") == Some(&1) { Ok(()) } else { Err(counts) }
+        if counts.get("synced") == Some(&249) && counts.get("pending") == Some(&1) {
+            Ok(())
+        } else {
+            Err(counts)
+        }
     })
     .await;
     person.rollback().await.unwrap();
@@ -181,7 +185,8 @@ async fn records_beside_a_person(more: &str, complaint: &str, isolation: &str) {
     .await;
     world.set("LOG__FILTER", "info,course_sync=debug");
     let name = world.database.name().to_owned();
-    run(world.pool(), &format!("alter database {name} set default_transaction_isolation = '{isolation}'")).await;
+    run(world.pool(), &format!("alter database {name} set default_transaction_isolation = '{isolation}'"))
+        .await;
     world.enqueue_many("A", 10).await;
     let mut daemon = world.daemon();
     eventually("the courses are in flight", async || {
@@ -254,8 +259,10 @@ async fn while_the_listening_session_hears_nothing_the_poll_carries_on() {
         world.enqueue_many(prefix, 20).await;
         world.all_are(&["synced"]).await;
     }
-    let metrics = reqwest::get(format!("{}/metrics", daemon.admin().await)).await.unwrap().text().await.unwrap();
-    let of_polls = metrics.lines().find(|line| line.starts_with("course_sync_wakeups_total{reason=\"poll\"}"));
+    let metrics =
+        reqwest::get(format!("{}/metrics", daemon.admin().await)).await.unwrap().text().await.unwrap();
+    let of_polls =
+        metrics.lines().find(|line| line.starts_with("course_sync_wakeups_total{reason=\"poll\"}"));
     assert!(of_polls.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
     assert!(daemon.stop().await.success());
     world.audit().await;

@@ -2,12 +2,14 @@
 //! and nothing is taken for a success.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use course_sync::simulator::{Answer, Fault, Operation};
 
 use crate::hubspot::server::{Reaction, Server, http, json};
 use crate::support::eventually::eventually;
-use crate::support::proxy::{Fault as Outage, Proxy, Target};
+use crate::support::proxy::{Proxy, Target};
 use crate::support::world::World;
 
 const GIGABYTE: usize = 1 << 30;
@@ -67,11 +69,15 @@ async fn answers_that_are_meant_to_harm_take_neither_memory_nor_slots_for_long()
 
     let reactions = bad_answers();
     let kinds = reactions.len();
-    let hostile =
-        Server::start(move |before, _| reactions[before % reactions.len()].clone()).await;
-    proxy.does(Outage::Reset);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let knows = Arc::clone(&is_over);
+    let hostile = Server::start(move |before, _| match knows.load(Ordering::SeqCst) {
+        false => reactions[before % reactions.len()].clone(),
+        true => Reaction::Close,
+    })
+    .await;
+    world.hubspot_goes().await;
     proxy.leads_to(port(&hostile.url));
-    proxy.heals();
     world.enqueue_many("B", 1_000).await;
     // All at once as far as there are slots, and then one by one: slots were freed.
     eventually("every kind was met, and more was sent after it", async || match hostile.requests().len() {
@@ -79,12 +85,15 @@ async fn answers_that_are_meant_to_harm_take_neither_memory_nor_slots_for_long()
         seen => Err(seen),
     })
     .await;
-    proxy.does(Outage::Reset);
+    world.hubspot_returns().await;
     proxy.leads_to(simulator);
-    proxy.heals();
+    is_over.store(true, Ordering::SeqCst);
     world.all_are(&["synced"]).await;
     let grown = daemon.peak_memory_kib() - usual;
-    eprintln!("peak memory: {usual} KiB, and {grown} KiB more under {} hostile answers", hostile.requests().len());
+    eprintln!(
+        "peak memory: {usual} KiB, and {grown} KiB more under {} hostile answers",
+        hostile.requests().len()
+    );
     assert!(grown < GROWTH, "its memory grew by {grown} KiB");
     assert!(daemon.stop().await.success());
     assert!(!daemon.log().contains('\u{1b}'), "{}", daemon.log());

@@ -10,6 +10,7 @@ mod doubts;
 mod failover;
 mod hostile;
 mod leadership;
+mod log_pipe;
 mod lost_commits;
 mod main_job;
 mod network;
