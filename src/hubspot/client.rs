@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Response, redirect, retry};
+use reqwest::{RequestBuilder, Response, StatusCode, redirect, retry};
 use tokio::time::timeout;
 
 use super::auth::Auth;
@@ -21,7 +21,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct Client {
     http: reqwest::Client,
     auth: Auth,
-    urls: Urls,
+    pub(super) urls: Urls,
     request_timeout: Duration,
 }
 
@@ -90,41 +90,48 @@ impl Client {
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        match self.send(request).await {
+            Ok(response) => answered(response).await.0,
+            Err(exchange) => exchange,
+        }
+    }
+
+    /// Asks for something about the account; gives the body's bytes too.
+    pub(super) async fn get(&self, url: String) -> (Exchange, Vec<u8>) {
+        match self.send(self.http.get(url)).await {
+            Ok(response) => answered(response).await,
+            Err(exchange) => (exchange, Vec::new()),
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Exchange> {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(why)) => return Exchange::NotSent(why),
-            Err(_) => return Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())),
+            Ok(Err(why)) => return Err(Exchange::NotSent(why)),
+            Err(_) => return Err(Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into()))),
         };
-        let request = self
-            .http
-            .post(url)
+        let request = request
             .timeout(self.request_timeout.saturating_sub(began.elapsed()))
             .header(AUTHORIZATION, authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(body);
-        let exchange = match request.send().await {
-            Ok(response) => answered(response).await,
-            Err(error) => unanswered(error),
-        };
-        if let Exchange::Answered { meta, .. } = &exchange
-            && meta.status == 401
-        {
+            .header(ACCEPT, "application/json");
+        let response = request.send().await.map_err(unanswered)?;
+        if response.status() == StatusCode::UNAUTHORIZED {
             self.auth.refused(&authorization).await;
         }
-        exchange
+        Ok(response)
     }
 }
 
-async fn answered(response: Response) -> Exchange {
+async fn answered(response: Response) -> (Exchange, Vec<u8>) {
     let meta = wire::read_meta(response.status().as_u16(), response.headers());
-    let body = match whole_body(response).await {
-        Ok(bytes) => wire::read_body(&bytes),
-        Err(why) => Body::Unreadable(why),
+    let (body, bytes) = match whole_body(response).await {
+        Ok(bytes) => (wire::read_body(&bytes), bytes),
+        Err(why) => (Body::Unreadable(why), Vec::new()),
     };
-    Exchange::Answered { meta, body }
+    (Exchange::Answered { meta, body }, bytes)
 }
 
 /// The bytes of a body, as many as are reasonable.

@@ -5,7 +5,9 @@
 
 pub mod answer;
 pub mod batch;
+pub mod day;
 pub mod interpret;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;
+pub mod share;

@@ -19,6 +19,7 @@ mod hubspot;
 mod integration;
 mod model;
 mod outbox;
+mod policy;
 mod simulation;
 mod simulator;
 mod support;

@@ -3,6 +3,7 @@
 mod crashes;
 mod database;
 mod database_falls;
+mod day;
 mod doubts;
 mod failover;
 mod leadership;
@@ -11,6 +12,7 @@ mod main_job;
 mod network;
 mod pace;
 mod pauses;
+mod poison;
 mod pooler;
 mod refusals;
 mod shutdown;
