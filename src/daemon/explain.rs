@@ -15,7 +15,7 @@ impl Settings {
         match (&self.unique_property, self.unconfirmed) {
             (Some(_), _) => Doubts::LookedUp,
             (None, Unconfirmed::Hold) => Doubts::Held,
-            (None, Unconfirmed::Resend) => Doubts::SentAgain,
+            (None, Unconfirmed::Resend) => Doubts::SentAgain { up_to: self.retry.max_attempts },
         }
     }
 }

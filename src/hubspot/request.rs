@@ -42,6 +42,14 @@ impl Urls {
         format!("{}/batch/read?archived={archived}", self.objects)
     }
 
+    pub(super) fn daily_usage(&self) -> String {
+        format!("{}/account-info/v3/api-usage/daily/private-apps", self.base)
+    }
+
+    pub(super) fn account_details(&self) -> String {
+        format!("{}/account-info/v3/details", self.base)
+    }
+
     pub(super) fn search(&self) -> String {
         format!("{}/search", self.objects)
     }
@@ -139,6 +147,7 @@ mod tests {
             associations: Associations::parse(serde_json::from_str(associations).unwrap()).unwrap(),
             attempts: 1,
             faults: 0,
+            doubts: 0,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

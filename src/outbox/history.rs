@@ -26,6 +26,7 @@ struct Row {
     status: String,
     attempts: i32,
     faults: i32,
+    doubts: i32,
     batch_limit: i16,
     next_attempt_at: Timestamp,
     hubspot_id: Option<String>,
@@ -71,7 +72,7 @@ pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Li
                and b.send_by > b.claimed_at
              order by b.claimed_at desc limit $3
         )
-        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, batch_limit, next_attempt_at, hubspot_id, error, created_at,
+        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit, next_attempt_at, hubspot_id, error, created_at,
                updated_at, synced_at,
                coalesce((select jsonb_agg(jsonb_build_object(
                    'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from told), '[]') as events,
@@ -98,6 +99,7 @@ fn life_of(row: Row) -> Option<Life> {
         status: Status::parse(&row.status)?,
         attempts: u32::try_from(row.attempts).unwrap_or_default(),
         faults: u32::try_from(row.faults).unwrap_or_default(),
+        doubts: u32::try_from(row.doubts).unwrap_or_default(),
         batch_limit: u16::try_from(row.batch_limit).unwrap_or_default(),
         next_attempt_at: row.next_attempt_at.to_jiff(),
         hubspot_id: row.hubspot_id,

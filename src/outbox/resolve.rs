@@ -58,7 +58,7 @@ pub async fn created(
 }
 
 /// The course was not created: it goes again. Not before its request must have ended, since it might still
-/// be created. What was said of it stays, until the next answer.
+/// be created. What was said of it stays, until the next answer; how often it was in doubt is forgotten.
 ///
 /// Served by `course_outbox_course_key_unique` and the primary key of `course_sync_batch`.
 pub async fn not_created(database: impl Into<Reach<'_>>, key: &str) -> Result<Resolved, OutboxError> {
@@ -68,7 +68,7 @@ pub async fn not_created(database: impl Into<Reach<'_>>, key: &str) -> Result<Re
              where o.course_key = $1 and o.status = 'unconfirmed' and b.answered_at is null and b.send_by > now()
         ), resolved as (
             update course_outbox
-               set status = 'pending', next_attempt_at = now(), updated_at = now()
+               set status = 'pending', doubts = 0, next_attempt_at = now(), updated_at = now()
              where course_key = $1 and status = 'unconfirmed' and not exists (select from under_way)
             returning id, course_key, batch_id
         ), told as (

@@ -49,8 +49,11 @@ pub enum Doubts {
     LookedUp,
     /// It is held for a person.
     Held,
-    /// It is sent again, and may be created twice.
-    SentAgain,
+    /// It is sent again, and may be created twice; held once it was in doubt so often.
+    SentAgain {
+        /// So often.
+        up_to: u32,
+    },
 }
 
 /// Where a course stands, more closely than its status says.
@@ -125,7 +128,8 @@ fn state(course: &Course, around: &Situation) -> State {
         Status::Unconfirmed => match around.doubts {
             Doubts::LookedUp => State::LookedUp,
             Doubts::Held => State::Held,
-            Doubts::SentAgain => State::SentAgain,
+            Doubts::SentAgain { up_to } if course.doubts >= up_to => State::Held,
+            Doubts::SentAgain { .. } => State::SentAgain,
         },
         Status::Synced => State::Synced,
         Status::Failed => State::Failed,

@@ -3,11 +3,10 @@
 //! Not for the daemon: what search does not find may be there all the same, so it proves nothing.
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Client, whole_body};
+use super::Client;
 use crate::course::HubSpotId;
 use crate::policy::answer::{Body, Exchange, NotSent, Record, Unreadable};
 
@@ -69,17 +68,9 @@ impl Client {
     /// # Errors
     /// What stood in the way, for a person.
     pub async fn presence(&self, id: &HubSpotId) -> Result<Presence, String> {
-        let authorization = self.auth.header().await.map_err(|why| trouble(&Exchange::NotSent(why)))?;
-        let request = self.http.get(self.urls.record(id, NAME));
-        let sent =
-            request.header(AUTHORIZATION, authorization).header(ACCEPT, "application/json").send().await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Err(trouble(&super::unanswered(error))),
-        };
-        let status = response.status().as_u16();
-        let body = whole_body(response).await.unwrap_or_default();
-        match (status, serde_json::from_slice::<Record>(&body)) {
+        let (exchange, bytes) = self.get(self.urls.record(id, NAME)).await;
+        let Exchange::Answered { meta, .. } = &exchange else { return Err(trouble(&exchange)) };
+        match (meta.status, serde_json::from_slice::<Record>(&bytes)) {
             (404, _) => Ok(Presence::Absent),
             (200, Ok(record)) if record.archived => Ok(Presence::Absent),
             (200, Ok(record)) => match record.id {
@@ -89,7 +80,7 @@ impl Client {
                 Some(other) => Ok(Presence::Merged(other)),
                 None => Err("HubSpot's answer holds no record".to_owned()),
             },
-            (status, _) => Err(format!("HubSpot answered {status}")),
+            _ => Err(trouble(&exchange)),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Course {
     pub attempts: u32,
     /// How many of its attempts failed by its own fault.
     pub faults: u32,
+    /// How often its outcome was unknown.
+    pub doubts: u32,
     /// The largest batch it may travel in.
     pub batch_limit: u16,
     /// Pending: not sent before. Unconfirmed: HubSpot is not asked before.

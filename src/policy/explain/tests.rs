@@ -20,6 +20,7 @@ fn life(status: Status) -> Life {
         status,
         attempts: 1,
         faults: 0,
+        doubts: 0,
         batch_limit: 100,
         next_attempt_at: at(-60),
         hubspot_id: None,
@@ -67,131 +68,78 @@ fn with(mut life: Life, change: impl FnOnce(&mut Course)) -> Life {
     life
 }
 
+/// Checks the state, parts of the summary, of what is next and of what to do, and the seconds until then.
+fn told(life: Life, around: &Situation, state: State, parts: [&str; 3], seconds: Option<i64>) {
+    let told = explain(life, around);
+    let [summary, next, you_can] = parts;
+    assert_eq!(told.state, state, "{told:?}");
+    assert!(told.summary.contains(summary), "{told:?}");
+    assert!(told.next.contains(next), "{told:?}");
+    assert_eq!(told.next_at, seconds.map(at), "{told:?}");
+    let advice = told.you_can.join("\n");
+    assert!(advice.contains(you_can) && advice.is_empty() == you_can.is_empty(), "{told:?}");
+}
+
 #[test]
-fn every_state_says_what_it_is_what_comes_next_and_what_to_do() {
-    use Doubts::{Held, LookedUp, SentAgain};
+fn pending_in_each_way() {
     let pending = || life(Status::Pending);
-    let later = |course: &mut Course| course.next_attempt_at = at(30);
+    let fresh = with(pending(), |it| it.attempts = 0);
+    let backing_off = with(pending(), |it| it.next_attempt_at = at(30));
+    let isolated = with(pending(), |it| it.batch_limit = 7);
+    let led = around(Doubts::LookedUp);
+    let nobody = Situation { is_led: false, ..led.clone() };
+    told(fresh, &led, State::Waiting, ["not sent yet", "next requests", ""], Some(-60));
+    told(backing_off, &led, State::BackingOff, ["sent once", "sent again", ""], Some(30));
+    told(isolated, &led, State::Isolating, ["a batch of 7 at most", "of 7 at most", ""], Some(-60));
+    let by_a_person = ["nothing is sent", "operator (because)", "course-sync resume"];
+    told(pending(), &paused("operator"), State::Paused, by_a_person, None);
+    let by_the_account = ["nothing is sent", "token (because)", "course-sync status"];
+    told(pending(), &paused("token"), State::Paused, by_the_account, None);
+    told(pending(), &nobody, State::Waiting, ["waits for its turn", "nobody sends", "course-sync run"], None);
+}
+
+#[test]
+fn in_flight_and_in_doubt_in_each_way() {
+    use Doubts::{Held, LookedUp};
+    let flying = || life(Status::InFlight);
     let nobody = Situation { is_led: false, ..around(LookedUp) };
-    let resolve = "resolve A-1 --hubspot-id ID";
-    // The life, the situation, the state, a part of: summary, next, what to do; seconds until then.
-    let cases = [
-        (
-            with(pending(), |it| it.attempts = 0),
-            around(LookedUp),
-            State::Waiting,
-            "not sent yet",
-            "next requests",
-            "",
-            Some(-60),
-        ),
-        (
-            with(pending(), later),
-            around(LookedUp),
-            State::BackingOff,
-            "sent once",
-            "sent again",
-            "",
-            Some(30),
-        ),
-        (
-            with(pending(), |it| it.batch_limit = 7),
-            around(LookedUp),
-            State::Isolating,
-            "a batch of 7 at most",
-            "of 7 at most",
-            "",
-            Some(-60),
-        ),
-        (
-            pending(),
-            paused("operator"),
-            State::Paused,
-            "nothing is sent",
-            "operator (because)",
-            "course-sync resume",
-            None,
-        ),
-        (
-            pending(),
-            paused("token"),
-            State::Paused,
-            "nothing is sent",
-            "token (because)",
-            "course-sync status",
-            None,
-        ),
-        (
-            pending(),
-            nobody.clone(),
-            State::Waiting,
-            "waits for its turn",
-            "nobody sends",
-            "course-sync run",
-            None,
-        ),
-        (
-            life(Status::InFlight),
-            around(LookedUp),
-            State::InFlight,
-            "handed to HubSpot",
-            "within seconds",
-            "",
-            None,
-        ),
-        (
-            life(Status::InFlight),
-            nobody,
-            State::InFlight,
-            "handed to HubSpot",
-            "nobody sends",
-            "course-sync run",
-            None,
-        ),
-        (
-            doubted(),
-            around(LookedUp),
-            State::LookedUp,
-            "looked up in HubSpot",
-            "HubSpot is asked",
-            "",
-            Some(20),
-        ),
-        (doubted(), paused("unavailable"), State::LookedUp, "looked up", "unavailable (because)", "", None),
-        (doubted(), around(Held), State::Held, "held for a person", "until a person", resolve, None),
-        (doubted(), around(SentAgain), State::SentAgain, "it is not known", "there twice", "", Some(20)),
-        (synced(None), around(LookedUp), State::Synced, "record 77", "done", "", None),
-        (synced(Some(Happening::Confirmed)), around(LookedUp), State::Synced, "in doubt", "done", "", None),
-        (
-            synced(Some(Happening::Adopted)),
-            around(LookedUp),
-            State::Synced,
-            "carried its key",
-            "done",
-            "",
-            None,
-        ),
-        (synced(Some(Happening::Resolved)), around(Held), State::Synced, "a person said", "done", "", None),
-    ];
-    let failures = Category::ALL.map(|category| {
-        (
-            failed(category),
-            around(LookedUp),
-            State::Failed,
-            "HubSpot's words",
-            "until a person",
-            "retry --key A-1",
-            None,
-        )
+    told(flying(), &around(LookedUp), State::InFlight, ["handed to HubSpot", "within seconds", ""], None);
+    told(flying(), &nobody, State::InFlight, ["handed to HubSpot", "nobody sends", "course-sync run"], None);
+    let looked_up = ["looked up in HubSpot", "HubSpot is asked", ""];
+    told(doubted(), &around(LookedUp), State::LookedUp, looked_up, Some(20));
+    told(
+        doubted(),
+        &paused("unavailable"),
+        State::LookedUp,
+        ["looked up", "unavailable (because)", ""],
+        None,
+    );
+    let held = ["held for a person", "until a person", "resolve A-1 --hubspot-id ID"];
+    told(doubted(), &around(Held), State::Held, held, None);
+    let again = around(Doubts::SentAgain { up_to: 2 });
+    told(doubted(), &again, State::SentAgain, ["it is not known", "there twice", ""], Some(20));
+    told(with(doubted(), |it| it.doubts = 2), &again, State::Held, held, None);
+    let several = with(doubted(), |it| {
+        it.error = Some(CourseError::new(Category::Conflict, "several records", at(-50)));
     });
-    for (life, around, state, summary, next, you_can, seconds) in cases.into_iter().chain(failures) {
-        let told = explain(life, &around);
-        assert_eq!(told.state, state, "{told:?}");
-        assert!(told.summary.contains(summary), "{told:?}");
-        assert!(told.next.contains(next), "{told:?}");
-        assert_eq!(told.next_at, seconds.map(at), "{told:?}");
-        let advice = told.you_can.join("\n");
-        assert!(advice.contains(you_can) && advice.is_empty() == you_can.is_empty(), "{told:?}");
+    told(several, &around(LookedUp), State::LookedUp, ["several", "asked", "archive all but one"], Some(20));
+}
+
+#[test]
+fn synced_and_failed_in_each_way() {
+    let led = around(Doubts::LookedUp);
+    for (how, words) in [
+        (None, "record 77"),
+        (Some(Happening::Confirmed), "in doubt"),
+        (Some(Happening::Adopted), "carried its key"),
+        (Some(Happening::Resolved), "a person said"),
+        (Some(Happening::Retried), "record 77"),
+    ] {
+        told(synced(how), &led, State::Synced, [words, "done", ""], None);
+    }
+    for category in Category::ALL {
+        let parts = ["HubSpot's words", "until a person", "retry --key A-1"];
+        told(failed(category), &led, State::Failed, parts, None);
     }
 }
 
