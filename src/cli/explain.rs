@@ -86,9 +86,10 @@ fn in_words(told: &Told) -> String {
         lines.push(format!("  {}  {}", at(step.at), plain(&step.what)));
     }
     lines.push("\nwhat comes next".to_owned());
-    let later = explanation.next_at.filter(|when| *when > Timestamp::now());
-    let when = later.map(|when| format!(", not before {}", at(when)));
-    lines.push(format!("  {}{}", plain(&explanation.next), when.unwrap_or_default()));
+    lines.push(format!("  {}", plain(&explanation.next)));
+    if let Some(later) = explanation.next_at.filter(|when| *when > Timestamp::now()) {
+        lines.push(format!("  not before {}", at(later)));
+    }
     if !explanation.you_can.is_empty() {
         lines.push("\nwhat you can do".to_owned());
         lines.extend(explanation.you_can.iter().map(|advice| format!("  {}", plain(advice))));

@@ -6,6 +6,8 @@
 //! unique property nothing can prove anything, and the course is held for a person, or sent again
 //! where the operator has accepted duplicates.
 
+mod refusal;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -222,31 +224,12 @@ pub fn settle(
             let error = CourseError::new(Category::Conflict, &message, now);
             Some(Transition::Unconfirmed { error, own_fault: false, batch_limit: None, look_after: SEVERAL })
         }
-        Finding::Absent => {
-            let refusal = course.error.as_ref().filter(|error| is_refusal(error.category)).cloned();
-            let taken = || course.error.as_ref().and_then(|error| other_value_taken(error, &course.key));
-            Some(match refusal.or_else(taken) {
-                // It was refused, and only looked up because an earlier sending was in doubt, or might be the
-                // one that it is in conflict with.
-                Some(error) => Transition::Failed { error },
-                None => resend(course, neighbours, policy, now, jitter),
-            })
-        }
+        Finding::Absent => Some(match refusal::of(course) {
+            Some(error) => Transition::Failed { error },
+            None => resend(course, neighbours, policy, now, jitter),
+        }),
         Finding::Unclear => None,
     }
-}
-
-/// The conflict, if it is over a value of another unique property than the key. A record of the course's own
-/// earlier self would have been found by the key, so the value is somebody else's, and sending it again would
-/// meet the same refusal.
-fn other_value_taken(error: &CourseError, key: &CourseKey) -> Option<CourseError> {
-    let (_, said) =
-        error.message.split_once("propertyName=").filter(|_| error.category == Category::Conflict)?;
-    let (property, value) = said.split_once(", value=")?;
-    let is_key = value.starts_with(&format!("{key}}}"))
-        || folded(value).starts_with(&format!("{}}}", folded(key.as_str())));
-    let property = error.property.clone().or_else(|| Some(clip(property, 255)));
-    (!is_key).then(|| CourseError { property, ..error.clone() })
 }
 
 /// A conflict at the first sending means that somebody else made the record; later ones may be with
@@ -254,15 +237,6 @@ fn other_value_taken(error: &CourseError, key: &CourseKey) -> Option<CourseError
 fn provenance(course: &Doubted) -> Provenance {
     let is_conflict = course.error.as_ref().is_some_and(|error| error.category == Category::Conflict);
     if is_conflict && course.attempts == 1 { Provenance::Adopted } else { Provenance::Confirmed }
-}
-
-fn is_refusal(category: Category) -> bool {
-    match category {
-        Category::Validation | Category::Refused | Category::TooLarge => true,
-        Category::Conflict | Category::KeyCollision | Category::InvalidRow | Category::UnknownOutcome => {
-            false
-        }
-    }
 }
 
 /// What becomes of a doubted course where nothing can prove anything and duplicates are accepted; `None`
@@ -365,38 +339,6 @@ mod tests {
 
     fn id(text: &str) -> HubSpotId {
         HubSpotId::parse(text).unwrap()
-    }
-
-    #[test]
-    fn a_conflict_over_another_value_ends_where_the_key_is_nobodys() {
-        let settled = |key: &str, category, property: &str, value: &str| {
-            let message = format!(
-                "Cannot set X{{propertyName={property}, value={value}}} on 1. 2 already has that value."
-            );
-            let error = CourseError::new(category, &message, Timestamp::UNIX_EPOCH);
-            let course = Doubted { error: Some(error), ..doubted(key, 1) };
-            settle(
-                &course,
-                &Finding::Absent,
-                Neighbours::default(),
-                &RetryPolicy::default(),
-                Timestamp::UNIX_EPOCH,
-                0.5,
-            )
-        };
-        let Some(Transition::Failed { error }) = settled("A", Category::Conflict, "code", "same") else {
-            panic!("sent again")
-        };
-        assert_eq!((error.category, error.property.as_deref()), (Category::Conflict, Some("code")));
-        for (key, category, value) in [
-            ("A", Category::Conflict, "A"),
-            ("A}b ", Category::Conflict, "a}B"),
-            (" A", Category::Conflict, " A"),
-            ("A", Category::UnknownOutcome, "same"),
-        ] {
-            let to = settled(key, category, "key", value);
-            assert!(matches!(to, Some(Transition::Pending(_))), "{key} {category:?} {value}: {to:?}");
-        }
     }
 
     #[test]

@@ -44,12 +44,12 @@ async fn requests(world: &World, bad: usize) -> usize {
 }
 
 fn hold_against_the_table(label: &str, counted: &BTreeMap<usize, usize>) {
+    println!("{label}: {counted:?}");
     let published = published(label);
     assert_eq!(published.len(), BAD.len(), "{label}");
     for ((bad, counted), published) in counted.iter().zip(published) {
         assert!(*counted <= published, "{label}, {bad} bad: {counted} requests, published {published}");
     }
-    println!("{label}: {counted:?}");
 }
 
 /// A property of its own that HubSpot does not know.
