@@ -75,10 +75,11 @@ fn groups(groups: &[Group]) -> String {
     let told = groups.iter().map(|group| {
         let category = group.category.map_or("an error that cannot be read", Category::as_str);
         let named = [group.code.as_deref(), group.property.as_deref()].into_iter().flatten();
-        let named: String = named.map(|name| format!(" {}", short(name, SHOWN_NAME))).collect();
+        let named = named.map(|name| short(name, SHOWN_NAME));
+        let what = std::iter::once(category.to_owned()).chain(named).collect::<Vec<_>>().join(" ");
         let (status, example) = (group.status.as_str(), short(&group.example, SHOWN_NAME));
         let (count, mend) = (count(group), plain(&group.mend));
-        format!("{count:>width$} {status} {category}{named}, such as {example}\n{:width$} → {mend}", "")
+        format!("{count:>width$} {status} {what}, such as {example}\n{:width$} → {mend}", "")
     });
     told.collect::<Vec<_>>().join("\n")
 }
