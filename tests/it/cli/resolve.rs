@@ -64,8 +64,8 @@ async fn a_record_that_is_not_there_changes_nothing() {
     let unasked = said(&world.settings, &["resolve", "A-1", "--hubspot-id", &one]).await;
     unasked.failed(1, &["could not be asked", "401", "--unverified"]);
     assert_eq!(world.row("A-1").await.status, "unconfirmed");
-    let word = ["resolve", "A-1", "--hubspot-id", &one, "--unverified"];
-    let told = said(&world.settings, &word).await.fine();
+    let unasked_for = ["resolve", "A-1", "--hubspot-id", &one, "--unverified"];
+    let told = said(&world.settings, &unasked_for).await.fine();
     assert!(told.contains("HubSpot was not asked"), "{told}");
     assert_eq!(world.row("A-1").await.hubspot_id, Some(one));
 }

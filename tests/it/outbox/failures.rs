@@ -47,8 +47,8 @@ async fn courses_that_failed_alike_are_one_group_with_its_mend() {
     assert!(found[1].mend.contains("create the property `colour`"), "{}", found[1].mend);
     let of_one = groups(database.pool(), Some(Category::Validation)).await.unwrap();
     assert_eq!(of_one, found[1..3]);
-    let of_none = groups(database.pool(), Some(Category::TooLarge)).await.unwrap();
-    assert!(of_none.is_empty(), "{of_none:?}");
+    let too_large = groups(database.pool(), Some(Category::TooLarge)).await.unwrap();
+    assert!(too_large.is_empty(), "{too_large:?}");
 }
 
 #[tokio::test]
