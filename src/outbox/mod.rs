@@ -10,6 +10,7 @@ pub mod connect;
 mod database;
 pub mod enqueue;
 pub mod error;
+pub mod horizon;
 pub mod lease;
 pub mod listen;
 pub mod pause;

@@ -11,3 +11,4 @@ pub mod pause;
 pub mod reconcile;
 pub mod retry;
 pub mod share;
+pub mod spell;

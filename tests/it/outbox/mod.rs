@@ -2,6 +2,7 @@
 
 mod cancel;
 mod claim;
+mod horizon;
 mod recover;
 mod retention;
 mod schema;
