@@ -113,7 +113,9 @@ impl Account {
         }
         if let Some(creates) = creates {
             let ended = self.pauses().success(sent_at, creates);
-            ended.into_iter().for_each(|reason| self.ended(reason));
+            for reason in ended {
+                self.ended(reason);
+            }
         }
         self.changed.notify_one();
     }

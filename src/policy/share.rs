@@ -65,8 +65,9 @@ pub enum News {
 }
 
 /// The part of an even distance that is kept between two requests: less than all of it, so that a delay can be
-/// made good.
+/// made good; and less still where nobody else is known.
 const APART: f64 = 0.8;
+const APART_ALONE: f64 = 0.5;
 
 impl Share {
     /// All of it: `configured` requests in any window of length `per`.
@@ -105,11 +106,12 @@ impl Share {
     /// answers keep telling how the window stands, and little is under way whenever it turns out to be full.
     #[must_use]
     pub fn apart(&self, held: u32) -> Duration {
-        if self.is_shared() || held > self.limit() / 2 {
-            (self.per / self.limit()).mul_f64(APART)
-        } else {
-            Duration::ZERO
-        }
+        let part = match (self.is_shared(), held > self.limit() / 2) {
+            (true, _) => APART,
+            (false, true) => APART_ALONE,
+            (false, false) => 0.0,
+        };
+        (self.per / self.limit()).mul_f64(part)
     }
 
     /// The most that others used within the last window.
@@ -256,9 +258,10 @@ mod tests {
 
     #[test]
     fn refusals_narrow_and_clean_windows_widen_again() {
-        let (mut share, mut now) = (Share::new(190, PER), Instant::now());
+        let (mut share, before) = (Share::new(190, PER), Instant::now());
+        let mut now = before + Duration::from_secs(1);
         share.refused(now, now);
-        share.refused(now - Duration::from_secs(1), now);
+        share.refused(before, now);
         assert_eq!(share.limit(), 171, "those that were under way together are one");
         assert!(share.is_shared());
         let mut limits = Vec::new();
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn half_a_window_may_go_at_once_unless_others_share_it() {
         let mut share = Share::new(190, PER);
-        let even = (PER / 190).mul_f64(APART);
+        let even = (PER / 190).mul_f64(APART_ALONE);
         let apart = [0, 95, 96, 190].map(|held| share.apart(held));
         assert_eq!(apart, [Duration::ZERO, Duration::ZERO, even, even]);
         share.heard(&headers(190, 66, 10_000), ours(10), Instant::now());

@@ -68,7 +68,7 @@ async fn a_used_up_day_is_one_pause_until_the_accounts_midnight() {
 
     // Everybody is told.
     let admin = daemon.admin().await;
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ready = client.get(format!("{admin}/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     let ready: serde_json::Value = ready.json().await.unwrap();

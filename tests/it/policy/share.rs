@@ -55,8 +55,9 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn refused_share(&self) -> f64 {
-        self.refused.len() as f64 / (self.refused.len() + self.accepted.len()) as f64
+    /// Whether no more than so many in a thousand were refused.
+    fn is_refused_at_most(&self, in_a_thousand: usize) -> bool {
+        self.refused.len() * 1_000 <= (self.refused.len() + self.accepted.len()) * in_a_thousand
     }
 
     fn accepted_within(&self, from: u64, to: u64) -> usize {
@@ -70,7 +71,7 @@ fn play(configured: u32, neighbour: Neighbour, latency: u64, until: u64) -> Outc
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut share = Share::new(configured, Duration::from_millis(PER_MS));
     let (mut window, mut flying, mut held) = (VecDeque::new(), Vec::<Sent>::new(), VecDeque::new());
-    let (mut given, mut next, mut closed_until, mut outcome) = (0_u32, 0.0_f64, 0, Outcome::default());
+    let (mut given, mut next, mut closed_until, mut outcome) = (0_u32, Duration::ZERO, 0, Outcome::default());
     for now in 0..until {
         while window.front().is_some_and(|arrived| now - arrived >= PER_MS) {
             window.pop_front();
@@ -83,9 +84,9 @@ fn play(configured: u32, neighbour: Neighbour, latency: u64, until: u64) -> Outc
             // Refused ones count, too.
             window.push_back(now);
             if is_taken {
-                outcome.accepted.push(now)
+                outcome.accepted.push(now);
             } else {
-                outcome.refused.push(now)
+                outcome.refused.push(now);
             }
             sent.answer = Some((is_taken, MAX.saturating_sub(u32::try_from(window.len()).unwrap())));
         }
@@ -111,12 +112,12 @@ fn play(configured: u32, neighbour: Neighbour, latency: u64, until: u64) -> Outc
         }
         loop {
             let taken = u32::try_from(held.len() + flying.len()).unwrap();
-            let apart = share.apart(taken + 1).as_secs_f64() * 1_000.0;
-            let is_time = apart == 0.0 || next <= now as f64;
+            let (apart, elapsed) = (share.apart(taken + 1), Duration::from_millis(now));
+            let is_time = apart.is_zero() || next <= elapsed;
             if now < closed_until || taken >= share.limit() || !is_time || flying.len() >= 32 {
                 break;
             }
-            next = next.max(now as f64) + apart;
+            next = next.max(elapsed) + apart;
             given += 1;
             let (held, open) = (taken + 1, u32::try_from(flying.len() + 1).unwrap());
             let (arrives, answered) = (now + 1 + u64::from(given) * 7 % latency, now + 2 + latency);
@@ -149,7 +150,7 @@ fn beside_a_neighbour_what_is_left_is_used_and_hardly_anything_is_refused() {
         let outcome = play(MAX, Neighbour { burst, ..ALWAYS }, 100, 130_000);
         let left = usize::try_from(u64::from(MAX) - ALWAYS.requests).unwrap() * 10;
         let used = outcome.accepted_within(30_000, 130_000);
-        assert!(outcome.refused_share() <= 0.01, "bursts of {burst}: {:?}", outcome.refused);
+        assert!(outcome.is_refused_at_most(10), "bursts of {burst}: {:?}", outcome.refused);
         // Of two bursts, the next may come before the first has left: then less is left than on average.
         let least = if burst == 1 { left * 9 / 10 } else { left * 7 / 10 };
         assert!(used >= least, "bursts of {burst}: {used} of {left} were used");
@@ -161,7 +162,7 @@ fn the_neighbour_comes_into_a_full_window_and_goes_again() {
     for burst in [1, 38] {
         let neighbour = Neighbour { from: 33_000, to: 93_000, burst, ..ALWAYS };
         let outcome = play(MAX, neighbour, 100, 200_000);
-        assert!(outcome.refused_share() <= 0.01, "bursts of {burst}: {:?}", outcome.refused);
+        assert!(outcome.is_refused_at_most(10), "bursts of {burst}: {:?}", outcome.refused);
         assert_eq!(outcome.limit, MAX, "all of it is ours again");
         let after = outcome.accepted_within(130_000, 200_000);
         assert!(after >= MAX as usize * 7 * 97 / 100, "bursts of {burst}: {after}");
@@ -205,6 +206,6 @@ proptest! {
     #[test]
     fn hardly_anything_is_refused_beside_any_steady_neighbour(requests in 1_u64..150, latency in 5_u64..300) {
         let outcome = play(MAX, Neighbour { requests, ..ALWAYS }, latency, 60_000);
-        prop_assert!(outcome.refused_share() <= 0.02, "{} of {}", outcome.refused.len(), outcome.accepted.len());
+        prop_assert!(outcome.is_refused_at_most(20), "{} of {}", outcome.refused.len(), outcome.accepted.len());
     }
 }

@@ -54,20 +54,48 @@ fn it_did_not_happen() {
             (423, "", r#"{"status":"error","message":"Locked"}"#),
             (423, "Retry-After: 0", ""),
             (423, "Retry-After: 2", ""),
+            (423, "", "<html>Locked</html>"),
         ],
     );
     rows(
         &["all untouched", "pause unavailable 300s, unavailable"],
         &[(477, "", ""), (477, "Retry-After: tomorrow", r#"{"message":"Migration in Progress"}"#)],
     );
-    rows(&["all untouched", "pause unavailable 86400s, unavailable"], &[(477, "Retry-After: 86400", "")]);
+    rows(
+        &["all untouched", "pause unavailable 86400s, unavailable"],
+        &[
+            (477, "Retry-After: 86400", ""),
+            (477, "Retry-After: 86400", r#"{"status":"error","message":"Migration in progress"}"#),
+            (
+                477,
+                "Date: Wed, 21 Oct 2026 07:28:00 GMT\nRetry-After: Thu, 22 Oct 2026 07:28:00 GMT",
+                "<html>477</html>",
+            ),
+        ],
+    );
+    rows(
+        &["all untouched", "pause unavailable, rejected"],
+        &[
+            (421, "", r#"{"status":"error","message":"Misdirected Request"}"#),
+            (426, "", r#"{"status":"error","message":"Upgrade Required"}"#),
+            (451, "", r#"{"message":"Unavailable For Legal Reasons"}"#),
+        ],
+    );
 }
 
 #[test]
 fn statuses_that_no_standard_knows_prove_nothing() {
     rows(
         &["all unknown unknown_outcome", "pause unavailable, invalid"],
-        &[(100, "", ""), (304, "", ""), (418, "", "teapot"), (600, "", ""), (999, "", "x")],
+        &[
+            (100, "", ""),
+            (302, "Location: https://example.com", ""),
+            (304, "", ""),
+            (431, "", "<html>Request Header Fields Too Large</html>"),
+            (418, "", "teapot"),
+            (600, "", ""),
+            (999, "", "x"),
+        ],
     );
 }
 
