@@ -78,7 +78,7 @@ impl Account {
         match (signal, reserve) {
             (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
             (Signal::Proceed | Signal::Reachable | Signal::Silence, Some(reserve)) => {
-                self.trouble(&reserve, sent_at)
+                self.trouble(&reserve, sent_at);
             }
             (Signal::Silence, None) => {}
             (Signal::Proceed | Signal::Reachable, None) => {

@@ -347,7 +347,7 @@ mod tests {
         assert!(matches!(pauses.gate(start), Gate::Closed(_)));
         pauses.try_again(Reason::Token, start);
         assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
-        assert_eq!(pauses.success(start), [Reason::Token]);
+        assert_eq!(pauses.success(start, true), [Reason::Token]);
     }
 
     #[test]

@@ -107,7 +107,11 @@ async fn neither_token_nor_password_is_told() {
         Answer::RateLimited { dialect: Dialect::Secondly, retry_after: Some(1) },
         Answer::Reset,
         Answer::Garbage,
-        Answer::Literal { status: 502, headers: BTreeMap::new(), body: format!("<p>You said Bearer {TOKEN}") },
+        Answer::Literal {
+            status: 502,
+            headers: BTreeMap::new(),
+            body: format!("<p>You said Bearer {TOKEN}"),
+        },
         echo(403, TOKEN),
         echo(400, TOKEN),
     ] {

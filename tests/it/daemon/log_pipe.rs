@@ -17,9 +17,11 @@ impl Unheard {
     }
 
     async fn stops(&mut self) {
-        let told = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
+        let told =
+            std::process::Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
         assert!(told.expect("a shell").success());
-        let status = eventually("the daemon ends", async || self.0.try_wait().unwrap().ok_or("it runs on")).await;
+        let status =
+            eventually("the daemon ends", async || self.0.try_wait().unwrap().ok_or("it runs on")).await;
         assert!(status.success(), "{status}");
     }
 }

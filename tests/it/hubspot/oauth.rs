@@ -166,7 +166,8 @@ async fn a_refresh_token_that_hubspot_replaces_is_replaced() {
         if !asks_for_a_token(request) {
             return Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED));
         }
-        let reply = format!(r#"{{"refresh_token":"next-{before}","access_token":"sekret","expires_in":1800}}"#);
+        let reply =
+            format!(r#"{{"refresh_token":"next-{before}","access_token":"sekret","expires_in":1800}}"#);
         Reaction::Answer(json("200 OK", &reply))
     })
     .await;
