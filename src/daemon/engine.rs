@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
 use super::trouble::Work;
-use super::{Shared, deliver, doubts};
+use super::{Shared, day, deliver, doubts};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, pause};
@@ -203,6 +203,11 @@ impl Engine {
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
                 self.operator_asked = Some(Instant::now());
                 self.shared.trouble.is_well(Work::HearOperator);
+                day::agree(&self.shared, &pauses).await;
+                let held = *self.lease.borrow();
+                if let Some(held) = held.filter(|_| self.shared.account.wants_day()) {
+                    self.tasks.spawn(day::learn(Arc::clone(&self.shared), held));
+                }
             }
             Some(Err(error)) => {
                 self.shared.trouble.failed(Work::HearOperator, &error);
@@ -316,6 +321,6 @@ async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
 
 /// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,
 /// or the runtime is ending.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+pub(super) async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     tokio::spawn(work).await.ok()
 }

@@ -6,6 +6,7 @@
 
 pub mod account;
 mod credentials;
+mod day;
 mod deliver;
 mod doubts;
 mod engine;

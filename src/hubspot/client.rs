@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Response, redirect, retry};
+use reqwest::{RequestBuilder, Response, StatusCode, redirect, retry};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct Client {
     http: reqwest::Client,
     auth: Auth,
-    urls: Urls,
+    pub(super) urls: Urls,
     request_timeout: Duration,
     /// Held while a long body is read: however many come at once, one is kept.
     long_body: Semaphore,
@@ -106,47 +106,47 @@ impl Client {
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
-        // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
-        let began = Instant::now();
-        let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
-            Ok(Ok(header)) => header,
-            Ok(Err(why)) => return Exchange::NotSent(why),
-            Err(_) => return Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())),
-        };
-        let request = self
-            .http
-            .post(url)
-            .timeout(self.request_timeout.saturating_sub(began.elapsed()))
-            .header(AUTHORIZATION, authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(body);
-        let exchange = match request.send().await {
-            Ok(response) => {
-                let left = self.request_timeout.saturating_sub(began.elapsed());
-                self.answered(response, left, &authorization).await
-            }
-            Err(error) => unanswered(error),
-        };
-        if let Exchange::Answered { meta, .. } = &exchange
-            && meta.status == 401
-        {
-            self.auth.refused(&authorization).await;
-        }
-        exchange
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        self.send(request).await.0
     }
 
-    async fn answered(&self, response: Response, left: Duration, authorization: &HeaderValue) -> Exchange {
-        let meta = wire::read_meta(response.status().as_u16(), response.headers());
-        let body = match timeout(left, self.body(response, authorization)).await {
-            Ok(body) => body,
-            Err(_) => Body::Unreadable(Unreadable::Cut("it took too long".into())),
+    /// Asks for something about the account; gives the body's bytes too.
+    pub(super) async fn get(&self, url: String) -> (Exchange, Vec<u8>) {
+        self.send(self.http.get(url)).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
+        // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
+        let began = Instant::now();
+        let without_body = |exchange| (exchange, Vec::new());
+        let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(why)) => return without_body(Exchange::NotSent(why)),
+            Err(_) => {
+                return without_body(Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())));
+            }
         };
-        Exchange::Answered { meta, body }
+        let left = || self.request_timeout.saturating_sub(began.elapsed());
+        let request = request
+            .timeout(left())
+            .header(AUTHORIZATION, authorization.clone())
+            .header(ACCEPT, "application/json");
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return without_body(unanswered(error)),
+        };
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.auth.refused(&authorization).await;
+        }
+        let meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let read = timeout(left(), self.body(response, &authorization)).await;
+        let (body, bytes) = read
+            .unwrap_or_else(|_| (Body::Unreadable(Unreadable::Cut("it took too long".into())), Vec::new()));
+        (Exchange::Answered { meta, body }, bytes)
     }
 
     /// Reads a body while it is within reason; the memory it takes is bounded for all requests together.
-    async fn body(&self, mut response: Response, authorization: &HeaderValue) -> Body {
+    async fn body(&self, mut response: Response, authorization: &HeaderValue) -> (Body, Vec<u8>) {
         let (mut bytes, mut turn) = (Vec::new(), None);
         loop {
             match read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await {
@@ -155,8 +155,11 @@ impl Client {
                     turn = self.long_body.acquire().await.ok();
                 }
                 Ok(true) => {}
-                Ok(false) => return wire::read_body(&without_token(bytes, authorization)),
-                Err(why) => return Body::Unreadable(why),
+                Ok(false) => {
+                    let bytes = without_token(bytes, authorization);
+                    return (wire::read_body(&bytes), bytes);
+                }
+                Err(why) => return (Body::Unreadable(why), Vec::new()),
             }
         }
     }

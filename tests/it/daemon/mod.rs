@@ -6,6 +6,7 @@ mod credentials;
 mod database;
 mod database_falls;
 mod database_weather;
+mod day;
 mod doubts;
 mod failover;
 mod hostile;
