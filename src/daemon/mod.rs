@@ -10,6 +10,7 @@ mod day;
 mod deliver;
 mod doubts;
 mod engine;
+pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;

@@ -1,10 +1,12 @@
 //! Sends one request and says how it ended. Decides `NotSent` or `NoAnswer`, nothing about retrying.
 
+mod records;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{RequestBuilder, Response, StatusCode, redirect, retry};
+use reqwest::{RequestBuilder, Response, redirect, retry};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -16,6 +18,8 @@ use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use crate::policy::batch::Batch;
 use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
+
+pub use records::{Candidate, Presence};
 
 /// A client of one HubSpot account.
 #[derive(Debug)]
@@ -118,48 +122,65 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
-        let without_body = |exchange| (exchange, Vec::new());
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(why)) => return without_body(Exchange::NotSent(why)),
+            Ok(Err(why)) => return (Exchange::NotSent(why), Vec::new()),
             Err(_) => {
-                return without_body(Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())));
+                let why = NotSent::Unreachable(NO_TOKEN_IN_TIME.into());
+                return (Exchange::NotSent(why), Vec::new());
             }
         };
-        let left = || self.request_timeout.saturating_sub(began.elapsed());
         let request = request
-            .timeout(left())
+            .timeout(self.request_timeout.saturating_sub(began.elapsed()))
             .header(AUTHORIZATION, authorization.clone())
             .header(ACCEPT, "application/json");
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return without_body(unanswered(error)),
+        let answered = match request.send().await {
+            Ok(response) => {
+                let left = self.request_timeout.saturating_sub(began.elapsed());
+                self.answered(response, left, &authorization).await
+            }
+            Err(error) => (unanswered(error), Vec::new()),
         };
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if let (Exchange::Answered { meta, .. }, _) = &answered
+            && meta.status == 401
+        {
             self.auth.refused(&authorization).await;
         }
+        answered
+    }
+
+    /// The answer, and its body's bytes where they could be read.
+    async fn answered(
+        &self,
+        response: Response,
+        left: Duration,
+        authorization: &HeaderValue,
+    ) -> (Exchange, Vec<u8>) {
         let meta = wire::read_meta(response.status().as_u16(), response.headers());
-        let read = timeout(left(), self.body(response, &authorization)).await;
-        let (body, bytes) = read
-            .unwrap_or_else(|_| (Body::Unreadable(Unreadable::Cut("it took too long".into())), Vec::new()));
+        let read = timeout(left, self.body(response, authorization)).await;
+        let (body, bytes) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(why)) => (Body::Unreadable(why), Vec::new()),
+            Err(_) => (Body::Unreadable(Unreadable::Cut("it took too long".into())), Vec::new()),
+        };
         (Exchange::Answered { meta, body }, bytes)
     }
 
     /// Reads a body while it is within reason; the memory it takes is bounded for all requests together.
-    async fn body(&self, mut response: Response, authorization: &HeaderValue) -> (Body, Vec<u8>) {
+    async fn body(
+        &self,
+        mut response: Response,
+        authorization: &HeaderValue,
+    ) -> Result<(Body, Vec<u8>), Unreadable> {
         let (mut bytes, mut turn) = (Vec::new(), None);
         loop {
-            match read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await {
-                Ok(true) if bytes.len() > USUAL_BODY_BYTES && turn.is_none() => {
-                    // It is never closed.
-                    turn = self.long_body.acquire().await.ok();
-                }
-                Ok(true) => {}
-                Ok(false) => {
-                    let bytes = without_token(bytes, authorization);
-                    return (wire::read_body(&bytes), bytes);
-                }
-                Err(why) => return (Body::Unreadable(why), Vec::new()),
+            if !read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await? {
+                let bytes = without_token(bytes, authorization);
+                return Ok((wire::read_body(&bytes), bytes));
+            }
+            if bytes.len() > USUAL_BODY_BYTES && turn.is_none() {
+                // It is never closed.
+                turn = self.long_body.acquire().await.ok();
             }
         }
     }

@@ -10,6 +10,8 @@ pub mod connect;
 mod database;
 pub mod enqueue;
 pub mod error;
+pub mod failures;
+pub mod history;
 pub mod horizon;
 pub mod lease;
 pub mod listen;
@@ -17,7 +19,9 @@ pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod resolve;
 pub mod retention;
+pub mod retry;
 mod rows;
 pub mod verify;
 

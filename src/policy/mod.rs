@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod batch;
 pub mod day;
+pub mod explain;
 pub mod interpret;
 pub mod pause;
 pub mod reconcile;

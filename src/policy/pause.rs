@@ -248,13 +248,6 @@ impl Pauses {
         ended
     }
 
-    /// Something was done about a reason: the next try is due now.
-    pub fn try_again(&mut self, reason: Reason, now: Instant) {
-        if let Some(until) = self.active.get_mut(&reason).and_then(|pause| pause.until.as_mut()) {
-            *until = now.min(*until);
-        }
-    }
-
     /// When the account's day is over is known, or no longer.
     pub fn day_ends(&mut self, ends: Option<Instant>) {
         self.day_ends = ends;
@@ -287,6 +280,13 @@ impl Pauses {
     #[must_use]
     pub fn used_up_day(&self) -> Option<&Pause> {
         self.active.get(&Reason::DailyQuota)
+    }
+
+    /// Something was done about a reason: the next try is due now.
+    pub fn try_again(&mut self, reason: Reason, now: Instant) {
+        if let Some(until) = self.active.get_mut(&reason).and_then(|pause| pause.until.as_mut()) {
+            *until = now.min(*until);
+        }
     }
 
     /// A person pauses (`Some`, with the reason given) or resumes. True where that is a change.
