@@ -65,13 +65,13 @@ impl Trouble {
 
     /// A work failed; it will be tried again.
     pub fn failed(&self, work: Work, error: &OutboxError) {
-        let (word, suffering) = {
+        let (news, suffering) = {
             let mut state = self.state();
             state.last_error = error.to_string();
-            let word = state.spell.failed(work, Instant::now());
-            (word, state.spell.failing().map(Work::consequence).collect::<Vec<_>>())
+            let news = state.spell.failed(work, Instant::now());
+            (news, state.spell.failing().map(Work::consequence).collect::<Vec<_>>())
         };
-        match word {
+        match news {
             Some(Word::Lasts(lasts)) => {
                 let suffering = suffering.join(" | ");
                 tracing::warn!(%error, lasts_seconds = lasts.as_secs(), suffering, "the database is still in trouble");
@@ -85,8 +85,8 @@ impl Trouble {
 
     /// A work went well, or is nobody's concern any more.
     pub fn is_well(&self, work: Work) {
-        let word = self.state().spell.is_well(work, Instant::now());
-        if let Some(Word::Ended(lasted)) = word {
+        let news = self.state().spell.is_well(work, Instant::now());
+        if let Some(Word::Ended(lasted)) = news {
             tracing::info!(lasted_seconds = lasted.as_secs_f64(), "the database is well again");
         }
     }

@@ -48,6 +48,8 @@ const IDLE: Duration = Duration::from_secs(15);
 /// What each open request may hold of its answer; more than HubSpot says of a hundred usual courses.
 const USUAL_BODY_BYTES: usize = 512 * 1024;
 const REDACTED: &[u8] = b"[redacted]";
+/// What is shorter is no token of HubSpot's, and may stand in an answer by chance.
+const TOKEN_BYTES: usize = 12;
 const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint gave no access token in time";
 
 impl Client {
@@ -203,16 +205,21 @@ async fn read_on(response: &mut Response, bytes: &mut Vec<u8>, limit: usize) -> 
     Ok(true)
 }
 
-/// A text of somebody's without the token that he was shown, should he repeat it.
-fn without_token(mut bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
-    let token = authorization.as_bytes().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    if token.is_empty() {
+/// An answer without the token that it answers, should it be repeated in it: answers are kept and told.
+fn without_token(bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
+    let token = authorization.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let next = |text: &[u8]| text.windows(token.len()).position(|window| window == token);
+    if token.len() < TOKEN_BYTES || next(&bytes).is_none() {
         return bytes;
     }
-    while let Some(at) = bytes.windows(token.len()).position(|window| window == token) {
-        bytes.splice(at..at + token.len(), REDACTED.iter().copied());
+    let (mut clean, mut rest) = (Vec::with_capacity(bytes.len()), bytes.as_slice());
+    while let Some((before, from)) = next(rest).and_then(|at| rest.split_at_checked(at)) {
+        clean.extend_from_slice(before);
+        clean.extend_from_slice(REDACTED);
+        rest = from.get(token.len()..).unwrap_or_default();
     }
-    bytes
+    clean.extend_from_slice(rest);
+    clean
 }
 
 /// Whether a request without an answer may have been taken.

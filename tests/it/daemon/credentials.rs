@@ -139,6 +139,7 @@ async fn a_password_of_the_database_that_is_changed_and_swapped_is_used_for_new_
     .unwrap();
     world.enqueue_many("B", 10).await;
     is_not_ready(&daemon, "password authentication failed").await;
+    daemon.logged("the database is in trouble").await;
     let password = of_yesterday.split([':', '@']).nth(2).unwrap();
     url.becomes(&of_yesterday.replace(password, "of-today"));
     world.all_are(&["synced"]).await;

@@ -118,7 +118,7 @@ async fn the_disk_is_full_and_then_has_room() {
         .execute(world.pool())
         .await
         .unwrap_err();
-    assert_eq!(full.as_database_error().and_then(|error| error.code()).as_deref(), Some("53100"), "{full}");
+    assert!(full.to_string().contains("No space left on device"), "{full}");
     world.enqueue_many("A", 2_000).await;
     is_not_ready(&daemon, "No space left on device").await;
     run(world.pool(), "drop table filler").await;

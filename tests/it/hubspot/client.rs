@@ -34,7 +34,7 @@ pub fn client_of(settings: &config::HubSpot) -> Client {
     Client::new(settings, 4, Arc::new(Metrics::new())).unwrap()
 }
 
-fn token() -> Credentials {
+pub fn token() -> Credentials {
     Credentials::AccessToken(SecretSource::value("hubspot.access_token", TOKEN))
 }
 

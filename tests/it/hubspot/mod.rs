@@ -1,6 +1,7 @@
 //! What HubSpot's answers mean, and what the client does at the socket.
 
 mod answers;
+mod certificates;
 mod client;
 mod conservation;
 mod oauth;
