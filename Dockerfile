@@ -50,7 +50,7 @@ EXPOSE 9464
 # A number, so that Kubernetes can see that it is not root. Nothing is written to the file system: run it with
 # --read-only --cap-drop=ALL --security-opt=no-new-privileges.
 USER 65532:65532
-# Open requests may take shutdown.grace (25s) to finish; docker stop kills after 10 s unless told: --time 30.
+# Open requests may take shutdown.grace (25s) to finish; docker stop kills after 10 s unless told: -t 35.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["/usr/local/bin/course-sync", "healthcheck"]

@@ -49,8 +49,8 @@ fn the_settings_of_a_pod_are_good_and_fit_it() {
     let config = settings(variables);
     assert!(config.hubspot.unique_property.is_some());
     assert_eq!(
-        config.admin.listen.port(),
-        at(&pod, "/containers/0/ports/0/containerPort").as_u64().unwrap() as u16
+        u64::from(config.admin.listen.port()),
+        at(&pod, "/containers/0/ports/0/containerPort").as_u64().unwrap()
     );
     assert!(config.admin.listen.ip().is_unspecified());
     let patience = at(&pod, "/terminationGracePeriodSeconds").as_u64().unwrap();
@@ -120,7 +120,7 @@ fn the_kustomization_holds_every_manifest_and_this_version() {
     let mut listed: Vec<_> = at(&kustomization, "/resources").as_array().unwrap().iter().collect();
     let aside = ["kustomization.yaml", "secret.example.yaml", "servicemonitor.yaml"].map(Value::from);
     listed.extend(&aside);
-    listed.sort_by_key(|name| name.to_string());
+    listed.sort_by_key(ToString::to_string);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes");
     let mut there: Vec<_> =
         files(&folder).iter().map(|path| Value::from(path.file_name().unwrap().to_str().unwrap())).collect();
