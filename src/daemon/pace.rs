@@ -22,6 +22,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub struct Pace {
     slots: Arc<Semaphore>,
+    requests: usize,
     open: Arc<Semaphore>,
     max_open: usize,
     closed: Arc<Notify>,
@@ -61,6 +62,7 @@ impl Pace {
         let quota = Quota::with_period(period).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
         Self {
             slots: Arc::new(Semaphore::new(requests as usize)),
+            requests: requests as usize,
             open: Arc::new(Semaphore::new(max_open)),
             max_open,
             closed: Arc::new(Notify::new()),
@@ -86,6 +88,12 @@ impl Pace {
     #[must_use]
     pub fn open(&self) -> usize {
         self.max_open.saturating_sub(self.open.available_permits())
+    }
+
+    /// Requests that count against the window now, the open ones included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.requests.saturating_sub(self.slots.available_permits())
     }
 
     /// Waits until an open request ends. One that ended since the last call counts.

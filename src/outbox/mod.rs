@@ -16,6 +16,7 @@ pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod requests;
 pub mod retention;
 mod rows;
 pub mod verify;

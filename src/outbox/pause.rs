@@ -1,12 +1,14 @@
 //! The pauses that outlive a restart.
 
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
 use sqlx::FromRow;
 
 use super::OutboxError;
 use super::database::{Reach, ask};
 
 /// A pause that outlives a restart.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurablePause {
     /// `operator` or `daily_quota`.
     pub reason: String,
@@ -14,6 +16,19 @@ pub struct DurablePause {
     pub message: String,
     /// Who paused.
     pub author: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself; `None`: when a person resumes.
+    pub until: Option<Timestamp>,
+}
+
+#[derive(FromRow)]
+struct PauseRow {
+    reason: String,
+    message: String,
+    author: Option<String>,
+    since: SqlTimestamp,
+    until: Option<SqlTimestamp>,
 }
 
 /// The durable pauses that hold now.
@@ -21,10 +36,20 @@ pub struct DurablePause {
 /// Served by the table's primary key; it has two rows at most.
 pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
     const ACTIVE: &str = "
-        select reason, message, author from course_sync_pause where until is null or until > now() order by reason";
-    ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
-        .await
-        .map_err(OutboxError::doing("read the pauses"))
+        select reason, message, author, since, until from course_sync_pause
+         where until is null or until > now() order by reason";
+    let rows: Vec<PauseRow> =
+        ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::doing("read the pauses"))?;
+    let pause = |row: PauseRow| DurablePause {
+        reason: row.reason,
+        message: row.message,
+        author: row.author,
+        since: row.since.to_jiff(),
+        until: row.until.map(SqlTimestamp::to_jiff),
+    };
+    Ok(rows.into_iter().map(pause).collect())
 }
 
 /// Pauses, or says again why. Lasts until [`resume`].
