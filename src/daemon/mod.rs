@@ -8,6 +8,7 @@ pub mod account;
 mod deliver;
 mod doubts;
 mod engine;
+pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;

@@ -10,6 +10,8 @@ pub mod connect;
 mod database;
 pub mod enqueue;
 pub mod error;
+pub mod failures;
+pub mod history;
 pub mod lease;
 pub mod listen;
 pub mod pause;

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod explain;
 pub mod interpret;
 pub mod pause;
 pub mod reconcile;

@@ -2,6 +2,8 @@
 
 mod cancel;
 mod claim;
+mod failures;
+mod history;
 mod recover;
 mod retention;
 mod schema;
