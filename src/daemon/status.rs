@@ -125,7 +125,11 @@ impl Readings {
             counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
         let is_sending = leader.is_some() && pauses.is_empty();
         StatusReport {
-            estimated: counts.iter().filter(|count| !count.is_exact).map(|count| count.status.as_str()).collect(),
+            estimated: counts
+                .iter()
+                .filter(|count| !count.is_exact)
+                .map(|count| count.status.as_str())
+                .collect(),
             counts: counts.into_iter().map(|count| (count.status.as_str(), count.courses)).collect(),
             oldest_pending_seconds: oldest.pending.map(age),
             oldest_in_flight_seconds: oldest.in_flight.map(age),

@@ -38,10 +38,9 @@ pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>,
     const ACTIVE: &str = "
         select reason, message, author, since, until from course_sync_pause
          where until is null or until > now() order by reason";
-    let rows: Vec<PauseRow> =
-        ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
-            .await
-            .map_err(OutboxError::doing("read the pauses"))?;
+    let rows: Vec<PauseRow> = ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+        .await
+        .map_err(OutboxError::doing("read the pauses"))?;
     let pause = |row: PauseRow| DurablePause {
         reason: row.reason,
         message: row.message,

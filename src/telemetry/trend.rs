@@ -176,7 +176,9 @@ fn between(samples: &VecDeque<Sample>, from: Instant, to: Instant) -> Point {
     let end = samples.partition_point(|sample| sample.at <= to);
     let quota_used = samples.range(begin.min(end)..end).map(|sample| sample.quota_used).max();
     let at = |after: usize| after.checked_sub(1).and_then(|at| samples.get(at));
-    let (Some(first), Some(last)) = (at(begin), at(end)) else { return Point { quota_used, ..Point::default() } };
+    let (Some(first), Some(last)) = (at(begin), at(end)) else {
+        return Point { quota_used, ..Point::default() };
+    };
     let took = last.at.saturating_duration_since(first.at);
     if took.is_zero() {
         return Point { quota_used, ..Point::default() };
@@ -211,7 +213,11 @@ mod tests {
         for (span, drawn) in [(Span::Quarter, 60), (Span::Hour, 60)] {
             let points = trend.points(began + Duration::from_hours(1), span);
             assert_eq!(points.len(), 60);
-            assert_eq!(points.iter().filter(|point| point.per_minute == Some(1200.0)).count(), drawn, "{span:?}");
+            assert_eq!(
+                points.iter().filter(|point| point.per_minute == Some(1200.0)).count(),
+                drawn,
+                "{span:?}"
+            );
             assert!(points.iter().all(|point| point.quota_used.is_some()), "{points:?}");
         }
         assert_eq!(trend.last_minute(began + Duration::from_hours(1)).per_minute, Some(1200.0));

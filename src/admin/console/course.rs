@@ -19,7 +19,7 @@ pub(super) fn found(key: &str, found: &Found, outbox: &Outbox<'_>, asked: &Asked
             }
             @match found {
                 Ok(Some(explanation)) => (life(explanation, outbox)),
-                Ok(None) => p.said { "No course with this key is in the outbox. A key counts to the letter, capitals included." },
+                Ok(None) => p.said { "No course with this key is in the outbox. A key counts to the letter, capitals and spaces included." },
                 Err(why) => p.said { "Its life cannot be read: " (words::clean(why)) },
             }
         }

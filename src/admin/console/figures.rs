@@ -159,8 +159,14 @@ fn throughput(here: &Here, span: Span) -> Markup {
         None => "Not known yet.".to_owned(),
     };
     let lines = [Line { class: "flow", values: here.points.iter().map(values).collect() }];
-    let plot =
-        Plot { id: "throughput", title: "Courses synced a minute", in_words: &in_words, top, limit: None, lines: &lines };
+    let plot = Plot {
+        id: "throughput",
+        title: "Courses synced a minute",
+        in_words: &in_words,
+        top,
+        limit: None,
+        lines: &lines,
+    };
     let now = here.last_minute.per_minute.map_or("–".to_owned(), words::rounded);
     Card { name: "Throughput", now, unit: "courses a minute", top: words::rounded(top), plot, span }.draw()
 }
@@ -189,14 +195,16 @@ fn delay(here: &Here, span: Span) -> Markup {
     let title = "From the catalogue's insert to HubSpot: half of the courses, and 95 of 100";
     let plot = Plot { id: "delay", title, in_words: &in_words, top, limit: None, lines: &lines };
     let half = now.half.map_or("–".to_owned(), words::duration);
-    Card { name: "Delay", now: half, unit: "for half of the courses", top: words::duration(top), plot, span }.draw()
+    Card { name: "Delay", now: half, unit: "for half of the courses", top: words::duration(top), plot, span }
+        .draw()
 }
 
 #[allow(clippy::cast_precision_loss)] // requests of a few seconds
 fn quota(here: &Here, span: Span) -> Markup {
     let allowed = f64::from(here.quota.requests);
     let values = |point: &Point| point.quota_used.map(|used| used as f64);
-    let (limit, per) = (words::number(here.quota.requests.into()), words::duration(here.quota.per.as_secs_f64()));
+    let (limit, per) =
+        (words::number(here.quota.requests.into()), words::duration(here.quota.per.as_secs_f64()));
     let in_words = match highest(&here.points, values) {
         Some(highest) => format!("Allowed: {limit} in {per}; highest: {}.", words::rounded(highest)),
         None => format!("Allowed: {limit} in {per}."),
@@ -204,7 +212,14 @@ fn quota(here: &Here, span: Span) -> Markup {
     let lines = [Line { class: "flow", values: here.points.iter().map(values).collect() }];
     let title = "Requests that count against the account's window";
     // A little room above the limit, so that it shows.
-    let plot = Plot { id: "quota", title, in_words: &in_words, top: allowed * 1.1, limit: Some(allowed), lines: &lines };
+    let plot = Plot {
+        id: "quota",
+        title,
+        in_words: &in_words,
+        top: allowed * 1.1,
+        limit: Some(allowed),
+        lines: &lines,
+    };
     let now = words::rounded(here.quota_used as f64);
     let unit = format!("of {limit} requests in {per}");
     Card { name: "Quota", now, unit: &unit, top: limit.clone(), plot, span }.draw()

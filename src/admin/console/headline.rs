@@ -55,7 +55,11 @@ pub(super) fn headline(here: &Here, outbox: &Outbox<'_>, pauses: &[Paused]) -> H
         pending => format!("{} courses wait", words::number(pending)),
     };
     if snapshot.readings.leader.is_none() {
-        return told(Tone::Bad, "Nobody sends", format!("{wait}. No instance holds the lease; one that runs takes it within seconds."));
+        return told(
+            Tone::Bad,
+            "Nobody sends",
+            format!("{wait}. No instance holds the lease; one that runs takes it within seconds."),
+        );
     }
     if let Some(pause) = pauses.iter().find(|pause| pause.needs_a_person()).or(pauses.first()) {
         let tone = if pause.needs_a_person() { Tone::Bad } else { Tone::Warn };

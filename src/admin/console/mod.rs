@@ -23,6 +23,7 @@ use serde::Deserialize;
 pub(super) use self::reading::Reader;
 use self::reading::{Known, Snapshot};
 use super::{Admin, QuotaSettings};
+use crate::course::CourseKey;
 use crate::daemon::Shared;
 use crate::telemetry::trend::{EVERY, Point, Sample, Span, Trend};
 
@@ -42,7 +43,7 @@ pub(super) struct Asked {
 
 impl Asked {
     fn course(&self) -> Option<&str> {
-        self.course.as_deref().map(str::trim).filter(|key| !key.is_empty())
+        self.course.as_deref().filter(|key| !key.trim().is_empty())
     }
 
     fn span(&self) -> Span {
@@ -75,7 +76,8 @@ impl Asked {
     /// The page that was asked for so.
     fn link(&self) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::from("/?"));
-        for (name, value) in [("course", self.course()), ("span", self.span.as_deref()), ("live", self.live.as_deref())]
+        for (name, value) in
+            [("course", self.course()), ("span", self.span.as_deref()), ("live", self.live.as_deref())]
         {
             if let Some(value) = value {
                 query.append_pair(name, value);
@@ -132,7 +134,7 @@ pub(super) async fn script() -> Response {
 pub(super) async fn show(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
     let Known { snapshot, trouble } = admin.reader.look().await;
     let found = match asked.course() {
-        Some(key) => Some(admin.reader.explain(key, admin.shared.settings.doubts()).await),
+        Some(key) => Some(find(&admin, key).await),
         None => None,
     };
     let (shared, quota, now) = (&admin.shared, admin.quota, Instant::now());
@@ -159,6 +161,14 @@ pub(super) async fn show(State(admin): State<Admin>, Query(asked): Query<Asked>)
     let page = page(&asked, &here, &outbox, &pauses, found.as_ref()).into_string();
     let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+}
+
+/// What no catalogue could have enqueued is not asked for.
+async fn find(admin: &Admin, key: &str) -> course::Found {
+    match CourseKey::parse(key) {
+        Ok(key) => admin.reader.explain(key.as_str(), admin.shared.settings.doubts()).await,
+        Err(_) => Ok(None),
+    }
 }
 
 fn page(
@@ -268,9 +278,12 @@ mod tests {
 
     #[test]
     fn a_link_keeps_what_was_asked_for() {
-        let asked = Asked { course: Some(" a&b <c> ".into()), ..Asked::default() };
+        let asked = Asked { course: Some("a&b <c>".into()), ..Asked::default() };
         assert_eq!(asked.link(), "/?course=a%26b+%3Cc%3E");
-        assert_eq!(asked.with_span(Span::Hour).with_live(false).link(), "/?course=a%26b+%3Cc%3E&span=hour&live=off");
+        assert_eq!(
+            asked.with_span(Span::Hour).with_live(false).link(),
+            "/?course=a%26b+%3Cc%3E&span=hour&live=off"
+        );
         assert_eq!(asked.with_course(None).with_live(true).link(), "/");
     }
 }

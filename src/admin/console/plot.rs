@@ -122,7 +122,8 @@ pub(super) fn round_top(highest: f64) -> f64 {
 /// A round time at or above `highest` seconds.
 pub(super) fn round_duration(highest: f64) -> f64 {
     const ROUND: [f64; 15] = [
-        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0, 864_000.0,
+        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0,
+        864_000.0,
     ];
     ROUND.into_iter().find(|round| *round >= highest).unwrap_or(highest)
 }
@@ -132,8 +133,7 @@ mod tests {
     use super::*;
 
     fn plot(lines: &[Line]) -> String {
-        let plot =
-            Plot { id: "p", title: "T", in_words: "<W>", top: 10.0, limit: Some(5.0), lines };
+        let plot = Plot { id: "p", title: "T", in_words: "<W>", top: 10.0, limit: Some(5.0), lines };
         plot.draw().into_string()
     }
 
@@ -142,7 +142,10 @@ mod tests {
         let drawn = plot(&[Line { class: "a", values: vec![Some(0.0), Some(10.0), None, Some(20.0)] }]);
         assert!(drawn.contains(r#"class="line a" d="M0.0 70.0L100.0 2.0M300.0 2.0h0""#), "{drawn}");
         assert!(drawn.contains(r#"d="M0 36.0H300""#), "{drawn}");
-        assert!(drawn.contains(r#"<title id="p-title">T</title><desc id="p-words">&lt;W&gt;</desc>"#), "{drawn}");
+        assert!(
+            drawn.contains(r#"<title id="p-title">T</title><desc id="p-words">&lt;W&gt;</desc>"#),
+            "{drawn}"
+        );
         assert!(!drawn.contains("style="), "{drawn}");
     }
 
@@ -157,7 +160,9 @@ mod tests {
 
     #[test]
     fn upper_edges_are_round() {
-        for (highest, top) in [(0.0, 1.0), (1.0, 1.0), (1.1, 2.0), (190.0, 200.0), (11_400.0, 20_000.0), (7e6, 1e7)] {
+        for (highest, top) in
+            [(0.0, 1.0), (1.0, 1.0), (1.1, 2.0), (190.0, 200.0), (11_400.0, 20_000.0), (7e6, 1e7)]
+        {
             assert!((round_top(highest) - top).abs() < 1e-6, "{highest}: {}", round_top(highest));
         }
         assert!((round_duration(0.3) - 0.5).abs() < 1e-9);

@@ -106,7 +106,10 @@ mod tests {
         {
             assert_eq!(number(value), expected);
         }
-        assert_eq!((counted(1, "course"), counted(2_000, "course")), ("1 course".into(), "2,000 courses".into()));
+        assert_eq!(
+            (counted(1, "course"), counted(2_000, "course")),
+            ("1 course".into(), "2,000 courses".into())
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub mod browser;
 pub mod daemon;
 pub mod eventually;
 pub mod line;
