@@ -169,14 +169,16 @@ impl Trend {
     }
 }
 
-/// What happened between two samples: the last ones that are no later than the two times.
+/// What happened between two samples: the last ones that are not later than the two times.
 #[allow(clippy::cast_precision_loss)] // a rate
 fn between(samples: &VecDeque<Sample>, from: Instant, to: Instant) -> Point {
     let begin = samples.partition_point(|sample| sample.at <= from);
     let end = samples.partition_point(|sample| sample.at <= to);
     let quota_used = samples.range(begin.min(end)..end).map(|sample| sample.quota_used).max();
-    let at = |after: usize| after.checked_sub(1).and_then(|at| samples.get(at));
-    let (Some(first), Some(last)) = (at(begin), at(end)) else {
+    // Where it began within, from the first sample on.
+    let first = samples.get(begin.saturating_sub(1)).filter(|first| first.at <= to);
+    let last = end.checked_sub(1).and_then(|at| samples.get(at));
+    let (Some(first), Some(last)) = (first, last) else {
         return Point { quota_used, ..Point::default() };
     };
     let took = last.at.saturating_duration_since(first.at);

@@ -75,7 +75,7 @@ impl Asked {
 
     /// The page that was asked for so.
     fn link(&self) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::from("/?"));
+        let mut query = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
         for (name, value) in
             [("course", self.course()), ("span", self.span.as_deref()), ("live", self.live.as_deref())]
         {
@@ -284,6 +284,7 @@ mod tests {
             asked.with_span(Span::Hour).with_live(false).link(),
             "/?course=a%26b+%3Cc%3E&span=hour&live=off"
         );
+        assert_eq!(asked.with_span(Span::Hour).with_course(None).link(), "/?span=hour");
         assert_eq!(asked.with_course(None).with_live(true).link(), "/");
     }
 }

@@ -77,9 +77,11 @@ pub(super) fn between(from: Timestamp, to: Timestamp) -> f64 {
 
 /// A time as an age or a wait, and in full for who points at it.
 pub(super) fn relative(at: Timestamp, now: Timestamp) -> Markup {
-    let text = match at > now {
-        true => format!("in {}", duration(between(now, at))),
-        false => format!("{} ago", duration(between(at, now))),
+    let whole = |seconds: f64| duration(seconds.round());
+    let text = match (between(at, now), between(now, at)) {
+        (past, ahead) if past < 1.5 && ahead < 1.5 => "just now".to_owned(),
+        (past, ahead) if past < ahead => format!("in {}", whole(ahead)),
+        (past, _) => format!("{} ago", whole(past)),
     };
     html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(full(at)) { (text) } }
 }

@@ -99,15 +99,16 @@ async fn as_a_person_sees_it() {
     let admin = daemon.admin().await;
     world.all_are(&["synced", "failed"]).await;
     pause(&world).await;
-    world.enqueue_many("B", 1_234).await;
-
     browser.look_through(1280, 900, Scheme::Light).await;
     browser.window.goto(format!("{admin}/")).await.unwrap();
     brought(&browser, "A person paused the sending").await;
+    daemon.logged("the catalogue is being cleaned").await;
+    world.enqueue_many("B", 1_234).await;
+    brought(&browser, "1,234 courses wait").await;
     // A person types a key; the page, brought up to date meanwhile, keeps it.
     let field = browser.window.find(By::Css("input[name=course]")).await.unwrap();
     field.send_keys("no-number").await.unwrap();
-    browser.ask("window.isTheSame = true; document.getElementById('live').remove = null; document.getElementById('live').dataset.old = 1;").await;
+    browser.ask("window.isTheSame = true; document.getElementById('live').dataset.old = 1").await;
     eventually("the page is brought up to date", async || {
         let old = browser.ask("return document.getElementById('live').dataset.old ?? null").await;
         if old.is_null() { Ok(()) } else { Err(old) }
@@ -120,7 +121,7 @@ async fn as_a_person_sees_it() {
     brought(&browser, "What happened").await;
     let address = browser.window.current_url().await.unwrap();
     assert_eq!(address.query(), Some("course=no-number"));
-    brought(&browser, "then course-sync retry --key no-number").await;
+    brought(&browser, "Then course-sync retry --key no-number").await;
     assert_eq!(browser.complaints().await, [""; 0]);
 
     // The hostile one is found from its group, and shown in every width and colour.
