@@ -6,35 +6,52 @@ use super::{Asked, Outbox, pauses::in_code, words};
 use crate::course::Status;
 use crate::policy::explain::Explanation;
 
-/// What a search found; `Err`: why nothing can be told.
-pub(super) type Found = Result<Option<Explanation>, String>;
+/// What a search for a key found.
+#[derive(Debug)]
+pub(super) enum Found {
+    Course(Box<Explanation>),
+    /// No course has this key; these keys stand next to it in order.
+    Nobody(Vec<String>),
+    /// Why nothing can be told.
+    Unread(String),
+}
 
 /// What was found under the key that was asked for.
 pub(super) fn found(key: &str, found: &Found, outbox: &Outbox<'_>, asked: &Asked) -> Markup {
     html! {
-        section.card.course aria-labelledby="found" {
+        section.card.course.(tone(found)) aria-labelledby="found" {
             div.titled {
                 h2 #found { "Course " code { (words::clean(key)) } }
                 a href=(asked.with_course(None).link()) { "close" }
             }
             @match found {
-                Ok(Some(explanation)) => (life(explanation, outbox)),
-                Ok(None) => p.said { "No course with this key is in the outbox. A key counts to the letter, capitals and spaces included." },
-                Err(why) => p.said { "Its life cannot be read: " (words::clean(why)) },
+                Found::Course(explanation) => (life(explanation, outbox)),
+                Found::Nobody(neighbours) => {
+                    p.said { "No course with this key is in the outbox. A key counts to the letter, capitals and spaces included." }
+                    @if !neighbours.is_empty() {
+                        p.quiet { "Next to it in order:" }
+                        ul { @for key in neighbours { li { a href=(asked.with_course(Some(key)).link()) { (words::clean(key)) } } } }
+                    }
+                }
+                Found::Unread(why) => p.said { "Its life cannot be read: " (words::clean(why)) },
             }
         }
     }
 }
 
-fn life(explanation: &Explanation, outbox: &Outbox<'_>) -> Markup {
-    let tone = match explanation.life.course.status {
-        Status::Synced => "good",
+fn tone(found: &Found) -> &'static str {
+    let Found::Course(explanation) = found else { return "plain" };
+    match explanation.life.course.status {
         Status::Failed => "bad",
         Status::Unconfirmed => "warn",
-        Status::Pending | Status::InFlight => "some",
-    };
+        Status::Synced => "good",
+        Status::Pending | Status::InFlight => "plain",
+    }
+}
+
+fn life(explanation: &Explanation, outbox: &Outbox<'_>) -> Markup {
     html! {
-        p.said.(tone) { (said(&words::capital(&explanation.summary))) }
+        p.said { (said(&words::capital(&explanation.summary))) }
         div.halves {
             div {
                 h3 #happened { "What happened" }

@@ -3,8 +3,11 @@
 use maud::{Markup, html};
 
 use super::{Asked, Outbox, pauses::in_code, words};
-use crate::course::{Category, Status};
+use crate::course::{Category, Status, clip};
 use crate::outbox::failures::Group;
+
+/// As much of a long key as is shown; where it leads, it stands in full.
+const SHOWN_KEY_BYTES: usize = 80;
 
 /// The groups, largest first, each with an example that leads to its course's life.
 pub(super) fn groups(outbox: &Outbox<'_>, asked: &Asked) -> Markup {
@@ -15,8 +18,8 @@ pub(super) fn groups(outbox: &Outbox<'_>, asked: &Asked) -> Markup {
             @if snapshot.failures.groups.is_empty() {
                 p.card.quiet { "No course failed, and none is in doubt." }
             } @else {
-                table.card {
-                    caption { "Failed and unconfirmed courses, by reason" }
+                table.card.failures {
+                    caption.unseen { "Failed and unconfirmed courses, by reason" }
                     thead {
                         tr {
                             th.n scope="col" { "Courses" }
@@ -48,7 +51,7 @@ fn row(group: &Group, outbox: &Outbox<'_>, asked: &Asked) -> Markup {
                 p { (in_code(&words::capital(&words::clean(&group.mend)))) "." }
                 p.quiet {
                     "For example "
-                    a href=(asked.with_course(Some(&group.example)).link()) { (words::clean(&group.example)) }
+                    a href=(asked.with_course(Some(&group.example)).link()) { (clip(&words::clean(&group.example), SHOWN_KEY_BYTES)) }
                     ", latest " (words::relative(group.latest, outbox.now))
                 }
             }

@@ -127,7 +127,10 @@ impl Card<'_> {
                     h3 { (self.name) }
                     p.now { b { (self.now) } " " (self.unit) }
                 }
-                p.top aria-hidden="true" { (self.top) }
+                p.above {
+                    span.keys { @for line in self.plot.lines { @if !line.name.is_empty() { span.key.(line.class) { (line.name) } } } }
+                    span aria-hidden="true" { (self.top) }
+                }
                 (self.plot.draw())
                 p.axis aria-hidden="true" {
                     span { (ago(self.span)) }
@@ -158,7 +161,7 @@ fn throughput(here: &Here, span: Span) -> Markup {
         Some(highest) => format!("Highest: {} a minute.", words::rounded(highest)),
         None => "Not known yet.".to_owned(),
     };
-    let lines = [Line { class: "flow", values: here.points.iter().map(values).collect() }];
+    let lines = [Line { class: "flow", name: "", values: here.points.iter().map(values).collect() }];
     let plot = Plot {
         id: "throughput",
         title: "Courses synced a minute",
@@ -189,8 +192,8 @@ fn delay(here: &Here, span: Span) -> Markup {
         (None, None) => "No course was synced in this time.".to_owned(),
     };
     let lines = [
-        Line { class: "half", values: here.points.iter().map(|point| point.half).collect() },
-        Line { class: "most", values: here.points.iter().map(most).collect() },
+        Line { class: "half", name: "half", values: here.points.iter().map(|point| point.half).collect() },
+        Line { class: "most", name: "95 of 100", values: here.points.iter().map(most).collect() },
     ];
     let title = "From the catalogue's insert to HubSpot: half of the courses, and 95 of 100";
     let plot = Plot { id: "delay", title, in_words: &in_words, top, limit: None, lines: &lines };
@@ -209,7 +212,7 @@ fn quota(here: &Here, span: Span) -> Markup {
         Some(highest) => format!("Allowed: {limit} in {per}; highest: {}.", words::rounded(highest)),
         None => format!("Allowed: {limit} in {per}."),
     };
-    let lines = [Line { class: "flow", values: here.points.iter().map(values).collect() }];
+    let lines = [Line { class: "flow", name: "", values: here.points.iter().map(values).collect() }];
     let title = "Requests that count against the account's window";
     // A little room above the limit, so that it shows.
     let plot = Plot {

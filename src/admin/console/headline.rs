@@ -50,9 +50,10 @@ pub(super) fn headline(here: &Here, outbox: &Outbox<'_>, pauses: &[Paused]) -> H
         snapshot.readings.counts.iter().find(|count| count.status == status).map_or(0, |count| count.courses)
     };
     let (pending, in_flight) = (count(Status::Pending), count(Status::InFlight));
-    let wait = match pending {
-        1 => "1 course waits".to_owned(),
-        pending => format!("{} courses wait", words::number(pending)),
+    let wait = match (pending, in_flight) {
+        (0, in_flight) if in_flight > 0 => format!("{} under way", words::counted(in_flight, "course")),
+        (1, _) => "1 course waits".to_owned(),
+        (pending, _) => format!("{} courses wait", words::number(pending)),
     };
     if snapshot.readings.leader.is_none() {
         return told(

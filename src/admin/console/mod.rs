@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
+use self::course::Found;
 pub(super) use self::reading::Reader;
 use self::reading::{Known, Snapshot};
 use super::{Admin, QuotaSettings};
@@ -163,11 +164,11 @@ pub(super) async fn show(State(admin): State<Admin>, Query(asked): Query<Asked>)
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
-/// What no catalogue could have enqueued is not asked for.
-async fn find(admin: &Admin, key: &str) -> course::Found {
+async fn find(admin: &Admin, key: &str) -> Found {
     match CourseKey::parse(key) {
-        Ok(key) => admin.reader.explain(key.as_str(), admin.shared.settings.doubts()).await,
-        Err(_) => Ok(None),
+        Ok(key) => admin.reader.find(key.as_str(), admin.shared.settings.doubts()).await,
+        // No catalogue could have enqueued it.
+        Err(_) => Found::Nobody(Vec::new()),
     }
 }
 
@@ -176,7 +177,7 @@ fn page(
     here: &Here,
     outbox: &Outbox<'_>,
     pauses: &[pauses::Paused],
-    found: Option<&course::Found>,
+    found: Option<&Found>,
 ) -> Markup {
     let headline = headline::headline(here, outbox, pauses);
     html! {

@@ -122,7 +122,7 @@ pub(super) fn cards(pauses: &[Paused], now: Timestamp) -> Markup {
     html! {
         @if !pauses.is_empty() {
             section.pauses aria-labelledby="pauses" {
-                h2 #pauses { "Paused" }
+                h2.unseen #pauses { "Paused" }
                 @for pause in pauses {
                     article.card.(if pause.needs_a_person() { "bad" } else { "warn" }) {
                         h3 { (words::capital(pause.title())) " " code { (words::clean(&pause.reason)) } }

@@ -14,6 +14,8 @@ const MARGIN: f64 = 2.0;
 pub(super) struct Line {
     /// Its class in the stylesheet.
     pub class: &'static str,
+    /// Its name, where there are others.
+    pub name: &'static str,
     /// Evenly spaced in time, the oldest first; a gap where nothing is known.
     pub values: Vec<Option<f64>>,
 }
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn gaps_stay_gaps_and_a_lone_point_is_a_dot() {
-        let drawn = plot(&[Line { class: "a", values: vec![Some(0.0), Some(10.0), None, Some(20.0)] }]);
+        let drawn =
+            plot(&[Line { class: "a", name: "", values: vec![Some(0.0), Some(10.0), None, Some(20.0)] }]);
         assert!(drawn.contains(r#"class="line a" d="M0.0 70.0L100.0 2.0M300.0 2.0h0""#), "{drawn}");
         assert!(drawn.contains(r#"d="M0 36.0H300""#), "{drawn}");
         assert!(
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn nothing_known_draws_nothing() {
         for values in [vec![], vec![None; 60]] {
-            let drawn = plot(&[Line { class: "a", values }]);
+            let drawn = plot(&[Line { class: "a", name: "", values }]);
             assert!(drawn.contains(r#"class="line a" d="""#), "{drawn}");
             assert!(!drawn.contains("NaN"), "{drawn}");
         }

@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::course::Found;
 use crate::daemon::explain;
 use crate::daemon::status::Readings;
 use crate::outbox::failures::{self, Group};
 use crate::outbox::requests::{self, Request};
-use crate::outbox::{Database, OutboxError};
-use crate::policy::explain::{Doubts, Explanation};
+use crate::outbox::{Database, OutboxError, history};
+use crate::policy::explain::Doubts;
 
 /// How long a reading, or its failure, serves everybody.
 const FRESH: Duration = Duration::from_secs(1);
@@ -99,31 +100,45 @@ impl Reader {
                 None
             }
             Ok(Ok(Err(error))) => Some(error.to_string()),
-            Ok(Err(_)) => Some("reading the database was interrupted".to_owned()),
-            Err(_) => Some(format!("the database did not answer within {} s", PATIENCE.as_secs())),
+            Ok(Err(_)) => Some(INTERRUPTED.to_owned()),
+            Err(_) => Some(silent()),
         };
         state.tried = Some(Instant::now());
         state.known.clone()
     }
 
-    /// The life of one course; `None`: there is none of this key.
-    pub(super) async fn explain(&self, key: &str, doubts: Doubts) -> Result<Option<Explanation>, String> {
+    /// The course with this key.
+    pub(super) async fn find(&self, key: &str, doubts: Doubts) -> Found {
         let (searches, database, key) = (Arc::clone(&self.searches), self.database.clone(), key.to_owned());
         let search = async move {
             // The task keeps it: a search that hangs in the database is the only one that does.
             let permit = searches.acquire_owned().await;
             let searching = tokio::spawn(async move {
-                let explained = explain::read(&database, &key, doubts).await;
+                let found = find(&database, &key, doubts).await;
                 drop(permit);
-                explained
+                found
             });
             searching.await
         };
         match tokio::time::timeout(PATIENCE, search).await {
-            Ok(Ok(explained)) => explained.map_err(|error| error.to_string()),
-            Ok(Err(_)) => Err("reading the database was interrupted".to_owned()),
-            Err(_) => Err(format!("the database did not answer within {} s", PATIENCE.as_secs())),
+            Ok(Ok(Ok(found))) => found,
+            Ok(Ok(Err(error))) => Found::Unread(error.to_string()),
+            Ok(Err(_)) => Found::Unread(INTERRUPTED.to_owned()),
+            Err(_) => Found::Unread(silent()),
         }
+    }
+}
+
+const INTERRUPTED: &str = "reading the database was interrupted";
+
+fn silent() -> String {
+    format!("the database did not answer within {} s", PATIENCE.as_secs())
+}
+
+async fn find(database: &Database, key: &str, doubts: Doubts) -> Result<Found, OutboxError> {
+    match explain::read(database, key, doubts).await? {
+        Some(explanation) => Ok(Found::Course(Box::new(explanation))),
+        None => history::neighbours(database, key).await.map(Found::Nobody),
     }
 }
 

@@ -67,12 +67,13 @@ pub(super) fn requests(outbox: &Outbox<'_>) -> Markup {
             @if snapshot.requests.is_empty() {
                 p.card.quiet { "None yet." }
             } @else {
-                table.card {
-                    caption { "The newest " (snapshot.requests.len()) " requests to HubSpot, times in UTC" }
+                table.card.requests {
+                    caption.unseen { "The newest " (snapshot.requests.len()) " requests to HubSpot" }
                     thead {
                         tr {
-                            th scope="col" { "At" }
-                            th scope="col" { "What" }
+                            th scope="col" { "UTC" }
+                            th scope="col" { "Request" }
+                            th.n scope="col" { "Courses" }
                             th scope="col" { "Answer" }
                             th.n scope="col" { "Took" }
                         }
@@ -89,7 +90,8 @@ fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
     html! {
         tr {
             td { (words::clock(request.claimed_at)) }
-            td { (words::clean(&request.operation)) @if request.courses > 0 { ", " (words::counted(request.courses.into(), "course")) } }
+            td { (words::clean(&request.operation)) }
+            td.n { (words::number(request.courses.into())) }
             td.(if is_good { "fine" } else { "odd" }) {
                 @match &request.outcome {
                     Some(outcome) => (words::clean(outcome).replace('_', " ")),
@@ -97,7 +99,7 @@ fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
                 }
                 @if let Some(status) = request.http_status { " " span.quiet { (status) } }
                 @if let (false, Some(id)) = (is_good, &request.correlation_id) {
-                    " " small title="HubSpot's identifier of the request, for its support" { code { (words::clean(id)) } }
+                    small title="HubSpot's identifier of the request, for its support" { code { (words::clean(id)) } }
                 }
             }
             td.n { (words::duration(words::between(request.claimed_at, request.answered_at.unwrap_or(outbox.now)))) }

@@ -50,6 +50,8 @@ async fn a_course_is_explained_and_an_unknown_one_is_said_to_be_none() {
         assert_eq!(page.status, 200, "{page:?}");
         assert!(page.text.contains("No course with this key"), "{page:?}");
     }
+    let page = get(&format!("{admin}/?course=a+b%26")).await;
+    assert!(page.text.contains("<a href=\"/?course=a+b%26c\">a b&amp;c</a>"), "its neighbour: {page:?}");
     // Without script it is loaded anew now and then.
     let page = get(&format!("{admin}/")).await;
     assert!(page.text.contains("<noscript><meta http-equiv=\"refresh\""), "{page:?}");
