@@ -77,9 +77,13 @@ impl Account {
         });
         match (signal, reserve) {
             (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
-            (Signal::Proceed, Some(reserve)) => self.trouble(&reserve, sent_at),
-            (Signal::Proceed, None) => {
-                for reason in self.pauses().success(sent_at) {
+            (Signal::Proceed | Signal::Reachable | Signal::Silence, Some(reserve)) => {
+                self.trouble(&reserve, sent_at)
+            }
+            (Signal::Silence, None) => {}
+            (Signal::Proceed | Signal::Reachable, None) => {
+                let creates = *signal == Signal::Proceed;
+                for reason in self.pauses().success(sent_at, creates) {
                     self.metrics.paused(reason, false);
                     tracing::info!(reason = reason.as_str(), "sending again");
                 }
