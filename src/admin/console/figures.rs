@@ -36,7 +36,7 @@ pub(super) fn counts(outbox: &Outbox<'_>) -> Markup {
                         }
                     }
                 }
-                div {
+                div.(if outbox.seconds_to_empty.is_some_and(|seconds| seconds > 0.0) { "some" } else { "none" }) {
                     dt { "time to empty" }
                     dd {
                         @match outbox.seconds_to_empty {

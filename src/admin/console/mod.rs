@@ -179,7 +179,13 @@ fn page(
     pauses: &[pauses::Paused],
     found: Option<&Found>,
 ) -> Markup {
-    let headline = headline::headline(here, outbox, pauses);
+    let headline = headline::headline(&headline::Known {
+        is_stopping: here.is_stopping,
+        is_away: outbox.trouble.is_some(),
+        readings: outbox.snapshot.map(|snapshot| &snapshot.readings),
+        pauses,
+        seconds_to_empty: outbox.seconds_to_empty,
+    });
     html! {
         (DOCTYPE)
         html lang="en" {

@@ -152,3 +152,54 @@ pub(super) fn in_code(text: &str) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::outbox::pause::DurablePause;
+    use crate::outbox::report::{Leader, Oldest, Recent};
+
+    #[test]
+    fn a_pause_is_told_once_by_who_knows_it_best() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let report = json!({ "pauses": [
+            { "reason": "operator", "message": "m", "since": at(10) },
+            { "reason": "token", "message": "t", "since": "nonsense", "until": at(99) },
+        ] });
+        let leader =
+            Leader { holder: Uuid::nil(), host: None, term: 1, expires_at: None, is_current: true, report };
+        let person = |reason: &str| DurablePause {
+            reason: reason.to_owned(),
+            message: "m".into(),
+            author: Some("Ada".into()),
+            since: at(9),
+            until: None,
+        };
+        let readings = Readings {
+            counts: Vec::new(),
+            oldest: Oldest::default(),
+            recent: Recent::default(),
+            leader: Some(leader),
+            durable: vec![person("operator")],
+        };
+        let told = |own: Option<&[PauseView]>| {
+            let short = |pause: Paused| (pause.reason, pause.author, pause.since, pause.until);
+            that_hold(own, Some(&readings)).into_iter().map(short).collect::<Vec<_>>()
+        };
+        let ada = Some("Ada".to_owned());
+        // A standby: as the leader said, with the author from the row.
+        assert_eq!(
+            told(None),
+            [
+                ("operator".into(), ada.clone(), Some(at(10)), None),
+                ("token".into(), None, None, Some(at(99)))
+            ]
+        );
+        // The leader: what it said some seconds ago is over; the row is news to it.
+        assert_eq!(told(Some(&[])), [("operator".into(), ada, Some(at(9)), None)]);
+        assert_eq!(that_hold(Some(&[]), None), []);
+    }
+}

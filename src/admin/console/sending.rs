@@ -86,7 +86,9 @@ pub(super) fn requests(outbox: &Outbox<'_>) -> Markup {
 }
 
 fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
-    let is_good = request.outcome.as_deref().is_none_or(|outcome| outcome == RequestOutcome::Ok.as_str());
+    // A partial answer did its work; the courses that it refused tell of it themselves.
+    let good = [RequestOutcome::Ok, RequestOutcome::Partial].map(RequestOutcome::as_str);
+    let is_good = request.outcome.as_deref().is_none_or(|outcome| good.contains(&outcome));
     html! {
         tr {
             td { (words::clock(request.claimed_at)) }
