@@ -83,7 +83,7 @@ impl Delays {
         for (step, count) in grown().enumerate() {
             if count > 0.0 && below + count >= rank {
                 let within = (rank - below) / count;
-                return Some(FIRST_STEP * ((step as f64 - 1.0 + within) / 2.0).exp2());
+                return Some(FIRST_STEP * ((step as f64 - 1.0 + within) * 0.5).exp2());
             }
             below += count;
         }

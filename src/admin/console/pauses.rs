@@ -30,7 +30,7 @@ pub(super) fn that_hold(own: Option<&[PauseView]>, readings: Option<&Readings>) 
     };
     for durable in readings.into_iter().flat_map(|readings| &readings.durable) {
         match pauses.iter_mut().find(|pause| pause.reason == durable.reason) {
-            Some(pause) => pause.author = durable.author.clone(),
+            Some(pause) => pause.author.clone_from(&durable.author),
             None => pauses.push(Paused {
                 reason: durable.reason.clone(),
                 message: durable.message.clone(),
