@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::leader::Held;
+use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
-use crate::policy::answer::Exchange;
 use crate::policy::batch::{MAX_COURSES, RowId};
 use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
@@ -24,8 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
-    if let Err(error) = settle(&shared, held).await {
-        tracing::warn!(%error, "doubts are not settled for now");
+    match settle(&shared, held).await {
+        Ok(()) => shared.trouble.is_well(Work::Settle),
+        Err(error) => shared.trouble.failed(Work::Settle, &error),
     }
 }
 
@@ -110,10 +111,7 @@ async fn read(
     shared.metrics.request(Operation::Read, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
     Ok((reading.signal == Signal::Reachable).then_some(reading.findings))

@@ -5,6 +5,8 @@
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
+mod credentials;
+mod day;
 mod deliver;
 mod doubts;
 mod engine;
@@ -12,8 +14,10 @@ pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+pub mod pulse;
 mod retention;
 pub mod status;
+pub mod trouble;
 mod verify;
 mod wake;
 
@@ -27,6 +31,8 @@ use uuid::Uuid;
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::pulse::Pulse;
+use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
@@ -135,6 +141,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The beginning and the end of the end.
     pub shutdown: Shutdown,
+    /// How the database is doing.
+    pub trouble: Trouble,
+    /// Whether the engine turns.
+    pub pulse: Pulse,
     client: Client,
     pace: Pace,
     wake: Wake,
@@ -162,6 +172,8 @@ impl Shared {
             account,
             metrics,
             shutdown,
+            trouble: Trouble::default(),
+            pulse: Pulse::default(),
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
@@ -195,6 +207,12 @@ impl Shared {
     pub fn quota_used(&self) -> usize {
         self.pace.used()
     }
+
+    /// Requests that a window may hold at present: fewer than configured while others use the account.
+    #[must_use]
+    pub fn quota_limit(&self) -> u32 {
+        self.pace.limit()
+    }
 }
 
 /// Runs until the shutdown is asked for, then finishes what is under way. True where everything
@@ -210,10 +228,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
+    let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
-    // It stops by itself, at the next bite.
-    drop(retention);
+    // They stop by themselves, the first at the next bite.
+    drop((retention, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

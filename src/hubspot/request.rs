@@ -41,6 +41,14 @@ impl Urls {
         format!("{}/batch/read?archived={archived}", self.objects)
     }
 
+    pub(super) fn daily_usage(&self) -> String {
+        format!("{}/account-info/v3/api-usage/daily/private-apps", self.base)
+    }
+
+    pub(super) fn account_details(&self) -> String {
+        format!("{}/account-info/v3/details", self.base)
+    }
+
     pub(super) fn token(&self) -> String {
         format!("{}/oauth/v1/token", self.base)
     }

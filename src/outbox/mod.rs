@@ -12,6 +12,7 @@ pub mod enqueue;
 pub mod error;
 pub mod failures;
 pub mod history;
+pub mod horizon;
 pub mod lease;
 pub mod listen;
 pub mod pause;

@@ -145,15 +145,15 @@ impl Trend {
         samples.push_back(sample);
     }
 
-    /// The last stretches of time that are over, oldest first.
+    /// The last stretches of time, oldest first; of the current one what there is of it.
     #[must_use]
     pub fn points(&self, now: Instant, span: Span) -> Vec<Point> {
         let (samples, step) = (self.samples(), span.step());
-        let over = now.saturating_duration_since(self.began).as_secs() / step.as_secs().max(1);
+        let begun = now.saturating_duration_since(self.began).as_secs() / step.as_secs().max(1) + 1;
         let end = |number: u64| self.began + step * u32::try_from(number).unwrap_or(u32::MAX);
         (0..u64::from(POINTS))
-            .map(|point| match (over + point).checked_sub(u64::from(POINTS)) {
-                Some(number) => between(&samples, end(number), end(number + 1)),
+            .map(|point| match (begun + point).checked_sub(u64::from(POINTS)) {
+                Some(number) => between(&samples, end(number), end(number + 1).min(now)),
                 None => Point::default(),
             })
             .collect()
@@ -229,9 +229,9 @@ mod tests {
     fn what_is_not_known_is_not_drawn() {
         let began = Instant::now();
         let trend = ring(began, [(0, 3), (100, 4), (0, 9), (0, 5)]);
-        let points = trend.points(began + Duration::from_secs(16), Span::Quarter);
+        let points = trend.points(began + Duration::from_secs(14), Span::Quarter);
         let (last, before) = points.split_last().unwrap();
-        assert_eq!(last.per_minute, Some(400.0));
+        assert_eq!(last.per_minute, Some(600.0));
         assert_eq!(last.quota_used, Some(9));
         assert!(before.iter().all(|point| *point == Point::default()), "{before:?}");
         assert_eq!(Trend::new(began).last_minute(began), Point::default());

@@ -207,11 +207,16 @@ fn quota(here: &Here, span: Span) -> Markup {
     let allowed = f64::from(here.quota.requests);
     let values = |point: &Point| point.quota_used.map(|used| used as f64);
     let (limit, per) =
-        (words::number(here.quota.requests.into()), words::duration(here.quota.per.as_secs_f64()));
-    let in_words = match highest(&here.points, values) {
-        Some(highest) => format!("Allowed: {limit} in {per}; highest: {}.", words::rounded(highest)),
-        None => format!("Allowed: {limit} in {per}."),
-    };
+        (words::number(here.quota_limit.into()), words::duration(here.quota.per.as_secs_f64()));
+    let configured = words::number(here.quota.requests.into());
+    let mut in_words = format!("Allowed: {configured} in {per}");
+    if let Some(highest) = highest(&here.points, values) {
+        in_words += &format!("; highest: {}", words::rounded(highest));
+    }
+    if here.quota_limit < here.quota.requests {
+        in_words += &format!("; others use the account, so {limit} at present");
+    }
+    in_words.push('.');
     let lines = [Line { class: "flow", name: "", values: here.points.iter().map(values).collect() }];
     let title = "Requests that count against the account's window";
     // A little room above the limit, so that it shows.
@@ -225,5 +230,5 @@ fn quota(here: &Here, span: Span) -> Markup {
     };
     let now = words::rounded(here.quota_used as f64);
     let unit = format!("of {limit} requests in {per}");
-    Card { name: "Quota", now, unit: &unit, top: limit.clone(), plot, span }.draw()
+    Card { name: "Quota", now, unit: &unit, top: configured, plot, span }.draw()
 }

@@ -94,6 +94,7 @@ struct Here {
     is_stopping: bool,
     quota: QuotaSettings,
     quota_used: usize,
+    quota_limit: u32,
     points: Vec<Point>,
     last_minute: Point,
 }
@@ -144,6 +145,7 @@ pub(super) async fn show(State(admin): State<Admin>, Query(asked): Query<Asked>)
         is_stopping: shared.shutdown.has_begun(),
         quota,
         quota_used: shared.quota_used(),
+        quota_limit: shared.quota_limit(),
         points: admin.trend.points(now, asked.span()),
         last_minute: admin.trend.last_minute(now),
     };

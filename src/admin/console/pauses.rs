@@ -177,6 +177,7 @@ mod tests {
             author: Some("Ada".into()),
             since: at(9),
             until: None,
+            seconds_left: None,
         };
         let readings = Readings {
             counts: Vec::new(),

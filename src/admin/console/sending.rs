@@ -75,7 +75,7 @@ pub(super) fn requests(outbox: &Outbox<'_>) -> Markup {
                             th scope="col" { "Request" }
                             th.n scope="col" { "Courses" }
                             th scope="col" { "Answer" }
-                            th.n scope="col" { "Took" }
+                            th.n.took scope="col" { "Took" }
                         }
                     }
                     tbody { @for request in &snapshot.requests { (row(request, outbox)) } }
@@ -104,7 +104,7 @@ fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
                     small title="HubSpot's identifier of the request, for its support" { code { (words::clean(id)) } }
                 }
             }
-            td.n { (words::duration(words::between(request.claimed_at, request.answered_at.unwrap_or(outbox.now)))) }
+            td.n.took { (words::duration(words::between(request.claimed_at, request.answered_at.unwrap_or(outbox.now)))) }
         }
     }
 }

@@ -4,6 +4,7 @@ mod cancel;
 mod claim;
 mod failures;
 mod history;
+mod horizon;
 mod recover;
 mod retention;
 mod schema;
