@@ -209,14 +209,12 @@ fn quota(here: &Here, span: Span) -> Markup {
     let (limit, per) =
         (words::number(here.quota_limit.into()), words::duration(here.quota.per.as_secs_f64()));
     let configured = words::number(here.quota.requests.into());
-    let mut in_words = format!("Allowed: {configured} in {per}");
-    if let Some(highest) = highest(&here.points, values) {
-        in_words += &format!("; highest: {}", words::rounded(highest));
-    }
-    if here.quota_limit < here.quota.requests {
-        in_words += &format!("; others use the account, so {limit} at present");
-    }
-    in_words.push('.');
+    let highest =
+        highest(&here.points, values).map(|highest| format!("highest: {}", words::rounded(highest)));
+    let shared = (here.quota_limit < here.quota.requests)
+        .then(|| format!("others use the account, so {limit} at present"));
+    let told = [Some(format!("Allowed: {configured} in {per}")), highest, shared];
+    let in_words = format!("{}.", told.into_iter().flatten().collect::<Vec<_>>().join("; "));
     let lines = [Line { class: "flow", name: "", values: here.points.iter().map(values).collect() }];
     let title = "Requests that count against the account's window";
     // A little room above the limit, so that it shows.
