@@ -56,32 +56,37 @@ pub(super) fn headline(known: &Known<'_>) -> Headline {
         return told(Tone::Bad, "Database away", String::new());
     }
     let Some(readings) = known.readings else { return told(Tone::Bad, "Nothing known yet", String::new()) };
-    let count = |status: Status| {
-        readings.counts.iter().find(|count| count.status == status).map_or(0, |count| count.courses)
-    };
-    let (pending, in_flight) = (count(Status::Pending), count(Status::InFlight));
+    let count = |status: Status| readings.counts.iter().find(|count| count.status == status);
+    let courses = |status: Status| count(status).map_or(0, |count| count.courses);
+    let (pending, in_flight) = (courses(Status::Pending), courses(Status::InFlight));
+    // Where the count is an estimate, none may mean some.
+    let about = if count(Status::Pending).is_some_and(|count| !count.is_exact) { "about " } else { "" };
     let wait = match (pending, in_flight) {
-        (0, in_flight) if in_flight > 0 => format!("{} under way", words::counted(in_flight, "course")),
-        (1, _) => "1 course waits".to_owned(),
-        (pending, _) => format!("{} courses wait", words::number(pending)),
+        (0, _) if readings.oldest.pending.is_some() => "some courses wait".to_owned(),
+        (0, 1..) => format!("{} under way", words::counted(in_flight, "course")),
+        (1, _) => format!("{about}1 course waits"),
+        _ => format!("{about}{} courses wait", words::number(pending)),
     };
     if readings.leader.is_none() {
         return told(
             Tone::Bad,
             "Nobody sends",
-            format!("{wait}. No instance holds the lease; one that runs takes it within seconds."),
+            format!(
+                "{}. No instance holds the lease; one that runs takes it within seconds.",
+                words::capital(&wait)
+            ),
         );
     }
     if let Some(pause) = known.pauses.iter().find(|pause| pause.needs_a_person()).or(known.pauses.first()) {
         let tone = if pause.needs_a_person() { Tone::Bad } else { Tone::Warn };
         return told(tone, "Paused", format!("{}; {wait}.", words::capital(pause.title())));
     }
-    if pending + in_flight == 0 {
+    if pending + in_flight == 0 && readings.oldest.pending.is_none() {
         return told(Tone::Good, "Up to date", "No course waits.".to_owned());
     }
     let empty = known.seconds_to_empty.filter(|seconds| *seconds >= 1.0);
     let empty = empty.map(|seconds| format!("; done in about {}", words::duration(seconds)));
-    told(Tone::Good, "Sending", format!("{wait}{}.", empty.unwrap_or_default()))
+    told(Tone::Good, "Sending", format!("{}{}.", words::capital(&wait), empty.unwrap_or_default()))
 }
 
 impl Headline {
