@@ -1,5 +1,7 @@
 //! Sends one request and says how it ended. Decides `NotSent` or `NoAnswer`, nothing about retrying.
 
+mod records;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use crate::policy::batch::Batch;
 use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
+
+pub use records::{Candidate, Presence};
 
 /// A client of one HubSpot account.
 #[derive(Debug)]

@@ -9,4 +9,4 @@ mod client;
 mod request;
 pub mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Candidate, Client, ClientError, Presence};

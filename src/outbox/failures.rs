@@ -15,8 +15,10 @@ use crate::policy::explain::mend;
 
 /// Groups that are told at most.
 pub const GROUPS: i64 = 50;
-/// Courses of a group that are counted at most, and courses in doubt that are looked at.
-pub const COUNTED: i64 = 10_000;
+/// Courses of a group that are counted at most.
+pub const COUNTED: i64 = 1_000;
+/// Courses in doubt that are looked at, at most: those that are due first.
+pub const DOUBTED: i64 = 10_000;
 
 /// Courses that failed, or are in doubt, for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +31,7 @@ pub struct Group {
     pub code: Option<String>,
     /// The property that HubSpot named.
     pub property: Option<String>,
-    /// How many courses, counted up to [`COUNTED`].
+    /// How many courses, counted up to a bound.
     pub courses: i64,
     /// Whether that is all of them.
     pub is_exact: bool,
@@ -53,7 +55,7 @@ struct GroupRow {
 }
 
 /// The groups, largest first: of the failed courses up to [`GROUPS`], each counted up to [`COUNTED`]; of the
-/// unconfirmed ones those of the [`COUNTED`] that are due first. `category`: of this one only.
+/// unconfirmed ones those of the [`DOUBTED`] that are due first. `category`: of this one only.
 ///
 /// Served by `course_outbox_failures`, from group to group, and `course_outbox_unconfirmed`.
 pub async fn groups(
@@ -80,7 +82,7 @@ pub async fn groups(
         ), doubted as materialized (
             select coalesce(error ->> 'category', '') as category, coalesce(error ->> 'code', '') as code,
                    coalesce(error ->> 'property', '') as property, course_key, updated_at
-              from course_outbox where status = 'unconfirmed' order by next_attempt_at, id limit $3
+              from course_outbox where status = 'unconfirmed' order by next_attempt_at, id limit $4
         )
         select 'failed' as status, f.*, c.courses, e.example, c.latest
           from failed f
@@ -99,12 +101,13 @@ pub async fn groups(
         select 'unconfirmed', category, code, property, count(*), max(course_key), max(updated_at)
           from doubted where $1::text is null or category = $1 group by category, code, property
          order by courses desc, status, category, code, property";
-    let query = sqlx::query_as(GROUPED).bind(category.map(Category::as_str)).bind(GROUPS).bind(COUNTED);
+    let query =
+        sqlx::query_as(GROUPED).bind(category.map(Category::as_str)).bind(GROUPS).bind(COUNTED).bind(DOUBTED);
     let rows: Vec<GroupRow> = ask(database, async |session| query.fetch_all(session).await)
         .await
         .map_err(OutboxError::doing("group the failed courses"))?;
     let doubted: i64 = rows.iter().filter(|row| row.status != "failed").map(|row| row.courses).sum();
-    Ok(rows.into_iter().filter_map(|row| group(row, doubted < COUNTED)).collect())
+    Ok(rows.into_iter().filter_map(|row| group(row, doubted < DOUBTED)).collect())
 }
 
 /// `has_all_doubts`: no course in doubt was left out.
@@ -196,7 +199,7 @@ pub async fn list(
                 .bind(groups.iter().map(category).collect::<Vec<_>>())
                 .bind(groups.iter().map(|group| text(&group.code)).collect::<Vec<_>>())
                 .bind(groups.iter().map(|group| text(&group.property)).collect::<Vec<_>>())
-                .bind(COUNTED)
+                .bind(DOUBTED)
                 .fetch_all(session)
                 .await
         }

@@ -22,6 +22,7 @@ const SHORTLY: f64 = 120.0;
 #[derive(FromRow)]
 struct Row {
     course_key: String,
+    name: Option<String>,
     status: String,
     attempts: i32,
     faults: i32,
@@ -57,8 +58,11 @@ pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Li
             select b.batch_id
               from course c cross join moments m
              cross join lateral (
-                   select batch_id from course_sync_batch
-                    where claimed_at between m.at - make_interval(secs => $5) and m.at and c.id = any(row_ids)) b
+                   select batch_id, row_ids from course_sync_batch
+                    where claimed_at between m.at - make_interval(secs => $5) and m.at
+                   -- a fence: without it the planner looks into every request there ever was
+                   offset 0) b
+             where c.id = any(b.row_ids)
         ), requests as materialized (
             select b.* from course_sync_batch b
              where b.batch_id = any(array(select batch_id from course union select batch_id from told
@@ -67,7 +71,7 @@ pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Li
                and b.send_by > b.claimed_at
              order by b.claimed_at desc limit $3
         )
-        select course_key, status, attempts, faults, batch_limit, next_attempt_at, hubspot_id, error, created_at,
+        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, batch_limit, next_attempt_at, hubspot_id, error, created_at,
                updated_at, synced_at,
                coalesce((select jsonb_agg(jsonb_build_object(
                    'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from told), '[]') as events,
@@ -90,6 +94,7 @@ fn life_of(row: Row) -> Option<Life> {
     let is_cut = is_full(events.len(), EVENTS) || is_full(requests.len(), REQUESTS);
     let course = Course {
         key: row.course_key,
+        name: row.name,
         status: Status::parse(&row.status)?,
         attempts: u32::try_from(row.attempts).unwrap_or_default(),
         faults: u32::try_from(row.faults).unwrap_or_default(),

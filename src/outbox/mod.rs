@@ -20,7 +20,9 @@ pub mod record;
 pub mod recover;
 pub mod report;
 pub mod requests;
+pub mod resolve;
 pub mod retention;
+pub mod retry;
 mod rows;
 pub mod verify;
 

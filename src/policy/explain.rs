@@ -228,7 +228,7 @@ fn you_can(state: State, course: &Course, around: &Situation) -> Vec<String> {
             "look for it in HubSpot".to_owned(),
             format!("if it is there, `course-sync resolve {key} --hubspot-id ID`"),
             format!("if it is certainly not there, `course-sync resolve {key} --not-created`, and it is sent again"),
-            "set hubspot.unique_property (`course-sync check --fix` creates it) and such doubts settle by themselves"
+            "settle it before you set hubspot.unique_property: it was sent without, so no look by it would find it"
                 .to_owned(),
         ],
         State::LookedUp if error.is_some_and(|error| error.category == Category::Conflict) => {

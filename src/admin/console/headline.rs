@@ -64,6 +64,7 @@ pub(super) fn headline(known: &Known<'_>) -> Headline {
     let wait = match (pending, in_flight) {
         (0, _) if readings.oldest.pending.is_some() => "some courses wait".to_owned(),
         (0, 1..) => format!("{} under way", words::counted(in_flight, "course")),
+        (0, _) => "no course waits".to_owned(),
         (1, _) => format!("{about}1 course waits"),
         _ => format!("{about}{} courses wait", words::number(pending)),
     };
@@ -178,6 +179,16 @@ mod tests {
             assert_eq!(told(&known(false, true)), "bad: Database away. ");
             assert!(told(&known(true, true)).starts_with("warn: Stopping. "));
         }
+        let mut estimated = readings(0, 0, said(&[]));
+        estimated.oldest.pending = Some(jiff::Timestamp::UNIX_EPOCH);
+        let known = Known {
+            is_stopping: false,
+            is_away: false,
+            readings: Some(&estimated),
+            pauses: &[],
+            seconds_to_empty: Some(0.0),
+        };
+        assert_eq!(told(&known), "good: Sending. Some courses wait.");
         let unled = readings(5, 0, None);
         let known = Known {
             is_stopping: false,

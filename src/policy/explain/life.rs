@@ -25,6 +25,8 @@ pub struct Life {
 pub struct Course {
     /// The catalogue's identifier.
     pub key: String,
+    /// Its `hs_course_name`, where it has one.
+    pub name: Option<String>,
     /// Where it stands.
     pub status: Status,
     /// How often it was sent.

@@ -16,6 +16,7 @@ fn at(seconds: i64) -> Timestamp {
 fn life(status: Status) -> Life {
     let course = Course {
         key: "A-1".into(),
+        name: None,
         status,
         attempts: 1,
         faults: 0,

@@ -10,6 +10,7 @@ mod day;
 mod doubts;
 mod failover;
 mod hostile;
+mod isolation;
 mod leadership;
 mod log_pipe;
 mod lost_commits;
