@@ -184,12 +184,6 @@ impl Shared {
         })
     }
 
-    /// Which instance this is.
-    #[must_use]
-    pub fn instance(&self) -> Uuid {
-        self.instance
-    }
-
     /// Since when it leads; `None` while it does not.
     #[must_use]
     pub fn leads_since(&self) -> Option<Timestamp> {
