@@ -40,7 +40,7 @@ pub(super) fn counts(outbox: &Outbox<'_>) -> Markup {
                     dt { "time to empty" }
                     dd {
                         @match outbox.seconds_to_empty {
-                            Some(seconds) => { b { (words::duration(seconds)) } small { "at the quota's rate" } }
+                            Some(seconds) => { b { (words::duration(seconds.ceil())) } small { "at the quota's rate" } }
                             None => { b { "–" } small { "while nothing is sent" } }
                         }
                     }
