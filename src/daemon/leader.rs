@@ -85,7 +85,7 @@ impl Leadership {
     /// Stops leading and lets another instance lead at once.
     pub(super) async fn hand_over(self) {
         self.stop.cancel();
-        self.shared.metrics.leader(false);
+        self.shared.leads(false);
         let Self { lease, task, shared, .. } = self;
         let release = tokio::spawn(async move {
             task.await.ok();
@@ -168,7 +168,7 @@ async fn take(
         let slots_taken = others.len();
         // Last, because a lease whose duties failed is taken again, and they are done again.
         shared.pace.remember(others);
-        shared.metrics.leader(true);
+        shared.leads(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
     }
     Ok(Some(lease))
@@ -182,7 +182,7 @@ pub(super) async fn ask(shared: &Shared, verify: bool) -> Result<Option<Granted>
 
 fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {
     if let Some(held) = sender.send_replace(None) {
-        shared.metrics.leader(false);
+        shared.leads(false);
         tracing::warn!(term = held.lease.term, why, "no longer leading: nothing new is sent");
     }
 }
@@ -191,6 +191,7 @@ fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str
 fn report(shared: &Shared) -> serde_json::Value {
     let quota = shared.account.quota();
     json!({
+        "since": shared.leads_since(),
         "pauses": shared.account.view(),
         "quota": {
             "max": quota.max,

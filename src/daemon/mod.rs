@@ -21,10 +21,11 @@ pub mod trouble;
 mod verify;
 mod wake;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::account::Account;
@@ -148,6 +149,7 @@ pub struct Shared {
     pace: Pace,
     wake: Wake,
     instance: Uuid,
+    leads_since: Mutex<Option<Timestamp>>,
     has_verified: AtomicBool,
 }
 
@@ -176,9 +178,34 @@ impl Shared {
             pace,
             wake: Wake::new(settings.poll_interval),
             instance: Uuid::new_v4(),
+            leads_since: Mutex::default(),
             has_verified: AtomicBool::new(false),
             settings,
         })
+    }
+
+    /// Since when it leads; `None` while it does not.
+    #[must_use]
+    pub fn leads_since(&self) -> Option<Timestamp> {
+        *self.leads_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It leads from now on, or no longer.
+    fn leads(&self, leads: bool) {
+        self.metrics.leader(leads);
+        *self.leads_since.lock().unwrap_or_else(PoisonError::into_inner) = leads.then(Timestamp::now);
+    }
+
+    /// Requests that count against the account's rolling window now, as this instance knows.
+    #[must_use]
+    pub fn quota_used(&self) -> usize {
+        self.pace.used()
+    }
+
+    /// Requests that a window may hold at present: fewer than configured while others use the account.
+    #[must_use]
+    pub fn quota_limit(&self) -> u32 {
+        self.pace.limit()
     }
 }
 

@@ -169,6 +169,12 @@ impl Pace {
         self.max_open.saturating_sub(self.open.available_permits())
     }
 
+    /// Requests that count against the window now, the open ones included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.slots.standing().held
+    }
+
     /// Waits until an open request ends. One that ended since the last call counts.
     pub async fn closed(&self) {
         self.closed.notified().await;

@@ -19,6 +19,7 @@ pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod requests;
 pub mod resolve;
 pub mod retention;
 pub mod retry;

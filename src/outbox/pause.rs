@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
 use sqlx::FromRow;
 
 use super::OutboxError;
 use super::database::{Reach, ask};
 
 /// A pause that outlives a restart.
-#[derive(Debug, Clone, PartialEq, FromRow)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DurablePause {
     /// `operator` or `daily_quota`.
     pub reason: String,
@@ -16,8 +18,22 @@ pub struct DurablePause {
     pub message: String,
     /// Who paused.
     pub author: Option<String>,
-    /// Seconds until it ends by itself; `None` where only a person ends it.
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself; `None`: when a person resumes.
+    pub until: Option<Timestamp>,
+    /// Seconds until then, by the database's clock.
     pub seconds_left: Option<f64>,
+}
+
+#[derive(FromRow)]
+struct PauseRow {
+    reason: String,
+    message: String,
+    author: Option<String>,
+    since: SqlTimestamp,
+    until: Option<SqlTimestamp>,
+    seconds_left: Option<f64>,
 }
 
 /// The durable pauses that hold now.
@@ -25,11 +41,20 @@ pub struct DurablePause {
 /// Served by the table's primary key; it has two rows at most.
 pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
     const ACTIVE: &str = "
-        select reason, message, author, extract(epoch from until - now())::float8 as seconds_left
+        select reason, message, author, since, until, extract(epoch from until - now())::float8 as seconds_left
           from course_sync_pause where until is null or until > now() order by reason desc";
-    ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+    let rows: Vec<PauseRow> = ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
         .await
-        .map_err(OutboxError::doing("read the pauses"))
+        .map_err(OutboxError::doing("read the pauses"))?;
+    let pause = |row: PauseRow| DurablePause {
+        reason: row.reason,
+        message: row.message,
+        author: row.author,
+        since: row.since.to_jiff(),
+        until: row.until.map(SqlTimestamp::to_jiff),
+        seconds_left: row.seconds_left,
+    };
+    Ok(rows.into_iter().map(pause).collect())
 }
 
 /// Pauses, or says again why. Lasts until [`resume`].

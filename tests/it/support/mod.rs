@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub mod browser;
 pub mod clock;
 pub mod daemon;
 pub mod eventually;
