@@ -97,11 +97,11 @@ impl Account {
             return;
         }
         self.metrics.paused(trouble.reason, true);
-        let (reason, message) = (trouble.reason.as_str(), trouble.message.as_str());
+        let (reason, detail) = (trouble.reason.as_str(), trouble.message.as_str());
         if trouble.reason.needs_a_person() {
-            tracing::error!(reason, message, "paused: a person has to mend this");
+            tracing::error!(reason, detail, "paused: a person has to mend this");
         } else {
-            tracing::warn!(reason, message, "paused");
+            tracing::warn!(reason, detail, "paused");
         }
     }
 
@@ -110,7 +110,7 @@ impl Account {
         if self.pauses().operator(word, Instant::now()) {
             self.metrics.paused(Reason::Operator, word.is_some());
             match word {
-                Some(message) => tracing::warn!(reason = Reason::Operator.as_str(), message, "paused"),
+                Some(detail) => tracing::warn!(reason = Reason::Operator.as_str(), detail, "paused"),
                 None => tracing::info!(reason = Reason::Operator.as_str(), "sending again"),
             }
             self.changed.notify_one();

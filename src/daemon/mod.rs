@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod pace;
 mod retention;
 pub mod status;
+mod summary;
 mod verify;
 mod wake;
 
@@ -31,6 +32,7 @@ use crate::hubspot::Client;
 use crate::outbox::Database;
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What the daemon needs to know of the configuration, in the policy's terms.
 #[derive(Debug, Clone)]
@@ -133,6 +135,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The beginning and the end of the end.
     pub shutdown: Shutdown,
+    traces: Traces,
+    allowances: summary::Allowances,
     client: Client,
     pace: Pace,
     wake: Wake,
@@ -149,6 +153,7 @@ impl Shared {
         database: Database,
         client: Client,
         metrics: Arc<Metrics>,
+        traces: Traces,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let account =
@@ -159,6 +164,8 @@ impl Shared {
             account,
             metrics,
             shutdown,
+            traces,
+            allowances: summary::Allowances::default(),
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
@@ -173,7 +180,7 @@ impl Shared {
 /// that was sent is recorded.
 pub async fn run(shared: Arc<Shared>) -> bool {
     tracing::info!(
-        instance = %shared.instance,
+        holder = %shared.instance,
         requests = shared.settings.requests,
         per = ?shared.settings.per,
         promise = shared.settings.promise(),
@@ -182,6 +189,7 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
+    let telling = summary::spawn(Arc::clone(&shared));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
     // It stops by itself, at the next bite.
@@ -189,6 +197,7 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     if let Some(listener) = listener {
         listener.abort();
     }
+    telling.end().await;
     tracing::info!(finished, "stopped");
     finished
 }

@@ -4,7 +4,7 @@
 //! from the start. What concerns one course belongs into its row, the history and the logs.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -15,6 +15,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::logging;
+use super::process::Process;
+use super::summary::Counted;
 use crate::course::Status;
 use crate::policy::interpret::RequestOutcome;
 use crate::policy::pause::Reason;
@@ -144,6 +147,8 @@ pub struct Metrics {
     outbox_courses: Family<ByStatus, Gauge>,
     outbox_oldest: Family<ByStatus, Seconds>,
     sync_delay: Histogram,
+    /// The same delays, each in its bucket alone: a histogram cannot be read back.
+    delays: [AtomicU64; DELAY_BUCKETS.len() + 1],
     requests: Family<ByRequest, Counter>,
     request_duration: Family<ByOperation, Histogram>,
     batch_courses: Histogram,
@@ -156,7 +161,7 @@ pub struct Metrics {
 }
 
 /// From the linger of an idle daemon to a backlog of days.
-const DELAY_BUCKETS: [f64; 14] =
+pub(super) const DELAY_BUCKETS: [f64; 14] =
     [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 10_800.0, 86_400.0];
 /// From a fast read to HubSpot's edge giving up.
 const DURATION_BUCKETS: [f64; 11] = [0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
@@ -178,11 +183,12 @@ impl Metrics {
         let request_duration: Family<ByOperation, Histogram> =
             Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
         let mut metrics = Self {
-            registry: Registry::with_prefix("course_sync"),
+            registry: Registry::default(),
             courses: Family::default(),
             outbox_courses: Family::default(),
             outbox_oldest: Family::default(),
             sync_delay: Histogram::new(DELAY_BUCKETS),
+            delays: std::array::from_fn(|_| AtomicU64::new(0)),
             requests: Family::default(),
             request_duration,
             batch_courses: Histogram::new(SIZE_BUCKETS),
@@ -199,7 +205,8 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let registry = &mut self.registry;
+        self.registry.register_collector(Box::new(Process::starting()));
+        let registry = self.registry.sub_registry_with_prefix("course_sync");
         registry.register("courses", "Courses by what became of them", self.courses.clone());
         registry.register("outbox_courses", "Courses in the outbox", self.outbox_courses.clone());
         registry.register(
@@ -237,6 +244,7 @@ impl Metrics {
             "Answers that found their row no longer waiting for them",
             self.lost_guards.clone(),
         );
+        registry.register_collector(Box::new(logging::DroppedLines));
         let commit = option_env!("COURSE_SYNC_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
         registry.register("build", "The running program", build);
@@ -286,6 +294,21 @@ impl Metrics {
         self.courses.get_or_create(&ByOutcome { outcome: outcome.as_str() }).get()
     }
 
+    /// What a summary is made of, as counted so far.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let requests = |operation: Operation, outcome: RequestOutcome| {
+            let (operation, outcome) = (operation.as_str(), outcome.as_str());
+            self.requests.get_or_create(&ByRequest { operation, outcome }).get()
+        };
+        Counted {
+            courses: CourseOutcome::ALL.map(|outcome| self.courses_so_far(outcome)),
+            requests: Operation::ALL
+                .map(|operation| RequestOutcome::ALL.map(|outcome| requests(operation, outcome))),
+            delays: self.delays.each_ref().map(|count| count.load(Ordering::Relaxed)),
+        }
+    }
+
     /// The outbox holds `count` courses in this status; the oldest has been there for `oldest`.
     pub fn outbox(&self, status: Status, count: i64, oldest: Duration) {
         self.outbox_courses.get_or_create(&ByStatus { status: status.as_str() }).set(count);
@@ -296,7 +319,12 @@ impl Metrics {
 
     /// A course reached HubSpot this long after the catalogue enqueued it.
     pub fn sync_delay(&self, delay: Duration) {
-        self.sync_delay.observe(delay.as_secs_f64());
+        let seconds = delay.as_secs_f64();
+        self.sync_delay.observe(seconds);
+        let bucket = DELAY_BUCKETS.iter().position(|most| seconds <= *most).unwrap_or(DELAY_BUCKETS.len());
+        if let Some(count) = self.delays.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A request ended.

@@ -2,3 +2,6 @@
 
 pub mod logging;
 pub mod metrics;
+mod process;
+pub mod summary;
+pub mod traces;
