@@ -103,7 +103,7 @@ async fn tell(shared: Arc<Shared>, stop: CancellationToken) {
         before = now;
         let held_back = lock(&shared.allowances.failures).renew();
         if held_back > 0 {
-            tracing::warn!(courses = held_back, "further courses failed; `course-sync failures` lists them");
+            tracing::warn!(courses = held_back, "further courses failed; see course-sync failures");
         }
         lock(&shared.allowances.requests).renew();
     }

@@ -21,4 +21,5 @@ mod outbox;
 mod simulation;
 mod simulator;
 mod support;
+mod telemetry;
 mod tidy;
