@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::leader::Deadline;
 use super::pace::Permit;
+use super::trouble::Work;
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
@@ -70,10 +71,7 @@ async fn send(
     shared.metrics.request(Operation::Create, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let ending = ending(&reading, &exchange);
     span.answered(ending.outcome, ending.http_status, ending.correlation_id.as_deref());
     tell(shared, batch, &reading, &ending, took);
@@ -148,6 +146,7 @@ pub(super) async fn record_surely(
         };
         match recorded {
             Ok(recorded) => {
+                shared.trouble.is_well(Work::Record);
                 let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
                 // After a failure this may be the second time that the same record is written.
                 if lost > 0 && wait == RECORD_AGAIN {
@@ -157,7 +156,8 @@ pub(super) async fn record_surely(
                 return true;
             }
             Err(error) => {
-                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later");
+                tracing::debug!(%batch, "an answer waits to be recorded");
+                shared.trouble.failed(Work::Record, &error);
             }
         }
         tokio::select! {

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::leader::Held;
+use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
 use crate::course::Transition;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
-use crate::policy::answer::Exchange;
 use crate::policy::batch::{MAX_COURSES, RowId};
 use crate::policy::interpret::{RequestOutcome, Signal};
 use crate::policy::pause::Gate;
@@ -25,8 +25,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
-    if let Err(error) = settle(&shared, held).await {
-        tracing::warn!(%error, "doubts are not settled for now");
+    match settle(&shared, held).await {
+        Ok(()) => shared.trouble.is_well(Work::Settle),
+        Err(error) => shared.trouble.failed(Work::Settle, &error),
     }
 }
 
@@ -112,10 +113,7 @@ async fn read(
     shared.metrics.request(Operation::Read, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     let meta = exchange.meta();
     let correlation_id = meta.and_then(|meta| meta.correlation_id.as_deref());

@@ -5,15 +5,20 @@
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
+mod credentials;
+mod day;
 mod deliver;
 mod doubts;
 mod engine;
+pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+pub mod pulse;
 mod retention;
 pub mod status;
 mod summary;
+pub mod trouble;
 mod verify;
 mod wake;
 
@@ -26,6 +31,8 @@ use uuid::Uuid;
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::pulse::Pulse;
+use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
@@ -137,6 +144,10 @@ pub struct Shared {
     pub shutdown: Shutdown,
     traces: Traces,
     allowances: summary::Allowances,
+    /// How the database is doing.
+    pub trouble: Trouble,
+    /// Whether the engine turns.
+    pub pulse: Pulse,
     client: Client,
     pace: Pace,
     wake: Wake,
@@ -166,6 +177,8 @@ impl Shared {
             shutdown,
             traces,
             allowances: summary::Allowances::default(),
+            trouble: Trouble::default(),
+            pulse: Pulse::default(),
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
@@ -190,10 +203,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
     let telling = summary::spawn(Arc::clone(&shared));
+    let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
-    // It stops by itself, at the next bite.
-    drop(retention);
+    // They stop by themselves, the first at the next bite.
+    drop((retention, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

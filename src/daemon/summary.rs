@@ -29,7 +29,10 @@ pub(super) struct Allowances {
 
 impl Default for Allowances {
     fn default() -> Self {
-        Self { failures: Mutex::new(Allowance::new(FAILURES)), requests: Mutex::new(Allowance::new(REQUESTS)) }
+        Self {
+            failures: Mutex::new(Allowance::new(FAILURES)),
+            requests: Mutex::new(Allowance::new(REQUESTS)),
+        }
     }
 }
 

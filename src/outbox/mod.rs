@@ -10,13 +10,18 @@ pub mod connect;
 mod database;
 pub mod enqueue;
 pub mod error;
+pub mod failures;
+pub mod history;
+pub mod horizon;
 pub mod lease;
 pub mod listen;
 pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod report;
+pub mod resolve;
 pub mod retention;
+pub mod retry;
 mod rows;
 pub mod verify;
 

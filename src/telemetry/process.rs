@@ -26,7 +26,8 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let mut write = |name: &str, help: &str, metric: &dyn Encodable| metric.write(&mut encoder, name, help);
+        let mut write =
+            |name: &str, help: &str, metric: &dyn Encodable| metric.write(&mut encoder, name, help);
         write(
             "process_start_time_seconds",
             "When the process began, in seconds since 1970",
@@ -39,7 +40,8 @@ impl Collector for Process {
                 &ConstCounter::new(seconds),
             )?;
         }
-        if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes) {
+        if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes)
+        {
             write("process_resident_memory_bytes", "Memory held in RAM", &ConstGauge::new(bytes))?;
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
@@ -80,7 +82,13 @@ fn resident_bytes(status: &str) -> Option<i64> {
 
 /// `None` also where there is no limit.
 fn most_files(limits: &str) -> Option<i64> {
-    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ pub(super) enum Refusal {
     Protocol(&'static str),
     #[error("OTEL_TRACES_EXPORTER is neither otlp nor none")]
     Exporter,
-    #[error("OTEL_EXPORTER_OTLP_COMPRESSION asks for a compression, which course-sync does not know; leave it out")]
+    #[error(
+        "OTEL_EXPORTER_OTLP_COMPRESSION asks for a compression, which course-sync does not know; leave it out"
+    )]
     Compression,
     #[error("the HTTP client cannot be set up: {0}")]
     Client(#[source] reqwest::Error),
@@ -81,7 +83,8 @@ fn plan(variable: Variable<'_>) -> Result<Option<Plan>, Refusal> {
     // As the specification has it, an empty variable counts as unset.
     let get = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|it| !it.is_empty());
     let first = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, get(name)?)));
-    let own = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|url| ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url));
+    let own =
+        get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|url| ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url));
     let shared = || {
         let base = get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
         Some(("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/v1/traces", base.trim_end_matches('/'))))

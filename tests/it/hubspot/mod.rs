@@ -4,7 +4,7 @@ mod answers;
 mod client;
 mod conservation;
 mod oauth;
-mod server;
+pub mod server;
 mod twins;
 
 use course_sync::course::{Associations, CourseKey, Properties};

@@ -38,8 +38,7 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let collector = Self { url, ..Self::default() };
-        let router =
-            Router::new().route("/v1/traces", post(Self::receive)).with_state(collector.clone());
+        let router = Router::new().route("/v1/traces", post(Self::receive)).with_state(collector.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         collector
     }

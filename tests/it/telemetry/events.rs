@@ -134,14 +134,19 @@ fn the_page_lists_every_event_with_its_fields() {
 
 #[test]
 fn events_are_found_as_they_are_written() {
-    let code = "fn f() {\n    tracing::warn!(%batch, term = lease.term(1, 2), ?took, \"told, (once) ü\");\n}\n";
+    let code =
+        "fn f() {\n    tracing::warn!(%batch, term = lease.term(1, 2), ?took, \"told, (once) ü\");\n}\n";
     let (found, problems) = events(&Source::new("src/x.rs", code));
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((found[0].level, found[0].message.as_str()), ("warn", "told, (once) ü"));
     assert_eq!(found[0].fields, ["batch", "took", "term"].map(str::to_owned).into());
     let long = "fn f() { tracing::info!(\n    \"a long \\\n     one\"\n) }";
     assert_eq!(events(&Source::new("src/x.rs", long)).0[0].message, "a long one");
-    for offence in ["use tracing::warn; fn f() { warn!(\"x\") }", "fn f() { tracing::info!(\"{x}\") }", "fn f() { tracing::info!(x) }"] {
+    for offence in [
+        "use tracing::warn; fn f() { warn!(\"x\") }",
+        "fn f() { tracing::info!(\"{x}\") }",
+        "fn f() { tracing::info!(x) }",
+    ] {
         assert_eq!(events(&Source::new("src/x.rs", offence)).1.len(), 1, "{offence}");
     }
 }

@@ -21,11 +21,14 @@ fn exposed() -> BTreeMap<String, Shape> {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         let name = base.filter(|base| kinds.get(base) == Some(&"histogram")).unwrap_or(name);
         let shape = shapes.entry(name.to_owned()).or_insert((kinds[name].to_owned(), BTreeSet::new()));
-        for (label, value) in labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='))
+        for (label, value) in
+            labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='))
         {
             if label != "le" {
                 shape.1.insert(label.to_owned());
-                shape.1.extend((name != "course_sync_build_info").then(|| value.trim_matches('"').to_owned()));
+                shape
+                    .1
+                    .extend((name != "course_sync_build_info").then(|| value.trim_matches('"').to_owned()));
             }
         }
     }
@@ -46,7 +49,10 @@ fn documented() -> BTreeMap<String, Shape> {
 fn the_page_lists_every_metric_with_its_labels() {
     let (exposed, documented) = (exposed(), documented());
     let differing = |one: &BTreeMap<String, Shape>, other: &BTreeMap<String, Shape>| {
-        one.iter().filter(|(name, shape)| other.get(*name) != Some(shape)).map(|one| format!("{one:?}")).collect()
+        one.iter()
+            .filter(|(name, shape)| other.get(*name) != Some(shape))
+            .map(|one| format!("{one:?}"))
+            .collect()
     };
     let missing: Vec<String> = differing(&exposed, &documented);
     let surplus: Vec<String> = differing(&documented, &exposed);
