@@ -98,14 +98,15 @@ fn written() -> BTreeMap<String, Shape> {
 
 fn documented() -> BTreeMap<String, Shape> {
     let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    let rows = PAGE.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| {
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        let levels = cells[2].split(", ").map(str::to_owned).collect();
-        assert!(cells.len() == 7 && !cells[4].is_empty(), "six columns, and what it means: {row}");
-        (cells[1].trim_matches('`').to_owned(), (levels, names(cells[3])))
-    })
-    .collect()
+    // The page's other tables have fewer columns.
+    let rows = PAGE.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    rows.filter(|cells| cells.len() == 7 && cells[1].starts_with('`'))
+        .map(|cells| {
+            let levels = cells[2].split(", ").map(str::to_owned).collect();
+            assert!(!cells[4].is_empty() && !cells[5].is_empty(), "what it means and what to do: {cells:?}");
+            (cells[1].trim_matches('`').to_owned(), (levels, names(cells[3])))
+        })
+        .collect()
 }
 
 /// The row that is to stand in the page.
