@@ -16,6 +16,7 @@ use crate::hubspot::Client;
 use crate::outbox::connect;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// How long to wait before a database that is away is tried again at start.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -38,7 +39,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
     }
     let _flush_at_end = logging::init(&config.log)?;
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "configuration warning");
     }
     let shutdown = Shutdown::default();
     shutdown.on_signals(config.shutdown.grace)?;
@@ -50,12 +51,14 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
         None => database,
     };
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
+    let traces = Traces::start(&config.hubspot.base_url);
     let shared = Shared::new(
         Settings::new(&config, args.verify_first),
         config.batch.max_in_flight,
         database,
         client,
         metrics,
+        traces.clone(),
         shutdown.clone(),
     );
 
@@ -84,7 +87,9 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
     stopped.cancel();
     // A reader that keeps its connection open must not keep us, nor a database that does not answer.
     let closing = async { tokio::join!(serving, shared.database.close()) };
-    tokio::time::timeout(Duration::from_millis(500), closing).await.ok();
+    let closing = tokio::time::timeout(Duration::from_millis(500), closing);
+    // Bounded by itself.
+    tokio::join!(closing, traces.close()).0.ok();
     Ok(outcome)
 }
 

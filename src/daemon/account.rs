@@ -136,14 +136,14 @@ impl Account {
         }
     }
 
-    fn began(&self, reason: Reason, message: &str) {
+    fn began(&self, reason: Reason, detail: &str) {
         self.metrics.paused(reason, true);
         let view = self.view_of(|other| other == reason).into_iter().next();
         let ends = view.and_then(|view| view.ends).map(|ends| ends.to_string());
         if reason.needs_a_person() {
-            tracing::error!(reason = reason.as_str(), message, "paused: a person has to mend this");
+            tracing::error!(reason = reason.as_str(), detail, "paused: a person has to mend this");
         } else {
-            tracing::warn!(reason = reason.as_str(), message, ends, "paused");
+            tracing::warn!(reason = reason.as_str(), detail, ends, "paused");
         }
     }
 
@@ -268,7 +268,7 @@ impl Account {
         if self.pauses().operator(word, Instant::now()) {
             self.metrics.paused(Reason::Operator, word.is_some());
             match word {
-                Some(message) => tracing::warn!(reason = Reason::Operator.as_str(), message, "paused"),
+                Some(detail) => tracing::warn!(reason = Reason::Operator.as_str(), detail, "paused"),
                 None => tracing::info!(reason = Reason::Operator.as_str(), "sending again"),
             }
             self.changed.notify_one();

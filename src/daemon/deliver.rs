@@ -18,6 +18,7 @@ use crate::policy::batch::{Batch, RowId};
 use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
 use crate::policy::retry::{Sending, transition};
 use crate::telemetry::metrics::{CourseOutcome, Operation};
+use crate::telemetry::traces::{Span, Step};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
 /// courses that could not be sent.
@@ -27,6 +28,7 @@ pub(super) async fn deliver(
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
     permit: Permit,
+    span: Span,
 ) {
     let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
@@ -40,19 +42,27 @@ pub(super) async fn deliver(
         let back = courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
         (back, Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
     } else {
-        send(&shared, &batch, permit).await
+        send(&shared, &batch, permit, &span.step(Step::Send)).await
     };
+    span.ended(ending.outcome);
     transitions.extend(unfit);
+    let recording = span.step(Step::Record);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {
         return leave_receipts(&batch, &transitions);
     }
+    drop((recording, span));
     count(&shared, &batch, &transitions);
     if transitions.iter().any(|(_, transition)| transition.to() == Status::Pending) {
         shared.wake.complete();
     }
 }
 
-async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Transition)>, Ending) {
+async fn send(
+    shared: &Shared,
+    batch: &Batch,
+    permit: Permit,
+    span: &Span,
+) -> (Vec<(RowId, Transition)>, Ending) {
     shared.metrics.batch(batch.courses().len());
     let began = Instant::now();
     let exchange = shared.client.create(batch).await;
@@ -63,7 +73,8 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     // Only now: whoever gets the permit next must see a gate that this answer closed.
     shared.pace.ended(permit, &exchange, &reading.signal);
     let ending = ending(&reading, &exchange);
-    tell(batch, &reading, &ending, took);
+    span.answered(ending.outcome, ending.http_status, ending.correlation_id.as_deref());
+    tell(shared, batch, &reading, &ending, took);
     let company = batch.courses().len();
     let settle = shared.settings.settle;
     let transitions = batch.courses().iter().zip(reading.verdicts).map(|(course, verdict)| {
@@ -91,8 +102,8 @@ fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
     }
 }
 
-/// One line for each request: quiet where all is well.
-fn tell(batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration) {
+/// One line for each request: quiet where all is well, or is told of each course that failed.
+fn tell(shared: &Shared, batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration) {
     let (id, courses) = (batch.id(), batch.courses().len());
     let correlation_id = ending.correlation_id.as_deref().unwrap_or_default();
     let (status, outcome) = (ending.http_status.unwrap_or_default(), reading.outcome.as_str());
@@ -101,9 +112,10 @@ fn tell(batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration
         tracing::error!(batch = %id, surplus, correlation_id, "the answer holds records or errors that belong to no course of the request");
     }
     match reading.outcome {
-        RequestOutcome::Ok => {
-            tracing::debug!(batch = %id, courses, status, ?took, correlation_id, "batch sent");
+        RequestOutcome::Ok | RequestOutcome::Partial => {
+            tracing::debug!(batch = %id, courses, status, outcome, ?took, correlation_id, "batch sent");
         }
+        _ if !shared.allowances.may_tell_request() => {}
         _ => tracing::info!(batch = %id, courses, status, outcome, ?took, correlation_id, "batch sent"),
     }
 }
@@ -168,12 +180,19 @@ fn leave_receipts(batch: &Batch, transitions: &[(RowId, Transition)]) {
 
 fn count(shared: &Shared, batch: &Batch, transitions: &[(RowId, Transition)]) {
     let now = Timestamp::now();
-    let created: HashMap<_, _> =
-        batch.courses().iter().map(|course| (course.id, course.created_at)).collect();
+    let courses: HashMap<_, _> = batch.courses().iter().map(|course| (course.id, course)).collect();
     for (id, transition) in transitions {
         shared.metrics.courses(outcome(transition), 1);
-        if let (Transition::Synced { .. }, Some(created)) = (transition, created.get(id)) {
-            shared.metrics.sync_delay(Duration::try_from(now.duration_since(*created)).unwrap_or_default());
+        let course = courses.get(id);
+        match (transition, course) {
+            (Transition::Synced { .. }, Some(course)) => {
+                let delay = now.duration_since(course.created_at);
+                shared.metrics.sync_delay(Duration::try_from(delay).unwrap_or_default());
+            }
+            (Transition::Failed { error }, _) => {
+                shared.allowances.failed(batch.id(), *id, course.map(|course| &course.key), error);
+            }
+            _ => {}
         }
     }
 }

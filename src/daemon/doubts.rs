@@ -11,10 +11,11 @@ use super::leader::Held;
 use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
+use crate::course::Transition;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
 use crate::policy::batch::{MAX_COURSES, RowId};
-use crate::policy::interpret::Signal;
+use crate::policy::interpret::{RequestOutcome, Signal};
 use crate::policy::pause::Gate;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
 use crate::telemetry::metrics::Operation;
@@ -104,6 +105,7 @@ async fn read(
         permit.unused();
         return Ok(None);
     }
+    let span = shared.traces.look_up(request, doubted.len());
     let began = Instant::now();
     let exchange = shared.client.read(doubted, unique, place).await;
     let took = began.elapsed();
@@ -113,7 +115,18 @@ async fn read(
     // Only now: whoever gets the permit next must see a gate that this answer closed.
     shared.pace.ended(permit, &exchange, &reading.signal);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
-    tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
+    let meta = exchange.meta();
+    let correlation_id = meta.and_then(|meta| meta.correlation_id.as_deref());
+    span.answered(reading.outcome, meta.map(|meta| meta.status), correlation_id);
+    match reading.outcome {
+        RequestOutcome::Ok => {
+            tracing::debug!(batch = %request, courses, ?place, outcome, ?took, correlation_id, "doubts looked up");
+        }
+        _ if !shared.allowances.may_tell_request() => {}
+        _ => {
+            tracing::info!(batch = %request, courses, ?place, outcome, ?took, correlation_id, "doubts looked up");
+        }
+    }
     Ok((reading.signal == Signal::Reachable).then_some(reading.findings))
 }
 
@@ -158,8 +171,12 @@ async fn record(
         shared.metrics.lost_guards(lost);
         tracing::warn!(lost, "doubts were settled by somebody else meanwhile");
     }
-    for (_, _, to) in settled {
+    for (id, batch, to) in settled {
         shared.metrics.courses(deliver::outcome(to), 1);
+        if let Transition::Failed { error } = to {
+            let course = doubted.iter().find(|course| course.id == *id);
+            shared.allowances.failed(*batch, *id, course.map(|course| &course.key), error);
+        }
     }
     let unclear: Vec<RowId> = doubted
         .iter()

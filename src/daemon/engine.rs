@@ -1,7 +1,7 @@
 //! The loop: one wait point, a permit before each claim, a task for each batch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -222,6 +222,7 @@ impl Engine {
     async fn claim(&mut self, held: Held, permit: Permit, courses: u16) {
         let batch = Uuid::now_v7();
         let begin_by = held.valid_until.min(Deadline::after(self.shared.settings.request_timeout));
+        let since = SystemTime::now();
         let taken = self.take(held, batch, courses).await;
         let taken = match taken {
             Some(Ok(taken)) => taken,
@@ -252,7 +253,8 @@ impl Engine {
                 .into_iter()
                 .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
         );
-        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), begin_by, batch, unfit, permit));
+        let span = self.shared.traces.batch(batch.id(), held.lease.term, batch.courses().len(), since);
+        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), begin_by, batch, unfit, permit, span));
     }
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {

@@ -180,10 +180,10 @@ pub(super) async fn ask(shared: &Shared, verify: bool) -> Result<Option<Granted>
         .await
 }
 
-fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {
+fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, reason: &'static str) {
     if let Some(held) = sender.send_replace(None) {
         shared.leads(false);
-        tracing::warn!(term = held.lease.term, why, "no longer leading: nothing new is sent");
+        tracing::warn!(term = held.lease.term, reason, "no longer leading: nothing new is sent");
     }
 }
 

@@ -17,6 +17,7 @@ pub mod pace;
 pub mod pulse;
 mod retention;
 pub mod status;
+mod summary;
 pub mod trouble;
 mod verify;
 mod wake;
@@ -39,6 +40,7 @@ use crate::hubspot::Client;
 use crate::outbox::Database;
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What the daemon needs to know of the configuration, in the policy's terms.
 #[derive(Debug, Clone)]
@@ -141,6 +143,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The beginning and the end of the end.
     pub shutdown: Shutdown,
+    traces: Traces,
+    allowances: summary::Allowances,
     /// How the database is doing.
     pub trouble: Trouble,
     /// Whether the engine turns.
@@ -162,6 +166,7 @@ impl Shared {
         database: Database,
         client: Client,
         metrics: Arc<Metrics>,
+        traces: Traces,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let account =
@@ -172,6 +177,8 @@ impl Shared {
             account,
             metrics,
             shutdown,
+            traces,
+            allowances: summary::Allowances::default(),
             trouble: Trouble::default(),
             pulse: Pulse::default(),
             client,
@@ -213,7 +220,7 @@ impl Shared {
 /// that was sent is recorded.
 pub async fn run(shared: Arc<Shared>) -> bool {
     tracing::info!(
-        instance = %shared.instance,
+        holder = %shared.instance,
         requests = shared.settings.requests,
         per = ?shared.settings.per,
         promise = shared.settings.promise(),
@@ -222,6 +229,7 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
+    let telling = summary::spawn(Arc::clone(&shared));
     let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
@@ -230,6 +238,7 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     if let Some(listener) = listener {
         listener.abort();
     }
+    telling.end().await;
     tracing::info!(finished, "stopped");
     finished
 }

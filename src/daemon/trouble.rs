@@ -77,9 +77,11 @@ impl Trouble {
                 tracing::warn!(%error, lasts_seconds = lasts.as_secs(), suffering, "the database is still in trouble");
             }
             Some(Word::Began | Word::Ended(_)) => {
-                tracing::warn!(%error, "the database is in trouble: {}", work.consequence());
+                tracing::warn!(%error, consequence = work.consequence(), "the database is in trouble");
             }
-            None => tracing::debug!(%error, "the database is in trouble: {}", work.consequence()),
+            None => {
+                tracing::debug!(%error, consequence = work.consequence(), "the database is in trouble");
+            }
         }
     }
 

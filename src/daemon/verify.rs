@@ -18,7 +18,11 @@ pub(super) async fn pass(shared: &Arc<Shared>, lease: Lease) -> Result<bool, Out
                        can tell. Compare them by hand, then run `course-sync resume`";
         pause::pause(&shared.database, message, "course-sync").await?;
         shared.account.operator(Some(message));
-        tracing::error!(term = lease.term, "{message}");
+        tracing::error!(
+            term = lease.term,
+            detail = message,
+            "the database may have lost commits: a person has to mend this"
+        );
     } else {
         tracing::warn!(
             term = lease.term,

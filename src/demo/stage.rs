@@ -22,6 +22,7 @@ use crate::hubspot::Client;
 use crate::outbox::{Sessions, connect};
 use crate::simulator::{self, Behaviour, Handle, Latency, PropertyType, Simulator};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What the simulated account has beside HubSpot's own properties.
 const PROPERTIES: [(&str, PropertyType); 3] =
@@ -174,5 +175,13 @@ fn assemble(config: &Config) -> anyhow::Result<Arc<Shared>> {
         connect::database(&config.database_url()?, config.database.max_connections, Sessions::Kept)?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let settings = daemon::Settings::new(config, false);
-    Ok(Shared::new(settings, config.batch.max_in_flight, database, client, metrics, Shutdown::default()))
+    Ok(Shared::new(
+        settings,
+        config.batch.max_in_flight,
+        database,
+        client,
+        metrics,
+        Traces::default(),
+        Shutdown::default(),
+    ))
 }

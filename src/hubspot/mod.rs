@@ -1,4 +1,4 @@
-//! The HTTP edge to HubSpot: the only place that knows `reqwest`.
+//! The HTTP edge to HubSpot: the only place that reaches it.
 //!
 //! It sends one request and says how that ended; what the end means is `policy`'s business. It never
 //! tries anything twice, and neither does anything below it.

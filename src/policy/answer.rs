@@ -32,13 +32,19 @@ pub enum Exchange {
 }
 
 impl Exchange {
+    /// The answer's status and headers, where one came.
+    #[must_use]
+    pub fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Answered { meta, .. } => Some(meta),
+            Self::NotSent(_) | Self::NoAnswer(_) => None,
+        }
+    }
+
     /// What the answer's headers say of the quota, where one came.
     #[must_use]
     pub fn quota(&self) -> Option<&QuotaHeaders> {
-        match self {
-            Self::Answered { meta, .. } => Some(&meta.quota),
-            Self::NotSent(_) | Self::NoAnswer(_) => None,
-        }
+        self.meta().map(|meta| &meta.quota)
     }
 }
 

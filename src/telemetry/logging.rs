@@ -6,8 +6,12 @@ mod lines;
 
 use std::any::Any;
 use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::{Dispatch, error, warn};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -16,6 +20,21 @@ use lines::Lines;
 
 /// Log text that waits to be written, at most. Enough for some ten thousand lines.
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Log lines dropped by this process so far.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The lines dropped, as a metric.
+#[derive(Debug)]
+pub(super) struct DroppedLines;
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let count = ConstCounter::new(DROPPED.load(Ordering::Relaxed));
+        let help = "Log lines that the reader of stderr was too slow for";
+        count.encode(encoder.encode_descriptor("log_lines_dropped", help, None, count.metric_type())?)
+    }
+}
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +65,10 @@ pub fn init(log: &Log) -> Result<LogGuard, LogError> {
     let terminal = io::stderr().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let shape = Shape::of(log.format, terminal, colours);
-    let report = |dropped| warn!(dropped, "log lines were dropped: the reader of stderr is too slow");
+    let report = |dropped| {
+        DROPPED.fetch_add(dropped, Ordering::Relaxed);
+        tracing::warn!(dropped, "log lines were dropped: the reader of stderr is too slow");
+    };
     let colours = matches!(shape, Shape::Pretty { colours: true });
     let lines = Lines::start(io::stderr(), QUEUE_BYTES, colours, report).map_err(LogError::Thread)?;
     dispatch(&log.filter, shape, lines.clone())?.try_init().map_err(|_| LogError::Twice)?;
@@ -86,7 +108,7 @@ fn dispatch(filter: &str, shape: Shape, lines: Lines) -> Result<Dispatch, LogErr
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(place, "panicked: {}", panic_text(panic.payload()));
+        tracing::error!(place, error = panic_text(panic.payload()), "panicked");
     }));
 }
 

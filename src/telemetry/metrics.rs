@@ -15,6 +15,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::logging;
+use super::process::Process;
+use super::summary::Counted;
 use crate::course::Status;
 use crate::policy::interpret::RequestOutcome;
 use crate::policy::pause::Reason;
@@ -159,7 +162,7 @@ pub struct Metrics {
 }
 
 /// From the linger of an idle daemon to a backlog of days.
-const DELAY_BUCKETS: [f64; 14] =
+pub(super) const DELAY_BUCKETS: [f64; 14] =
     [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 10_800.0, 86_400.0];
 /// From a fast read to HubSpot's edge giving up.
 const DURATION_BUCKETS: [f64; 11] = [0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
@@ -181,7 +184,7 @@ impl Metrics {
         let request_duration: Family<ByOperation, Histogram> =
             Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
         let mut metrics = Self {
-            registry: Registry::with_prefix("course_sync"),
+            registry: Registry::default(),
             courses: Family::default(),
             outbox_courses: Family::default(),
             outbox_oldest: Family::default(),
@@ -203,7 +206,8 @@ impl Metrics {
     }
 
     fn register(&mut self) {
-        let registry = &mut self.registry;
+        self.registry.register_collector(Box::new(Process::starting()));
+        let registry = self.registry.sub_registry_with_prefix("course_sync");
         registry.register("courses", "Courses by what became of them", self.courses.clone());
         registry.register("outbox_courses", "Courses in the outbox", self.outbox_courses.clone());
         registry.register(
@@ -241,6 +245,7 @@ impl Metrics {
             "Answers that found their row no longer waiting for them",
             self.lost_guards.clone(),
         );
+        registry.register_collector(Box::new(logging::DroppedLines));
         let commit = option_env!("COURSE_SYNC_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
         registry.register("build", "The running program", build);
@@ -294,6 +299,21 @@ impl Metrics {
     #[must_use]
     pub fn synced_so_far(&self) -> u64 {
         self.courses_so_far(CourseOutcome::Synced) + self.courses_so_far(CourseOutcome::Adopted)
+    }
+
+    /// What a summary is made of, as counted so far.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let requests = |operation: Operation, outcome: RequestOutcome| {
+            let (operation, outcome) = (operation.as_str(), outcome.as_str());
+            self.requests.get_or_create(&ByRequest { operation, outcome }).get()
+        };
+        Counted {
+            courses: CourseOutcome::ALL.map(|outcome| self.courses_so_far(outcome)),
+            requests: Operation::ALL
+                .map(|operation| RequestOutcome::ALL.map(|outcome| requests(operation, outcome))),
+            delays: self.delays(),
+        }
     }
 
     /// The outbox holds `count` courses in this status; the oldest has been there for `oldest`.

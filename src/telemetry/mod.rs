@@ -2,4 +2,7 @@
 
 pub mod logging;
 pub mod metrics;
+mod process;
+pub mod summary;
+pub mod traces;
 pub mod trend;

@@ -70,13 +70,19 @@ impl DelayCounter {
 }
 
 /// How many delays there were of each size.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delays([u64; STEPS]);
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self([0; STEPS])
+    }
+}
 
 impl Delays {
     /// The delay in seconds that this share of those since `earlier` did not exceed, to within a step.
     #[allow(clippy::cast_precision_loss)] // a share of a count
-    fn quantile_since(&self, earlier: &Self, share: f64) -> Option<f64> {
+    pub(super) fn quantile_since(&self, earlier: &Self, share: f64) -> Option<f64> {
         let grown = || self.0.iter().zip(&earlier.0).map(|(now, then)| now.saturating_sub(*then) as f64);
         let rank = grown().sum::<f64>() * share;
         let mut below = 0.0;

@@ -23,4 +23,5 @@ mod policy;
 mod simulation;
 mod simulator;
 mod support;
+mod telemetry;
 mod tidy;

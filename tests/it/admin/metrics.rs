@@ -62,6 +62,16 @@ const METRICS: &[(&str, &str, Labels)] = &[
     ("leader", "gauge", &[]),
     ("wakeups_total", "counter", &[("reason", &["notify", "poll", "completion", "resume"])]),
     ("lost_guards_total", "counter", &[]),
+    ("log_lines_dropped_total", "counter", &[]),
+];
+
+/// What every process has, on the systems that tell.
+const PROCESS: [(&str, &str); 5] = [
+    ("process_start_time_seconds", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
+    ("process_resident_memory_bytes", "gauge"),
+    ("process_open_fds", "gauge"),
+    ("process_max_fds", "gauge"),
 ];
 
 /// Every combination of the labels, as they stand between the braces, in alphabetical order of names.
@@ -112,6 +122,13 @@ async fn every_name_and_label_is_there_at_zero_from_the_start_and_no_other() {
         }
     }
     let mut found = series(&text);
+    if cfg!(target_os = "linux") {
+        for (name, kind) in PROCESS {
+            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is a {kind}:\n{text}");
+            let value = found.remove(&format!("{name}{{}}")).expect(name);
+            assert!(value >= 0.0 && (value > 0.0 || name == "process_cpu_seconds_total"), "{name} {value}");
+        }
+    }
     let build = found.keys().find(|name| name.starts_with("course_sync_build_info{")).cloned().unwrap();
     assert!(build.contains(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION"))), "{build}");
     assert!(build.contains("commit=\""), "{build}");

@@ -11,6 +11,7 @@ use course_sync::daemon::{self, Settings, Shared};
 use course_sync::hubspot::Client;
 use course_sync::outbox::{Sessions, connect};
 use course_sync::telemetry::metrics::Metrics;
+use course_sync::telemetry::traces::Traces;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
@@ -79,7 +80,15 @@ async fn run(config: Config, shutdown: Shutdown) -> bool {
     let client =
         Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics)).expect("a client");
     let settings = Settings::new(&config, false);
-    let shared = Shared::new(settings, config.batch.max_in_flight, database, client, metrics, shutdown);
+    let shared = Shared::new(
+        settings,
+        config.batch.max_in_flight,
+        database,
+        client,
+        metrics,
+        Traces::default(),
+        shutdown,
+    );
     let finished = daemon::run(Arc::clone(&shared)).await;
     shared.database.close().await;
     finished
