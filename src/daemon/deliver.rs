@@ -19,27 +19,32 @@ use crate::policy::retry::transition;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
-/// courses that could not be sent.
+/// courses that could not be sent. Without a permit, which may have been spent on something else meanwhile,
+/// nothing is sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
-    permit: Permit,
+    permit: Option<Permit>,
 ) {
     let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
-    let (mut transitions, ending) = if courses.is_empty() {
-        permit.unused();
-        (Vec::new(), Ending { outcome: RequestOutcome::Rejected, http_status: None, correlation_id: None })
-    } else if begin_by.has_passed() {
-        // The process stood still between claim and send. Somebody else may lead; nothing was sent.
-        permit.unused();
-        tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
-        let back = courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
-        (back, Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
-    } else {
-        send(&shared, &batch, permit).await
+    let not_sent = Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None };
+    let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
+    let (mut transitions, ending) = match permit {
+        Some(permit) if courses.is_empty() => {
+            permit.unused();
+            (Vec::new(), Ending { outcome: RequestOutcome::Rejected, ..not_sent })
+        }
+        Some(permit) if begin_by.has_passed() => {
+            // The process stood still between claim and send. Somebody else may lead; nothing was sent.
+            permit.unused();
+            tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
+            (back(), not_sent)
+        }
+        Some(permit) => send(&shared, &batch, permit).await,
+        None => (back(), not_sent),
     };
     transitions.extend(unfit);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {

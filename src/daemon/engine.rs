@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
-use super::{Shared, deliver, doubts};
+use super::{Shared, doubts, schema};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, pause};
@@ -242,7 +242,8 @@ impl Engine {
                 .into_iter()
                 .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
         );
-        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), begin_by, batch, unfit, permit));
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(schema::sift_and_deliver(shared, held, begin_by, batch, unfit, permit));
     }
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {

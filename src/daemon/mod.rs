@@ -1,7 +1,8 @@
 //! The daemon: drives the edges and decides nothing itself.
 //!
 //! One task leads (`leader`), one loop claims (`engine`), each batch is sent and recorded by a task of
-//! its own (`deliver`), doubts are looked up one batch at a time (`doubts`). Whoever holds a permit of
+//! its own (`deliver`), without the courses that HubSpot would refuse (`schema`); doubts are looked up one batch
+//! at a time (`doubts`). Whoever holds a permit of
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
@@ -12,6 +13,7 @@ mod leader;
 pub mod lifecycle;
 pub mod pace;
 mod retention;
+mod schema;
 pub mod status;
 mod verify;
 mod wake;
@@ -25,6 +27,7 @@ use uuid::Uuid;
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::schema::Preflight;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
@@ -136,6 +139,7 @@ pub struct Shared {
     client: Client,
     pace: Pace,
     wake: Wake,
+    preflight: Preflight,
     instance: Uuid,
     has_verified: AtomicBool,
 }
@@ -162,6 +166,7 @@ impl Shared {
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
+            preflight: Preflight::default(),
             instance: Uuid::new_v4(),
             has_verified: AtomicBool::new(false),
             settings,
@@ -182,10 +187,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
+    let preflight = tokio::spawn(schema::keep(Arc::clone(&shared), leadership.lease()));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
-    // It stops by itself, at the next bite.
-    drop(retention);
+    // They stop by themselves, at the next bite.
+    drop((retention, preflight));
     if let Some(listener) = listener {
         listener.abort();
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Response, redirect, retry};
+use reqwest::{RequestBuilder, Response, redirect, retry};
 use tokio::time::timeout;
 
 use super::auth::Auth;
 use super::request::{self, Urls};
 use super::wire;
 use crate::config;
-use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
+use crate::policy::answer::{Body, Exchange, Meta, NoAnswer, NotSent, Unreadable};
 use crate::policy::batch::Batch;
 use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
@@ -19,9 +19,9 @@ use crate::telemetry::metrics::Metrics;
 /// A client of one HubSpot account.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    auth: Auth,
-    urls: Urls,
+    pub(super) http: reqwest::Client,
+    pub(super) auth: Auth,
+    pub(super) urls: Urls,
     request_timeout: Duration,
 }
 
@@ -90,41 +90,42 @@ impl Client {
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let answer = self.send(request).await;
+        answer.map_or_else(|no_answer| no_answer, |(meta, bytes)| Exchange::Answered { meta, body: body_of(bytes) })
+    }
+
+    /// Sends a request, once, with the token. An answer comes with the bytes of its body.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(Meta, Result<Vec<u8>, Unreadable>), Exchange> {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(why)) => return Exchange::NotSent(why),
-            Err(_) => return Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())),
+            Ok(Err(why)) => return Err(Exchange::NotSent(why)),
+            Err(_) => return Err(Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into()))),
         };
-        let request = self
-            .http
-            .post(url)
+        let request = request
             .timeout(self.request_timeout.saturating_sub(began.elapsed()))
             .header(AUTHORIZATION, authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(body);
-        let exchange = match request.send().await {
-            Ok(response) => answered(response).await,
-            Err(error) => unanswered(error),
-        };
-        if let Exchange::Answered { meta, .. } = &exchange
-            && meta.status == 401
-        {
+            .header(ACCEPT, "application/json");
+        let response = request.send().await.map_err(unanswered)?;
+        let meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let bytes = whole_body(response).await;
+        if meta.status == 401 {
             self.auth.refused(&authorization).await;
         }
-        exchange
+        Ok((meta, bytes))
     }
 }
 
-async fn answered(response: Response) -> Exchange {
-    let meta = wire::read_meta(response.status().as_u16(), response.headers());
-    let body = match whole_body(response).await {
+pub(super) fn body_of(bytes: Result<Vec<u8>, Unreadable>) -> Body {
+    match bytes {
         Ok(bytes) => wire::read_body(&bytes),
         Err(why) => Body::Unreadable(why),
-    };
-    Exchange::Answered { meta, body }
+    }
 }
 
 /// The bytes of a body, as many as are reasonable.

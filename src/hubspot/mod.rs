@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod request;
+pub mod schema;
 pub mod wire;
 
 pub use client::{Client, ClientError};

@@ -18,6 +18,7 @@ pub mod recover;
 pub mod report;
 pub mod retention;
 mod rows;
+pub mod schema;
 pub mod verify;
 
 pub use database::{Database, Reach, Sessions};

@@ -9,3 +9,4 @@ pub mod interpret;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;
+pub mod schema;

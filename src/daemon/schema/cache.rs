@@ -1,0 +1,217 @@
+//! The lists of the account's properties, how old they are, and which failed courses they were held against.
+//! No I/O: times are arguments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::News;
+use crate::course::CourseError;
+use crate::policy::batch::{Batch, RowId};
+use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
+
+/// A list read within this time before a claim counts as read after it.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long the lists of sensitive properties serve; and how often the ordinary one is read while courses come.
+const SERVES: Duration = Duration::from_mins(10);
+/// A list that could not be read is not tried again before.
+const AGAIN: Duration = Duration::from_mins(1);
+/// How many poll intervals apart the properties are read while a course waits for them to change: at first, and
+/// at most `SERVES`.
+const WATCH: u32 = 60;
+
+/// One list.
+#[derive(Debug, Default)]
+struct Slot {
+    known: Option<(Listing, Instant)>,
+    not_before: Option<Instant>,
+}
+
+/// What is known.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    slots: BTreeMap<Sensitivity, Slot>,
+    schema: Arc<Schema>,
+    /// Grows whenever the lists change.
+    version: u64,
+    /// The version by which failed courses were last looked through.
+    swept: u64,
+    /// There are failed courses that wait for a change.
+    is_awaited: bool,
+    /// How many times in a row nothing had changed.
+    unchanged: u32,
+    /// A batch was judged since the ordinary list was read.
+    is_used: bool,
+    was_told_unknown: bool,
+}
+
+/// What is known of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Nothing speaks against it for certain.
+    Fine,
+    /// This list is to be read first.
+    Read(Sensitivity),
+    /// HubSpot would refuse these.
+    Refused {
+        /// The courses, each with the reason.
+        courses: Vec<(RowId, CourseError)>,
+        /// By which version of the lists.
+        version: u64,
+    },
+}
+
+impl Cache {
+    /// Judges a batch that was claimed at `claimed`.
+    pub(super) fn judge(
+        &mut self,
+        batch: &Batch,
+        unique: Option<&str>,
+        claimed: Instant,
+        now: Instant,
+        clock: Timestamp,
+    ) -> Judgement {
+        self.is_used = true;
+        if self.read_at(Sensitivity::None).is_none() {
+            return self.read_or_pass(Sensitivity::None, now);
+        }
+        let misses = |schema: &Schema| {
+            batch.courses().iter().any(|course| schema.misses_any(&course.properties, unique))
+        };
+        if misses(&self.schema) {
+            let others = [Sensitivity::Sensitive, Sensitivity::HighlySensitive];
+            let is_old = |which: &Sensitivity| !self.is_within(*which, now, SERVES) && self.may_read(*which, now);
+            if let Some(which) = others.into_iter().find(is_old) {
+                return Judgement::Read(which);
+            }
+        }
+        let refused = |(id, objections): (RowId, Vec<_>)| Some((id, refusal(&objections, clock)?));
+        let courses: Vec<_> = batch
+            .courses()
+            .iter()
+            .map(|course| (course.id, self.schema.objections(&course.properties, unique)))
+            .filter_map(refused)
+            .collect();
+        let is_fresh = self.read_at(Sensitivity::None).is_some_and(|at| at >= claimed)
+            || self.is_within(Sensitivity::None, now, FRESH);
+        match courses {
+            courses if courses.is_empty() => Judgement::Fine,
+            courses if is_fresh => Judgement::Refused { courses, version: self.version },
+            _ => self.read_or_pass(Sensitivity::None, now),
+        }
+    }
+
+    /// Where the list cannot be read, HubSpot judges.
+    fn read_or_pass(&self, which: Sensitivity, now: Instant) -> Judgement {
+        if self.may_read(which, now) { Judgement::Read(which) } else { Judgement::Fine }
+    }
+
+    fn read_at(&self, which: Sensitivity) -> Option<Instant> {
+        self.slots.get(&which)?.known.as_ref().map(|(_, at)| *at)
+    }
+
+    fn is_within(&self, which: Sensitivity, now: Instant, time: Duration) -> bool {
+        self.read_at(which).is_some_and(|at| now.saturating_duration_since(at) <= time)
+    }
+
+    fn may_read(&self, which: Sensitivity, now: Instant) -> bool {
+        self.slots.get(&which).and_then(|slot| slot.not_before).is_none_or(|not_before| not_before <= now)
+    }
+
+    /// Takes in the answer to a question that was asked at `asked`. What is worth telling comes back.
+    pub(super) fn heard(&mut self, which: Sensitivity, ending: Ending<Listing>, asked: Instant) -> Option<News> {
+        let (known, wait, why) = match ending {
+            Ending::Told(listing) => (Some(listing), None, None),
+            Ending::Denied(why, _) => (None, Some(SERVES), Some(why)),
+            Ending::Away(why) => (None, Some(AGAIN), Some(why)),
+            // The pause that it makes is the wait.
+            Ending::Stop(_) => return None,
+        };
+        let slot = self.slots.entry(which).or_default();
+        slot.not_before = wait.map(|wait| asked + wait);
+        match known {
+            Some(listing) => slot.known = Some((listing, asked)),
+            // An old ordinary list refuses nobody, and an old list of the others must not.
+            None if which != Sensitivity::None => slot.known = None,
+            None => {}
+        }
+        let is_changed = self.rebuild();
+        if which != Sensitivity::None {
+            return None;
+        }
+        self.is_used = false;
+        self.unchanged = if is_changed { 0 } else { self.unchanged.saturating_add(1) };
+        let is_unknown = why.is_some();
+        let was_known = self.version > 1;
+        let news = match why {
+            Some(why) if !self.was_told_unknown => Some(News::Unknown(why)),
+            None if self.was_told_unknown || !was_known => Some(News::Known),
+            _ => None,
+        };
+        self.was_told_unknown = is_unknown;
+        news
+    }
+
+    /// Makes the schema of the lists there are. True where it is another one.
+    fn rebuild(&mut self) -> bool {
+        let listing = |which: Sensitivity| {
+            self.slots.get(&which).and_then(|slot| slot.known.as_ref()).map(|(listing, _)| listing.clone())
+        };
+        let Some(ordinary) = listing(Sensitivity::None) else { return false };
+        let schema =
+            Schema::of(ordinary, listing(Sensitivity::Sensitive), listing(Sensitivity::HighlySensitive));
+        let is_changed = self.version == 0 || *self.schema != schema;
+        if is_changed {
+            self.schema = Arc::new(schema);
+            self.version += 1;
+        }
+        is_changed
+    }
+
+    /// Courses that were refused by this version are recorded as failed now.
+    pub(super) fn refused(&mut self, version: u64) {
+        self.is_awaited = true;
+        self.unchanged = 0;
+        if version != self.version {
+            // They were not there yet when the failed ones were looked through.
+            self.swept = 0;
+        }
+    }
+
+    /// The list that is to be read without anybody asking: seldom while nothing depends on it.
+    pub(super) fn due(&self, now: Instant, poll_interval: Duration) -> Option<Sensitivity> {
+        let wait = if self.is_awaited {
+            (poll_interval * WATCH * 2_u32.saturating_pow(self.unchanged.min(10))).min(SERVES)
+        } else {
+            SERVES
+        };
+        // Before the first claim nobody knows whether it is needed.
+        self.read_at(Sensitivity::None)?;
+        Sensitivity::ALL
+            .into_iter()
+            .filter(|_| self.is_awaited || self.is_used)
+            .filter(|which| *which == Sensitivity::None || self.is_awaited && self.read_at(*which).is_some())
+            .find(|which| {
+                let time = if *which == Sensitivity::None { wait } else { SERVES };
+                !self.is_within(*which, now, time) && self.may_read(*which, now)
+            })
+    }
+
+    /// The schema by which failed courses have not been looked through.
+    pub(super) fn unswept(&self) -> Option<(Arc<Schema>, u64)> {
+        (self.version != self.swept).then(|| (Arc::clone(&self.schema), self.version))
+    }
+
+    /// They were, and some are left.
+    pub(super) fn swept(&mut self, version: u64, is_awaited: bool) {
+        self.swept = version;
+        self.is_awaited = is_awaited;
+    }
+
+    /// They are to be looked through again.
+    pub(super) fn forget_sweep(&mut self) {
+        self.swept = 0;
+    }
+}
