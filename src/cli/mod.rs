@@ -1,10 +1,12 @@
 //! The command line: one file a command. Results go to stdout, logs and progress to stderr.
 
+mod check;
 mod demo;
 pub mod enqueue;
 mod healthcheck;
 mod migrate;
 mod pause;
+mod preview;
 mod run;
 mod simulate;
 mod status;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Needs, Problems, Sources};
+use crate::config::{Config, Needs, Problems, Sources, is_unprintable};
 use crate::outbox::{Database, OutboxError, Reach, Sessions, connect};
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
@@ -44,6 +46,8 @@ enum Command {
     ///
     /// `run` does so too, unless `database.migrate` is false. Safe to run again, and by several at once.
     Migrate,
+    Check(check::Args),
+    Preview(preview::Args),
     Enqueue(enqueue::Args),
     Status(status::Args),
     Pause(pause::Args),
@@ -106,6 +110,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
+        Command::Check(args) => check::run(&args, load(Needs { database: true, hubspot: true })).await,
+        Command::Preview(args) => preview::run(&args, &load(Needs { database: true, hubspot: true })?).await,
         Command::Enqueue(args) => {
             let needs_database = !args.dry_run;
             let config = load(Needs { database: needs_database, hubspot: false })?;
@@ -142,6 +148,12 @@ fn say(result: &str) -> std::io::Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         other => other.map(|()| true),
     }
+}
+
+/// The text with what a terminal would obey made visible.
+fn printable(text: &str) -> String {
+    let visible = |c: char| c == '\n' || !is_unprintable(c);
+    text.chars().flat_map(|c| if visible(c) { vec![c] } else { c.escape_debug().collect() }).collect()
 }
 
 #[allow(clippy::print_stderr)] // the one place where a command's error is told

@@ -19,32 +19,31 @@ use crate::policy::retry::transition;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
-/// courses that could not be sent. Without a permit, which may have been spent on something else meanwhile,
-/// nothing is sent.
+/// courses that could not be sent. A permit that was spent otherwise ended as it says, and nothing is sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
-    permit: Option<Permit>,
+    permit: Result<Permit, Ending>,
 ) {
     let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
     let not_sent = Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None };
     let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
     let (mut transitions, ending) = match permit {
-        Some(permit) if courses.is_empty() => {
+        Ok(permit) if courses.is_empty() => {
             permit.unused();
             (Vec::new(), Ending { outcome: RequestOutcome::Rejected, ..not_sent })
         }
-        Some(permit) if begin_by.has_passed() => {
+        Ok(permit) if begin_by.has_passed() => {
             // The process stood still between claim and send. Somebody else may lead; nothing was sent.
             permit.unused();
             tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
             (back(), not_sent)
         }
-        Some(permit) => send(&shared, &batch, permit).await,
-        None => (back(), not_sent),
+        Ok(permit) => send(&shared, &batch, permit).await,
+        Err(spent) => (back(), spent),
     };
     transitions.extend(unfit);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {

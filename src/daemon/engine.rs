@@ -243,7 +243,7 @@ impl Engine {
                 .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
         );
         let shared = Arc::clone(&self.shared);
-        self.tasks.spawn(schema::sift_and_deliver(shared, held, begin_by, batch, unfit, permit));
+        self.tasks.spawn(schema::sift_and_deliver(shared, begin_by, batch, unfit, permit));
     }
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {

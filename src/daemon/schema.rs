@@ -6,7 +6,7 @@
 //! permit while others wait for him.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -17,10 +17,11 @@ use super::pace::Permit;
 use super::{Shared, deliver};
 use crate::course::CourseError;
 use crate::outbox::lease::Lease;
+use crate::outbox::record::Ending as Spent;
 use crate::outbox::{OutboxError, schema as stored};
 use crate::policy::answer::Exchange;
 use crate::policy::batch::{Batch, RowId};
-use crate::policy::interpret::Signal;
+use crate::policy::interpret::{RequestOutcome, Signal};
 use crate::policy::pause::Gate;
 use crate::policy::schema::{self, Ending, Sensitivity};
 use crate::telemetry::metrics::Operation;
@@ -46,7 +47,6 @@ impl Preflight {
 /// Delivers a batch without the courses that HubSpot would refuse; these are recorded as failed with it.
 pub(super) async fn sift_and_deliver(
     shared: Arc<Shared>,
-    held: Held,
     begin_by: Deadline,
     batch: Batch,
     mut unfit: Vec<(RowId, CourseError)>,
@@ -57,16 +57,19 @@ pub(super) async fn sift_and_deliver(
         let unique = shared.settings.unique_property.as_deref();
         shared.preflight.cache().judge(&batch, unique, claimed, Instant::now(), Timestamp::now())
     };
-    let mut permit = Some(permit);
+    let mut permit = Ok(permit);
     let mut judgement = judge();
     if let Judgement::Read(_) = judgement {
         let _reading = shared.preflight.reading.lock().await;
         // Somebody else may have read it meanwhile.
         judgement = judge();
-        if let Judgement::Read(which) = judgement {
-            if let Some(permit) = permit.take_if(|_| !begin_by.has_passed()) {
-                read(&shared, held.lease, which, permit).await;
-            }
+        if let Judgement::Read(which) = judgement
+            && !begin_by.has_passed()
+        {
+            permit = match permit {
+                Ok(permit) => read_instead(&shared, batch.id(), which, permit).await,
+                spent => spent,
+            };
             judgement = judge();
         }
     }
@@ -84,35 +87,59 @@ pub(super) async fn sift_and_deliver(
     }
 }
 
-/// Reads one list. Courses go on without it where it cannot be read.
-async fn read(shared: &Shared, lease: Lease, which: Sensitivity, permit: Permit) {
-    let request = Uuid::now_v7();
-    if let Err(error) = stored::note(&shared.database, lease, request, shared.settings.send_window()).await {
-        permit.unused();
-        return tracing::warn!(%error, "the account's properties are not read for now");
+/// Spends the permit of a batch on reading a list, unless that cannot be written down.
+async fn read_instead(
+    shared: &Shared,
+    batch: Uuid,
+    which: Sensitivity,
+    permit: Permit,
+) -> Result<Permit, Spent> {
+    match stored::note_instead(&shared.database, batch).await {
+        Ok(true) => Err(read(shared, which, permit).await),
+        Ok(false) => Ok(permit),
+        Err(error) => {
+            tracing::warn!(%batch, %error, "the account's properties are not read for now");
+            permit.unused();
+            Err(Spent { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
+        }
     }
+}
+
+/// Reads one list. Courses go on without it where it cannot be read.
+async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
     let began = Instant::now();
     let asked = shared.client.properties(which).await;
     let took = began.elapsed();
-    let quota = asked.exchange.quota().copied();
+    let meta = match &asked.exchange {
+        Exchange::Answered { meta, .. } => Some(meta.clone()),
+        Exchange::NotSent(_) | Exchange::NoAnswer(_) => None,
+    };
     let was_sent = !matches!(asked.exchange, Exchange::NotSent(_));
     let (ending, outcome) = schema::interpret(asked);
     shared.metrics.request(Operation::Schema, outcome, took);
+    let quota = meta.as_ref().map(|meta| &meta.quota);
     match &ending {
-        Ending::Stop(trouble) => {
-            shared.account.heard(&Signal::Pause(trouble.clone()), quota.as_ref(), began);
-        }
-        Ending::Told(_) | Ending::Denied(..) | Ending::Away(_) => {
-            shared.account.quota_heard(quota.as_ref(), began);
+        Ending::Stop(trouble) => shared.account.heard(&Signal::Pause(trouble.clone()), quota, began),
+        Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => {
+            shared.account.quota_heard(quota, began);
         }
     }
-    let outcome = outcome.as_str();
-    tracing::debug!(%request, ?which, outcome, ?took, "the account's properties were asked for");
+    tracing::debug!(?which, outcome = outcome.as_str(), ?took, "the account's properties were asked for");
     let news = shared.preflight.cache().heard(which, ending.map(schema::Definitions::listing), began);
     if let Some(news) = news {
         news.tell();
     }
-    if was_sent { drop(permit) } else { permit.unused() }
+    // Only now: whoever gets the permit next must see a gate that this answer closed.
+    if was_sent {
+        drop(permit)
+    } else {
+        permit.unused()
+    }
+    Spent {
+        outcome,
+        http_status: meta.as_ref().map(|meta| meta.status),
+        correlation_id: meta.and_then(|meta| meta.correlation_id),
+    }
 }
 
 /// Keeps the lists fresh while there is reason to, and lets failed courses go again when they change, as long
@@ -127,11 +154,13 @@ pub(super) async fn keep(shared: Arc<Shared>, lease: watch::Receiver<Option<Held
         let held = *lease.borrow();
         let Some(held) = held.filter(Held::is_valid) else { continue };
         if term.replace(held.lease.term) != Some(held.lease.term) {
-            // Others may have failed courses by properties that have changed since.
-            shared.preflight.cache().forget_sweep();
+            shared.preflight.cache().lead();
         }
         refresh(&shared, held).await;
-        if let Err(error) = sweep(&shared, held.lease).await {
+        if shared.preflight.cache().take_sweep()
+            && let Err(error) = sweep(&shared, held.lease).await
+        {
+            shared.preflight.cache().sweep_again();
             tracing::warn!(%error, "failed courses are not looked through for now");
         }
     }
@@ -150,7 +179,14 @@ async fn refresh(shared: &Shared, held: Held) {
     // While both were waited for, it may have been read, the gate may have closed and the lease ended.
     match due() {
         Some(which) if held.is_valid() && !matches!(shared.account.gate(), Gate::Closed(_)) => {
-            read(shared, held.lease, which, permit).await;
+            let window = shared.settings.send_window();
+            match stored::note(&shared.database, held.lease, Uuid::now_v7(), window).await {
+                Ok(()) => drop(read(shared, which, permit).await),
+                Err(error) => {
+                    permit.unused();
+                    tracing::warn!(%error, "the account's properties are not read for now");
+                }
+            }
         }
         _ => permit.unused(),
     }
@@ -158,21 +194,24 @@ async fn refresh(shared: &Shared, held: Held) {
 
 /// Lets the courses go again that failed over properties as they no longer are.
 async fn sweep(shared: &Shared, lease: Lease) -> Result<(), OutboxError> {
-    let Some((schema, version)) = shared.preflight.cache().unswept() else { return Ok(()) };
+    let schema = shared.preflight.cache().schema();
     let unique = shared.settings.unique_property.as_deref();
-    let (mut after, mut again, mut left) = (Some(i64::MIN), 0, 0);
+    let is_mended = |course: &stored::Refused| {
+        let may_go = |schema| schema::may_go_again(schema, &course.properties, unique, &course.error);
+        schema.as_deref().is_some_and(may_go)
+    };
+    let (mut after, mut again, mut is_any_left) = (Some(i64::MIN), 0, false);
     while let Some(row) = after {
         let (courses, last) = stored::refused(&shared.database, row).await?;
-        let (mended, rest): (Vec<_>, Vec<_>) = courses
-            .into_iter()
-            .partition(|it| schema::may_go_again(&schema, &it.properties, unique, &it.error));
-        left += rest.len();
+        let (mended, left): (Vec<_>, Vec<_>) = courses.into_iter().partition(is_mended);
+        is_any_left |= !left.is_empty();
         if !mended.is_empty() {
             again += stored::go_again(&shared.database, lease, &mended).await?;
         }
-        after = last;
+        // Without the properties it is enough to know whether anybody waits for them.
+        after = last.filter(|_| schema.is_some() || !is_any_left);
     }
-    shared.preflight.cache().swept(version, left > 0);
+    shared.preflight.cache().swept(is_any_left);
     if again > 0 {
         tracing::info!(courses = again, "the account's properties have changed: failed courses go again");
         shared.wake.complete();
@@ -192,7 +231,9 @@ enum News {
 impl News {
     fn tell(&self) {
         match self {
-            Self::Known => tracing::info!("courses are checked against the account's properties before they are sent"),
+            Self::Known => {
+                tracing::info!("courses are checked against the account's properties before they are sent")
+            }
             Self::Unknown(why) => tracing::warn!(
                 why,
                 "courses are not checked against the account's properties before they are sent; HubSpot alone judges them"

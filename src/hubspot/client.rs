@@ -17,10 +17,10 @@ use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
 
 /// A client of one HubSpot account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     pub(super) http: reqwest::Client,
-    pub(super) auth: Auth,
+    pub(super) auth: Arc<Auth>,
     pub(super) urls: Urls,
     request_timeout: Duration,
 }
@@ -69,7 +69,7 @@ impl Client {
         }
         let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
         let urls = Urls::new(&settings.base_url, &settings.api_version);
-        let auth = Auth::new(credentials, http.clone(), urls.token(), metrics);
+        let auth = Arc::new(Auth::new(credentials, http.clone(), urls.token(), metrics));
         Ok(Self { http, auth, urls, request_timeout: settings.request_timeout })
     }
 
@@ -92,7 +92,10 @@ impl Client {
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let answer = self.send(request).await;
-        answer.map_or_else(|no_answer| no_answer, |(meta, bytes)| Exchange::Answered { meta, body: body_of(bytes) })
+        answer.map_or_else(
+            |no_answer| no_answer,
+            |(meta, bytes)| Exchange::Answered { meta, body: body_of(bytes) },
+        )
     }
 
     /// Sends a request, once, with the token. An answer comes with the bytes of its body.

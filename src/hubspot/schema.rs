@@ -129,7 +129,8 @@ impl Client {
 
     /// Creates one record that carries this key, past everything: for whoever probes uniqueness. Gives its id.
     pub async fn create_probe(&self, unique_property: &str, key: &str) -> Asked<Created> {
-        let input = json!({ "properties": { "hs_course_name": key, unique_property: key }, "associations": [] });
+        let input =
+            json!({ "properties": { "hs_course_name": key, unique_property: key }, "associations": [] });
         self.ask(self.with_json(self.urls.create(), &json!({ "inputs": [input] }))).await
     }
 
@@ -183,5 +184,6 @@ impl Created {
 
 /// A token as a part of a path.
 fn encoded(token: &SecretString) -> String {
-    percent_encoding::utf8_percent_encode(token.expose_secret(), percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(token.expose_secret(), percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
 }

@@ -34,6 +34,19 @@ pub async fn note(
     Ok(())
 }
 
+/// Writes down that the permit of this batch is spent on reading the account's properties: its courses are not
+/// sent by it. False where the batch is not ours any more.
+///
+/// Served by the primary key of `course_sync_batch`.
+pub async fn note_instead(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<bool, OutboxError> {
+    const INSTEAD: &str = "
+        update course_sync_batch set operation = 'schema' where batch_id = $1 and state = 'open'";
+    let done = ask(database, async |session| sqlx::query(INSTEAD).bind(batch).execute(session).await)
+        .await
+        .map_err(OutboxError::doing("note a reading of the account's properties"))?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// A course that failed over the account's properties: without HubSpot being asked, or because HubSpot missed
 /// a property.
 #[derive(Debug, Clone)]

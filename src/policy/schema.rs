@@ -19,7 +19,7 @@ use crate::course::{Category, CourseError, Properties};
 mod listing;
 mod values;
 
-pub use listing::{Listing, Property, Sensitivity};
+pub use listing::{Kind, Listing, Property, Sensitivity};
 
 /// The property that every course has.
 const NAME: &str = "hs_course_name";
@@ -86,8 +86,7 @@ impl Schema {
     }
 
     fn objection(&self, name: &str, value: &str) -> Option<Objection> {
-        let object =
-            |code, message| Some(Objection { property: name.to_owned(), code, message });
+        let object = |code, message| Some(Objection { property: name.to_owned(), code, message });
         let Some(property) = self.properties.get(name) else {
             let hint = || self.nearest(name).map(|near| format!("; did you mean {near:?}?"));
             let message = || format!("Property {name:?} does not exist{}", hint().unwrap_or_default());
@@ -118,7 +117,10 @@ impl Schema {
 
     fn nearest(&self, name: &str) -> Option<&str> {
         let wanted = name.to_lowercase();
-        nearest(&wanted, self.properties.iter().filter(|(_, it)| !it.is_read_only).map(|(name, _)| name.as_str()))
+        nearest(
+            &wanted,
+            self.properties.iter().filter(|(_, it)| !it.is_read_only).map(|(name, _)| name.as_str()),
+        )
     }
 }
 
@@ -158,12 +160,7 @@ pub fn refusal(objections: &[Objection], now: Timestamp) -> Option<CourseError> 
 /// Whether a course that failed over the account's properties may go again: it failed unasked and nothing
 /// speaks against it any more, or HubSpot missed a property that was made since.
 #[must_use]
-pub fn may_go_again(
-    schema: &Schema,
-    course: &Properties,
-    unique: Option<&str>,
-    error: &CourseError,
-) -> bool {
+pub fn may_go_again(schema: &Schema, course: &Properties, unique: Option<&str>, error: &CourseError) -> bool {
     let is_mended = if error.was_asked() {
         error.code.as_deref() == Some(DOES_NOT_EXIST)
             && error
@@ -185,6 +182,8 @@ pub enum Ending<T> {
     Told(T),
     /// This token may not ask: the message, and the scopes that HubSpot names.
     Denied(String, Vec<String>),
+    /// HubSpot does not take the question, in its own words.
+    Refused(String),
     /// The whole account has to stand still: its token, or its quota.
     Stop(Trouble),
     /// No answer, or none that can be used.
@@ -197,6 +196,7 @@ impl<T> Ending<T> {
         match self {
             Self::Told(told) => Ending::Told(into(told)),
             Self::Denied(why, scopes) => Ending::Denied(why, scopes),
+            Self::Refused(why) => Ending::Refused(why),
             Self::Stop(trouble) => Ending::Stop(trouble),
             Self::Away(why) => Ending::Away(why),
         }
@@ -226,6 +226,7 @@ pub fn interpret<T>(asked: Asked<T>) -> (Ending<T>, RequestOutcome) {
                     Ending::Denied(trouble.message, scopes)
                 }
                 (Reason::Token | Reason::IntervalQuota | Reason::DailyQuota, _) => Ending::Stop(trouble),
+                _ if outcome == RequestOutcome::Rejected => Ending::Refused(trouble.message),
                 _ => Ending::Away(trouble.message),
             };
             (ending, outcome)

@@ -36,15 +36,16 @@ pub(super) struct Cache {
     schema: Arc<Schema>,
     /// Grows whenever the lists change.
     version: u64,
-    /// The version by which failed courses were last looked through.
-    swept: u64,
+    /// Failed courses are to be looked through.
+    wants_sweep: bool,
     /// There are failed courses that wait for a change.
     is_awaited: bool,
     /// How many times in a row nothing had changed.
     unchanged: u32,
     /// A batch was judged since the ordinary list was read.
     is_used: bool,
-    was_told_unknown: bool,
+    /// Whether it was told last that the lists can be read.
+    told: Option<bool>,
 }
 
 /// What is known of a batch.
@@ -82,7 +83,8 @@ impl Cache {
         };
         if misses(&self.schema) {
             let others = [Sensitivity::Sensitive, Sensitivity::HighlySensitive];
-            let is_old = |which: &Sensitivity| !self.is_within(*which, now, SERVES) && self.may_read(*which, now);
+            let is_old =
+                |which: &Sensitivity| !self.is_within(*which, now, SERVES) && self.may_read(*which, now);
             if let Some(which) = others.into_iter().find(is_old) {
                 return Judgement::Read(which);
             }
@@ -121,10 +123,15 @@ impl Cache {
     }
 
     /// Takes in the answer to a question that was asked at `asked`. What is worth telling comes back.
-    pub(super) fn heard(&mut self, which: Sensitivity, ending: Ending<Listing>, asked: Instant) -> Option<News> {
+    pub(super) fn heard(
+        &mut self,
+        which: Sensitivity,
+        ending: Ending<Listing>,
+        asked: Instant,
+    ) -> Option<News> {
         let (known, wait, why) = match ending {
             Ending::Told(listing) => (Some(listing), None, None),
-            Ending::Denied(why, _) => (None, Some(SERVES), Some(why)),
+            Ending::Denied(why, _) | Ending::Refused(why) => (None, Some(SERVES), Some(why)),
             Ending::Away(why) => (None, Some(AGAIN), Some(why)),
             // The pause that it makes is the wait.
             Ending::Stop(_) => return None,
@@ -143,15 +150,9 @@ impl Cache {
         }
         self.is_used = false;
         self.unchanged = if is_changed { 0 } else { self.unchanged.saturating_add(1) };
-        let is_unknown = why.is_some();
-        let was_known = self.version > 1;
-        let news = match why {
-            Some(why) if !self.was_told_unknown => Some(News::Unknown(why)),
-            None if self.was_told_unknown || !was_known => Some(News::Known),
-            _ => None,
-        };
-        self.was_told_unknown = is_unknown;
-        news
+        let is_known = why.is_none();
+        let is_news = self.told.replace(is_known) != Some(is_known);
+        is_news.then(|| why.map_or(News::Known, News::Unknown))
     }
 
     /// Makes the schema of the lists there are. True where it is another one.
@@ -166,6 +167,7 @@ impl Cache {
         if is_changed {
             self.schema = Arc::new(schema);
             self.version += 1;
+            self.wants_sweep = true;
         }
         is_changed
     }
@@ -176,7 +178,7 @@ impl Cache {
         self.unchanged = 0;
         if version != self.version {
             // They were not there yet when the failed ones were looked through.
-            self.swept = 0;
+            self.wants_sweep = true;
         }
     }
 
@@ -187,31 +189,38 @@ impl Cache {
         } else {
             SERVES
         };
-        // Before the first claim nobody knows whether it is needed.
-        self.read_at(Sensitivity::None)?;
         Sensitivity::ALL
             .into_iter()
             .filter(|_| self.is_awaited || self.is_used)
-            .filter(|which| *which == Sensitivity::None || self.is_awaited && self.read_at(*which).is_some())
+            .filter(|which| *which == Sensitivity::None || self.read_at(*which).is_some())
             .find(|which| {
                 let time = if *which == Sensitivity::None { wait } else { SERVES };
                 !self.is_within(*which, now, time) && self.may_read(*which, now)
             })
     }
 
-    /// The schema by which failed courses have not been looked through.
-    pub(super) fn unswept(&self) -> Option<(Arc<Schema>, u64)> {
-        (self.version != self.swept).then(|| (Arc::clone(&self.schema), self.version))
+    /// What is known of the properties; `None`: nothing yet.
+    pub(super) fn schema(&self) -> Option<Arc<Schema>> {
+        (self.version > 0).then(|| Arc::clone(&self.schema))
     }
 
-    /// They were, and some are left.
-    pub(super) fn swept(&mut self, version: u64, is_awaited: bool) {
-        self.swept = version;
-        self.is_awaited = is_awaited;
+    /// A term begins: earlier leaders may have failed courses by properties that have changed since.
+    pub(super) fn lead(&mut self) {
+        self.wants_sweep = true;
     }
 
-    /// They are to be looked through again.
-    pub(super) fn forget_sweep(&mut self) {
-        self.swept = 0;
+    /// Whether failed courses are to be looked through, by whoever asks.
+    pub(super) fn take_sweep(&mut self) -> bool {
+        std::mem::take(&mut self.wants_sweep)
+    }
+
+    /// It did not come to its end.
+    pub(super) fn sweep_again(&mut self) {
+        self.wants_sweep = true;
+    }
+
+    /// They were looked through, and some are left or not.
+    pub(super) fn swept(&mut self, is_any_left: bool) {
+        self.is_awaited = is_any_left;
     }
 }

@@ -82,10 +82,8 @@ impl Listing {
         let properties = definitions.into_iter().filter_map(|definition| {
             let name = definition.get("name")?.as_str()?.to_owned();
             // One that cannot be read exists all the same.
-            let read = serde_json::from_value(definition).unwrap_or_else(|_| Definition {
-                name: name.clone(),
-                ..Definition::default()
-            });
+            let read = serde_json::from_value(definition)
+                .unwrap_or_else(|_| Definition { name: name.clone(), ..Definition::default() });
             (!read.archived).then(|| (name, Property::of(&read)))
         });
         Self { properties: properties.collect(), is_whole: true }
@@ -108,7 +106,8 @@ impl Property {
 
 fn kind(definition: &Definition) -> Kind {
     let option = |option: &Value| option.get("value").and_then(Value::as_str).map(str::to_owned);
-    let options: BTreeSet<String> = definition.options.as_array().into_iter().flatten().filter_map(option).collect();
+    let options: BTreeSet<String> =
+        definition.options.as_array().into_iter().flatten().filter_map(option).collect();
     // Pipelines have a list of their own, and owners are users.
     let is_elsewhere = definition.external_options
         || definition.referenced_object_type.is_some()

@@ -25,7 +25,11 @@ fn schema() -> Schema {
         { "name": "strange", "type": 7, "options": "none" },
         { "name": "place", "type": "geo" },
     ]));
-    Schema::of(ordinary, Some(listing(json!([{ "name": "passport", "type": "number" }]))), Some(listing(json!([]))))
+    Schema::of(
+        ordinary,
+        Some(listing(json!([{ "name": "passport", "type": "number" }]))),
+        Some(listing(json!([]))),
+    )
 }
 
 fn properties(value: serde_json::Value) -> Properties {
@@ -100,8 +104,14 @@ fn a_name_does_not_exist_only_where_every_list_was_read() {
 fn a_refusal_reads_like_hubspots_and_says_that_it_was_not_asked() {
     let course = properties(json!({ "capasity": "3", "format": "onlin" }));
     let error = refusal(&schema().objections(&course, None), Timestamp::UNIX_EPOCH).unwrap();
-    assert_eq!((error.category, error.http_status, error.correlation_id.as_ref()), (Category::Validation, None, None));
-    assert_eq!((error.code.as_deref(), error.property.as_deref()), (Some("PROPERTY_DOESNT_EXIST"), Some("capasity")));
+    assert_eq!(
+        (error.category, error.http_status, error.correlation_id.as_ref()),
+        (Category::Validation, None, None)
+    );
+    assert_eq!(
+        (error.code.as_deref(), error.property.as_deref()),
+        (Some("PROPERTY_DOESNT_EXIST"), Some("capasity"))
+    );
     assert_eq!(
         error.message,
         "Property \"capasity\" does not exist; did you mean \"capacity\"?; onlin was not one of the allowed options: \

@@ -18,7 +18,8 @@ pub(super) fn objection(name: &str, property: &Property, value: &str) -> Option<
     let shown = clip(value, VALUE_BYTES);
     match &property.kind {
         Kind::Text if value.chars().count() > TEXT_MAX => {
-            let text = format!("Property value for {name:?} is too long; the maximum is {TEXT_MAX} characters");
+            let text =
+                format!("Property value for {name:?} is too long; the maximum is {TEXT_MAX} characters");
             Some(("INVALID_LENGTH", text))
         }
         Kind::Number if is_no_number(value) => {

@@ -13,4 +13,5 @@ mod pace;
 mod pauses;
 mod pooler;
 mod refusals;
+mod schema;
 mod shutdown;

@@ -4,6 +4,7 @@ mod answers;
 mod client;
 mod conservation;
 mod oauth;
+mod preflight;
 mod server;
 mod twins;
 
