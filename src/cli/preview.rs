@@ -1,7 +1,7 @@
 //! `preview`: what sending the pending courses would do, changing nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -190,7 +190,7 @@ impl Asker {
             }
             let reading = reconcile::interpret_read(&asked, unique, &exchange);
             match reading.signal {
-                Signal::Proceed => return Ok(reading.findings),
+                Signal::Proceed | Signal::Reachable | Signal::Silence => return Ok(reading.findings),
                 Signal::Pause(trouble) if trouble.reason.needs_a_person() || tries == TRIES => {
                     bail!("the records that exist already could not be read: {}", trouble.message)
                 }
@@ -210,6 +210,8 @@ fn doubted(course: &Claimed) -> Doubted {
         key: course.key.clone(),
         attempts: course.attempts,
         faults: course.faults,
+        doubts: course.doubts,
+        company: 1,
         error: None,
     }
 }

@@ -149,7 +149,32 @@ pub enum Again {
     Resend {
         /// How long to wait.
         after: Duration,
+        /// HubSpot failed at it while it let others pass.
+        suspicion: Option<Suspicion>,
     },
+}
+
+/// HubSpot failed at a request while it let others pass: a course of it may be what it fails at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It was alone: this counts towards `retry.max_attempts`.
+    Alone,
+    /// It was in company, and is to travel in smaller.
+    InCompany {
+        /// The largest batch it may travel in from now on; at least 1.
+        batch_limit: u16,
+    },
+}
+
+impl Suspicion {
+    /// The largest batch it may travel in from now on.
+    #[must_use]
+    pub fn batch_limit(self) -> u16 {
+        match self {
+            Self::Alone => 1,
+            Self::InCompany { batch_limit } => batch_limit,
+        }
+    }
 }
 
 impl Transition {

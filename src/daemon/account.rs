@@ -71,31 +71,25 @@ impl Account {
     /// Takes in what the request that started at `sent_at` says of the account: by its answer's meaning
     /// and by the quota headers, where an answer came.
     pub(super) fn heard(&self, signal: &Signal, quota: Option<&QuotaHeaders>, sent_at: Instant) {
-        match (signal, self.reserve_in(quota)) {
+        let reserve = quota.and_then(|quota| {
+            self.quota_seen(quota);
+            reserve_reached(quota, |daily| self.daily_reserve.of(daily))
+        });
+        match (signal, reserve) {
             (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
-            (Signal::Proceed, Some(reserve)) => self.trouble(&reserve, sent_at),
-            (Signal::Proceed, None) => {
-                for reason in self.pauses().success(sent_at) {
+            (Signal::Proceed | Signal::Reachable | Signal::Silence, Some(reserve)) => {
+                self.trouble(&reserve, sent_at)
+            }
+            (Signal::Silence, None) => {}
+            (Signal::Proceed | Signal::Reachable, None) => {
+                let creates = *signal == Signal::Proceed;
+                for reason in self.pauses().success(sent_at, creates) {
                     self.metrics.paused(reason, false);
                     tracing::info!(reason = reason.as_str(), "sending again");
                 }
             }
         }
         self.changed.notify_one();
-    }
-
-    /// Takes in the quota headers alone: of an answer that says nothing of whether courses can be created.
-    pub(super) fn quota_heard(&self, quota: Option<&QuotaHeaders>, sent_at: Instant) {
-        if let Some(reserve) = self.reserve_in(quota) {
-            self.trouble(&reserve, sent_at);
-            self.changed.notify_one();
-        }
-    }
-
-    fn reserve_in(&self, quota: Option<&QuotaHeaders>) -> Option<Trouble> {
-        let quota = quota?;
-        self.quota_seen(quota);
-        reserve_reached(quota, |daily| self.daily_reserve.of(daily))
     }
 
     fn trouble(&self, trouble: &Trouble, sent_at: Instant) {

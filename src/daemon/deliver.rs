@@ -15,7 +15,7 @@ use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
 use crate::policy::batch::{Batch, RowId};
 use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
-use crate::policy::retry::transition;
+use crate::policy::retry::{Sending, transition};
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
@@ -72,9 +72,11 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     tell(batch, &reading, &ending, took);
     let company = batch.courses().len();
     let settle = shared.settings.settle;
-    let transitions = batch.courses().iter().zip(reading.verdicts);
-    let transitions =
-        transitions.map(|(course, verdict)| (course.id, transition(verdict, company, settle))).collect();
+    let transitions = batch.courses().iter().zip(reading.verdicts).map(|(course, verdict)| {
+        let may_be_held = course.doubts > 0 && batch.unique_property().is_some();
+        (course.id, transition(verdict, Sending { company, may_be_held, settle }))
+    });
+    let transitions = transitions.collect();
     (transitions, ending)
 }
 

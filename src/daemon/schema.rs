@@ -117,13 +117,12 @@ async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
     let was_sent = !matches!(asked.exchange, Exchange::NotSent(_));
     let (ending, outcome) = schema::interpret(asked);
     shared.metrics.request(Operation::Schema, outcome, took);
-    let quota = meta.as_ref().map(|meta| &meta.quota);
-    match &ending {
-        Ending::Stop(trouble) => shared.account.heard(&Signal::Pause(trouble.clone()), quota, began),
-        Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => {
-            shared.account.quota_heard(quota, began);
-        }
-    }
+    let signal = match &ending {
+        Ending::Stop(trouble) => Signal::Pause(trouble.clone()),
+        // That properties can be read says nothing of creating, and that they cannot neither.
+        Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => Signal::Silence,
+    };
+    shared.account.heard(&signal, meta.as_ref().map(|meta| &meta.quota), began);
     tracing::debug!(?which, outcome = outcome.as_str(), ?took, "the account's properties were asked for");
     let news = shared.preflight.cache().heard(which, ending.map(schema::Definitions::listing), began);
     if let Some(news) = news {

@@ -171,6 +171,7 @@ mod tests {
             associations: Associations::parse(serde_json::from_str(associations).unwrap()).unwrap(),
             attempts: 1,
             faults: 0,
+            doubts: 0,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

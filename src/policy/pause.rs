@@ -137,6 +137,8 @@ pub struct Pauses {
     active: BTreeMap<Reason, Pause>,
     /// Courses that the next probe may carry; `None` when fully open.
     probe: Option<u16>,
+    /// Times that HubSpot was unavailable since it last created as it should.
+    outage: u32,
 }
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
@@ -153,7 +155,7 @@ impl Pauses {
     /// No pause. `interval` is the length of the account's rolling window.
     #[must_use]
     pub fn new(retry: RetryPolicy, interval: Duration) -> Self {
-        Self { retry, interval, active: BTreeMap::new(), probe: None }
+        Self { retry, interval, active: BTreeMap::new(), probe: None, outage: 0 }
     }
 
     /// A request that started at `sent_at` met trouble. True where that is news: the reason did
@@ -166,10 +168,17 @@ impl Pauses {
         {
             return false;
         }
-        let strikes = before.map_or(0, |pause| pause.strikes).saturating_add(1);
+        let strikes = match trouble.reason {
+            Reason::Unavailable => self.outage,
+            _ => before.map_or(0, |pause| pause.strikes),
+        };
+        let strikes = strikes.saturating_add(1);
         let since = before.map_or(now, |pause| pause.since);
         let wait = self.wait(trouble, strikes, jitter);
         let is_news = before.is_none();
+        if trouble.reason == Reason::Unavailable {
+            self.outage = strikes;
+        }
         self.active.insert(
             trouble.reason,
             Pause { since, until: Some(now + wait), message: trouble.message.clone(), strikes },
@@ -195,8 +204,9 @@ impl Pauses {
         }
     }
 
-    /// A request that started at `sent_at` was answered as it should be. Returns the reasons that end.
-    pub fn success(&mut self, sent_at: Instant) -> Vec<Reason> {
+    /// A request that started at `sent_at` was answered as it should be. Returns the reasons that end. Only
+    /// one that `creates` proves that creating works, and widens the gate.
+    pub fn success(&mut self, sent_at: Instant, creates: bool) -> Vec<Reason> {
         let ended: Vec<_> = self
             .active
             .iter()
@@ -208,7 +218,8 @@ impl Pauses {
         for reason in &ended {
             self.active.remove(reason);
         }
-        if self.active.is_empty() {
+        if self.active.is_empty() && creates {
+            self.outage = 0;
             self.probe = self.probe.and_then(|courses| match courses {
                 ..10 => Some(10),
                 10..MAX_COURSES => Some(MAX_COURSES),
@@ -277,9 +288,24 @@ mod tests {
         for _ in 0..4 {
             let Gate::Open { courses, concurrent } = pauses.gate(later) else { panic!("closed") };
             widths.push((courses, concurrent));
-            pauses.success(later);
+            pauses.success(later, true);
         }
         assert_eq!(widths, [(1, false), (10, false), (100, false), (100, true)]);
+    }
+
+    #[test]
+    fn a_read_ends_an_outage_and_proves_nothing_of_creating() {
+        let (mut pauses, mut now) = (pauses(), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            pauses.trouble(&trouble(Reason::Unavailable), now, now, 0.5);
+            let Gate::Closed(Some(until)) = pauses.gate(now) else { panic!("open") };
+            waits.push(until - now);
+            now = until;
+            assert_eq!(pauses.success(now, false), [Reason::Unavailable]);
+            assert_eq!(pauses.gate(now), Gate::Open { courses: 1, concurrent: false });
+        }
+        assert!(waits.is_sorted() && waits[4] > 8 * waits[0], "{waits:?}");
     }
 
     #[test]
@@ -288,7 +314,7 @@ mod tests {
         pauses.trouble(&trouble(Reason::Unavailable), start, start + SECOND, 0.0);
         let gate = pauses.gate(start + SECOND);
         assert!(!pauses.trouble(&trouble(Reason::Unavailable), start, start + SECOND, 0.9));
-        assert!(pauses.success(start).is_empty());
+        assert!(pauses.success(start, true).is_empty());
         assert_eq!(pauses.gate(start + SECOND), gate);
     }
 
@@ -348,7 +374,7 @@ mod tests {
         let (mut pauses, start) = (pauses(), Instant::now());
         assert!(pauses.operator(Some("spring cleaning"), start));
         assert!(!pauses.operator(Some("spring cleaning"), start));
-        assert!(pauses.success(start + SECOND).is_empty());
+        assert!(pauses.success(start + SECOND, true).is_empty());
         assert_eq!(pauses.gate(start + 3600 * SECOND), Gate::Closed(None));
         assert!(pauses.operator(None, start));
         assert_eq!(pauses.gate(start), Gate::Open { courses: 100, concurrent: true });

@@ -46,6 +46,8 @@ pub struct Behaviour {
     pub refused_count: bool,
     /// The account's time zone (IANA name; an unknown one is UTC); its midnight resets the daily quota.
     pub time_zone: String,
+    /// What HubSpot calls the account: `STANDARD`, `SANDBOX`, `DEVELOPER_TEST`, …
+    pub account_type: String,
 }
 
 impl Default for Behaviour {
@@ -69,6 +71,7 @@ impl Default for Behaviour {
             normalise: Normalise::Dates,
             refused_count: true,
             time_zone: "US/Eastern".to_owned(),
+            account_type: "STANDARD".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::News;
 use crate::course::CourseError;
-use crate::policy::batch::{Batch, RowId};
+use crate::policy::batch::{Batch, Claimed, RowId};
 use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
 
 /// A list read within this time before a claim counts as read after it.
@@ -78,10 +78,9 @@ impl Cache {
         if self.read_at(Sensitivity::None).is_none() {
             return self.read_or_pass(Sensitivity::None, now);
         }
-        let misses = |schema: &Schema| {
-            batch.courses().iter().any(|course| schema.misses_any(&course.properties, unique))
-        };
-        if misses(&self.schema) {
+        // What HubSpot may hold from an earlier sending is not for us to fail.
+        let courses = || batch.courses().iter().filter(|course| course.doubts == 0);
+        if courses().any(|course| self.schema.misses_any(&course.properties, unique)) {
             let others = [Sensitivity::Sensitive, Sensitivity::HighlySensitive];
             let is_old =
                 |which: &Sensitivity| !self.is_within(*which, now, SERVES) && self.may_read(*which, now);
@@ -89,17 +88,13 @@ impl Cache {
                 return Judgement::Read(which);
             }
         }
-        let refused = |(id, objections): (RowId, Vec<_>)| Some((id, refusal(&objections, clock)?));
-        let courses: Vec<_> = batch
-            .courses()
-            .iter()
-            .map(|course| (course.id, self.schema.objections(&course.properties, unique)))
-            .filter_map(refused)
-            .collect();
+        let objections = |course: &Claimed| self.schema.objections(&course.properties, unique);
+        let refused: Vec<_> =
+            courses().filter_map(|course| Some((course.id, refusal(&objections(course), clock)?))).collect();
         let is_fresh = self.read_at(Sensitivity::None).is_some_and(|at| at >= claimed)
             || self.is_within(Sensitivity::None, now, FRESH);
-        match courses {
-            courses if courses.is_empty() => Judgement::Fine,
+        match refused {
+            refused if refused.is_empty() => Judgement::Fine,
             courses if is_fresh => Judgement::Refused { courses, version: self.version },
             _ => self.read_or_pass(Sensitivity::None, now),
         }

@@ -11,6 +11,7 @@ mod main_job;
 mod network;
 mod pace;
 mod pauses;
+mod poison;
 mod pooler;
 mod refusals;
 mod schema;

@@ -3,7 +3,6 @@
 use course_sync::simulator::{Answer, ErrorForm, Fault, Operation, PropertyType};
 use serde_json::json;
 
-use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::world::{Row, World};
 
@@ -173,21 +172,6 @@ async fn properties_that_cannot_be_read_hold_nothing_up() {
         world.audit().await;
         assert!(world.rows().await.iter().all(|row| row.attempts == 1), "{answer:?}");
     }
-}
-
-#[tokio::test]
-async fn the_unique_property_itself_missing_pauses_and_fails_no_course() {
-    let world = World::with(false, course_sync::simulator::Behaviour::default()).await;
-    let mut settings = world.settings.clone();
-    settings.insert("COURSE_SYNC__HUBSPOT__UNIQUE_PROPERTY".into(), "course_sync_key".into());
-    settings.insert("COURSE_SYNC__OUTBOX__POLL_INTERVAL".into(), "20ms".into());
-    world.enqueue_many("A", 30).await;
-    let daemon = Daemon::start(&settings, &[]);
-    daemon.logged("\"schema\"").await;
-    assert!(world.rows().await.iter().all(|row| row.status != "failed"));
-    world.hubspot.create_property("course_sync_key", PropertyType::String, true);
-    world.all_are(&["synced"]).await;
-    world.audit().await;
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn claimed(row: i64, key: &str, properties: Value) -> Claimed {
         associations: Associations::default(),
         attempts: 1,
         faults: 0,
+        doubts: 0,
         created_at: NOW,
     }
 }

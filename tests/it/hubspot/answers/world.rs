@@ -1,5 +1,10 @@
 //! Answers that speak of HubSpot's own trouble, or of the way to it.
 
+use course_sync::policy::batch::Claimed;
+use course_sync::policy::interpret::{Signal, interpret};
+use serde_json::json;
+
+use super::super::{NOW, answer, batch, claimed};
 use super::Of::{Keyed, Plain};
 use super::{Row, check};
 
@@ -64,4 +69,16 @@ fn statuses_that_no_standard_knows_prove_nothing() {
         &["all unknown unknown_outcome", "pause unavailable, invalid"],
         &[(100, "", ""), (304, "", ""), (418, "", "teapot"), (600, "", ""), (999, "", "x")],
     );
+}
+
+#[test]
+fn a_course_at_which_hubspot_is_known_to_fail_says_nothing_of_the_account() {
+    let interpreted = |status, faults| {
+        let course = Claimed { faults, ..claimed(1, "A", json!({})) };
+        interpret(&batch(vec![course], None), &answer(status, "", b""), NOW).signal
+    };
+    assert_eq!(interpreted(500, 1), Signal::Silence);
+    for (status, faults) in [(500, 0), (502, 1), (503, 1)] {
+        assert!(matches!(interpreted(status, faults), Signal::Pause(_)), "{status} with {faults}");
+    }
 }
