@@ -87,7 +87,7 @@ async fn a_bad_configuration_is_exit_code_2() {
     assert_eq!(code, Some(2));
     assert!(out.starts_with("✗ configuration   2 wrong"), "{out}");
     assert_eq!(out.lines().filter(|line| line.starts_with('–')).count(), 9, "{out}");
-    assert!(err.contains("BATCH__MAX_SIZE") && err.contains("batch.linger"), "{err}");
+    assert!(err.contains("BATCH__MAX_SIZE") && err.contains("BATCH__LINGER"), "{err}");
     let (code, checks) = checked(&world, &[]).await;
     assert_eq!(code, Some(2));
     assert!(checks["configuration"]["message"].as_str().unwrap().contains("batch.max_size"), "{checks:#?}");
