@@ -19,7 +19,7 @@ use crate::policy::answer::Exchange;
 use crate::policy::batch::{Batch, Claimed, MAX_COURSES, RowId};
 use crate::policy::interpret::Signal;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
-use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, interpret, refusal};
+use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
 use crate::telemetry::metrics::Metrics;
 
 mod forecast;
@@ -156,7 +156,7 @@ impl Asker {
         let mut listings = Vec::new();
         for which in Sensitivity::ALL {
             let permit = self.pace.permit().await;
-            let (ending, _) = interpret(self.client.properties(which).await);
+            let ending = self.client.properties(which).await.ending();
             drop(permit);
             match (which, ending) {
                 (_, Ending::Told(definitions)) => listings.push(Some(definitions.listing())),

@@ -64,10 +64,7 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     shared.metrics.request(Operation::Create, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let ending = ending(&reading, &exchange);
     tell(batch, &reading, &ending, took);
     let company = batch.courses().len();

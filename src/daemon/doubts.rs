@@ -12,7 +12,6 @@ use super::{Shared, deliver};
 use crate::config::Unconfirmed;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
-use crate::policy::answer::Exchange;
 use crate::policy::batch::{MAX_COURSES, RowId};
 use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
@@ -110,10 +109,7 @@ async fn read(
     shared.metrics.request(Operation::Read, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
     Ok((reading.signal == Signal::Reachable).then_some(reading.findings))

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
-use super::{Shared, doubts, schema};
+use super::{Shared, day, doubts, schema};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, pause};
@@ -199,6 +199,11 @@ impl Engine {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
                 self.operator_asked = Some(Instant::now());
+                day::agree(&self.shared, &pauses).await;
+                let held = *self.lease.borrow();
+                if let Some(held) = held.filter(|_| self.shared.account.wants_day()) {
+                    self.tasks.spawn(day::learn(Arc::clone(&self.shared), held));
+                }
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot tell whether a person paused");
@@ -310,6 +315,6 @@ async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
 
 /// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,
 /// or the runtime is ending.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+pub(super) async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     tokio::spawn(work).await.ok()
 }

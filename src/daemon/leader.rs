@@ -193,6 +193,7 @@ fn report(shared: &Shared) -> serde_json::Value {
             "remaining": quota.remaining,
             "daily": quota.daily,
             "daily_remaining": quota.daily_remaining,
+            "limit": shared.pace.limit(),
         },
         "requests": shared.settings.requests,
         "per_seconds": shared.settings.per.as_secs_f64(),

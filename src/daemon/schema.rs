@@ -110,30 +110,25 @@ async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
     let began = Instant::now();
     let asked = shared.client.properties(which).await;
     let took = began.elapsed();
-    let meta = match &asked.exchange {
-        Exchange::Answered { meta, .. } => Some(meta.clone()),
-        Exchange::NotSent(_) | Exchange::NoAnswer(_) => None,
-    };
-    let was_sent = !matches!(asked.exchange, Exchange::NotSent(_));
-    let (ending, outcome) = schema::interpret(asked);
+    let (ending, outcome) = schema::interpret(asked.told, &asked.exchange);
     shared.metrics.request(Operation::Schema, outcome, took);
     let signal = match &ending {
         Ending::Stop(trouble) => Signal::Pause(trouble.clone()),
         // That properties can be read says nothing of creating, and that they cannot neither.
         Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => Signal::Silence,
     };
-    shared.account.heard(&signal, meta.as_ref().map(|meta| &meta.quota), began);
     tracing::debug!(?which, outcome = outcome.as_str(), ?took, "the account's properties were asked for");
     let news = shared.preflight.cache().heard(which, ending.map(schema::Definitions::listing), began);
     if let Some(news) = news {
         news.tell();
     }
+    shared.account.heard(&signal, asked.exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    if was_sent {
-        drop(permit)
-    } else {
-        permit.unused()
-    }
+    shared.pace.ended(permit, &asked.exchange, &signal);
+    let meta = match asked.exchange {
+        Exchange::Answered { meta, .. } => Some(meta),
+        Exchange::NotSent(_) | Exchange::NoAnswer(_) => None,
+    };
     Spent {
         outcome,
         http_status: meta.as_ref().map(|meta| meta.status),

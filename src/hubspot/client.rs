@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{RequestBuilder, Response, redirect, retry};
+use reqwest::{RequestBuilder, Response, StatusCode, redirect, retry};
 use tokio::time::timeout;
 
 use super::auth::Auth;
 use super::request::{self, Urls};
 use super::wire;
 use crate::config;
-use crate::policy::answer::{Body, Exchange, Meta, NoAnswer, NotSent, Unreadable};
+use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use crate::policy::batch::Batch;
 use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
@@ -91,18 +91,21 @@ impl Client {
 
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        let answer = self.send(request).await;
-        answer.map_or_else(
-            |no_answer| no_answer,
-            |(meta, bytes)| Exchange::Answered { meta, body: body_of(bytes) },
-        )
+        match self.send(request).await {
+            Ok(response) => answered(response).await.0,
+            Err(exchange) => exchange,
+        }
     }
 
-    /// Sends a request, once, with the token. An answer comes with the bytes of its body.
-    pub(super) async fn send(
-        &self,
-        request: RequestBuilder,
-    ) -> Result<(Meta, Result<Vec<u8>, Unreadable>), Exchange> {
+    /// Asks for something about the account; gives the body's bytes too.
+    pub(super) async fn get(&self, url: String) -> (Exchange, Vec<u8>) {
+        match self.send(self.http.get(url)).await {
+            Ok(response) => answered(response).await,
+            Err(exchange) => (exchange, Vec::new()),
+        }
+    }
+
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Exchange> {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
@@ -115,20 +118,21 @@ impl Client {
             .header(AUTHORIZATION, authorization.clone())
             .header(ACCEPT, "application/json");
         let response = request.send().await.map_err(unanswered)?;
-        let meta = wire::read_meta(response.status().as_u16(), response.headers());
-        let bytes = whole_body(response).await;
-        if meta.status == 401 {
+        if response.status() == StatusCode::UNAUTHORIZED {
             self.auth.refused(&authorization).await;
         }
-        Ok((meta, bytes))
+        Ok(response)
     }
 }
 
-pub(super) fn body_of(bytes: Result<Vec<u8>, Unreadable>) -> Body {
-    match bytes {
-        Ok(bytes) => wire::read_body(&bytes),
-        Err(why) => Body::Unreadable(why),
-    }
+/// The answer, and the bytes of its body.
+pub(super) async fn answered(response: Response) -> (Exchange, Vec<u8>) {
+    let meta = wire::read_meta(response.status().as_u16(), response.headers());
+    let (body, bytes) = match whole_body(response).await {
+        Ok(bytes) => (wire::read_body(&bytes), bytes),
+        Err(why) => (Body::Unreadable(why), Vec::new()),
+    };
+    (Exchange::Answered { meta, body }, bytes)
 }
 
 /// The bytes of a body, as many as are reasonable.

@@ -3,6 +3,7 @@
 //! It sends one request and says how that ended; what the end means is `policy`'s business. It never
 //! tries anything twice, and neither does anything below it.
 
+mod account;
 mod auth;
 mod client;
 mod request;

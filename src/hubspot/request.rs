@@ -70,10 +70,6 @@ impl Urls {
         format!("{}/enablement", self.library)
     }
 
-    pub(super) fn account(&self) -> String {
-        format!("{}/account-info/v3/details", self.base)
-    }
-
     pub(super) fn token_info(&self) -> String {
         format!("{}/oauth/v2/private-apps/get/access-token-info", self.base)
     }
@@ -81,6 +77,14 @@ impl Urls {
     /// Holds the token: never to be shown.
     pub(super) fn access_token(&self, token: &str) -> String {
         format!("{}/oauth/v1/access-tokens/{token}", self.base)
+    }
+
+    pub(super) fn daily_usage(&self) -> String {
+        format!("{}/account-info/v3/api-usage/daily/private-apps", self.base)
+    }
+
+    pub(super) fn account_details(&self) -> String {
+        format!("{}/account-info/v3/details", self.base)
     }
 
     pub(super) fn token(&self) -> String {

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::client::{Client, body_of};
+use super::client::{Client, answered};
 use super::request::OBJECT_TYPE;
-use crate::policy::answer::{Body, Exchange};
+use crate::policy::answer::Exchange;
 use crate::policy::schema::{Asked, Definitions, Sensitivity};
 
 /// Who the token is, as HubSpot knows it.
@@ -110,7 +110,7 @@ impl Client {
 
     /// The account.
     pub async fn account(&self) -> Asked<Details> {
-        self.ask(self.http.get(self.urls.account())).await
+        self.ask(self.http.get(self.urls.account_details())).await
     }
 
     /// Who the token is. The token travels in the request, to HubSpot alone.
@@ -137,34 +137,32 @@ impl Client {
     /// Puts records into the recycle bin.
     pub async fn archive(&self, ids: &[String]) -> Asked<()> {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
-        let request = self.with_json(self.urls.archive(), &json!({ "inputs": inputs }));
-        match self.send(request).await {
-            Ok((meta, bytes)) => {
-                let told = (200..300).contains(&meta.status).then_some(());
-                Asked { told, exchange: Exchange::Answered { meta, body: body_of(bytes) } }
-            }
-            Err(exchange) => Asked { told: None, exchange },
-        }
+        let (exchange, _) =
+            self.exchange(self.with_json(self.urls.archive(), &json!({ "inputs": inputs }))).await;
+        Asked { told: is_fine(&exchange).then_some(()), exchange }
     }
 
     fn with_json(&self, url: String, body: &Value) -> RequestBuilder {
         self.http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string())
     }
 
-    /// Asks; what a good answer holds is read tolerantly.
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Asked<T> {
+    async fn exchange(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
         match self.send(request).await {
-            Ok((meta, Ok(bytes))) => {
-                let is_fine = (200..300).contains(&meta.status);
-                let told = is_fine.then(|| serde_json::from_slice(&bytes).ok()).flatten();
-                Asked { told, exchange: Exchange::Answered { meta, body: body_of(Ok(bytes)) } }
-            }
-            Ok((meta, Err(why))) => {
-                Asked { told: None, exchange: Exchange::Answered { meta, body: Body::Unreadable(why) } }
-            }
-            Err(exchange) => Asked { told: None, exchange },
+            Ok(response) => answered(response).await,
+            Err(exchange) => (exchange, Vec::new()),
         }
     }
+
+    /// Asks; what a good answer holds is read tolerantly.
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Asked<T> {
+        let (exchange, bytes) = self.exchange(request).await;
+        let told = is_fine(&exchange).then(|| serde_json::from_slice(&bytes).ok()).flatten();
+        Asked { told, exchange }
+    }
+}
+
+fn is_fine(exchange: &Exchange) -> bool {
+    matches!(exchange, Exchange::Answered { meta, .. } if (200..300).contains(&meta.status))
 }
 
 /// The records that a create made.

@@ -5,8 +5,10 @@
 
 pub mod answer;
 pub mod batch;
+pub mod day;
 pub mod interpret;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;
 pub mod schema;
+pub mod share;

@@ -4,6 +4,7 @@
 //! when the reason's time is over, first for a single request of a single course, then wider with
 //! every success. Imports `retry` for the backoff.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,8 @@ pub struct Pause {
     pub since: Instant,
     /// When the next try is due; `None` where only a person ends it.
     pub until: Option<Instant>,
+    /// When it is over, where that is known: the end of a used-up day. Tries before it are hopes.
+    pub ends: Option<Instant>,
     /// What happened, for a person.
     pub message: String,
     /// Tries that failed for this reason in a row.
@@ -137,6 +140,8 @@ pub struct Pauses {
     active: BTreeMap<Reason, Pause>,
     /// Courses that the next probe may carry; `None` when fully open.
     probe: Option<u16>,
+    /// When the account's day is over, where that is known.
+    day_ends: Option<Instant>,
     /// Times that HubSpot was unavailable since it last created as it should.
     outage: u32,
 }
@@ -145,7 +150,8 @@ pub struct Pauses {
 const UNAVAILABLE_MAX: Duration = Duration::from_mins(1);
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
 const PERSON_INTERVAL: Duration = Duration::from_mins(1);
-/// How often a used-up day is tried again where HubSpot does not say when it ends.
+/// How often a used-up day is tried again before it ends: somebody may have bought more of it, or it ends
+/// earlier than was thought. A try is one request of one course.
 const DAILY_INTERVAL: Duration = Duration::from_mins(15);
 /// The longest wait that an answer can ask for. HubSpot's migrations of an account take up to a day and
 /// are tried again meanwhile, which costs a request an hour; anything in between may have written it.
@@ -155,7 +161,7 @@ impl Pauses {
     /// No pause. `interval` is the length of the account's rolling window.
     #[must_use]
     pub fn new(retry: RetryPolicy, interval: Duration) -> Self {
-        Self { retry, interval, active: BTreeMap::new(), probe: None, outage: 0 }
+        Self { retry, interval, active: BTreeMap::new(), probe: None, day_ends: None, outage: 0 }
     }
 
     /// A request that started at `sent_at` met trouble. True where that is news: the reason did
@@ -174,14 +180,25 @@ impl Pauses {
         };
         let strikes = strikes.saturating_add(1);
         let since = before.map_or(now, |pause| pause.since);
-        let wait = self.wait(trouble, strikes, jitter);
+        let mut until = now + self.wait(trouble, strikes, jitter);
+        // A day that is known to be used up keeps the end that was told, until that has passed.
+        let ends = match trouble.reason {
+            Reason::DailyQuota => {
+                let told = before.and_then(|pause| pause.ends);
+                told.filter(|ends| *ends > now).or(self.day_ends.filter(|ends| *ends > now))
+            }
+            _ => None,
+        };
+        if let Some(ends) = ends {
+            until = until.min(ends);
+        }
         let is_news = before.is_none();
         if trouble.reason == Reason::Unavailable {
             self.outage = strikes;
         }
         self.active.insert(
             trouble.reason,
-            Pause { since, until: Some(now + wait), message: trouble.message.clone(), strikes },
+            Pause { since, until: Some(until), ends, message: trouble.message.clone(), strikes },
         );
         if trouble.reason.is_followed_by_a_probe() {
             self.probe = Some(1);
@@ -191,11 +208,13 @@ impl Pauses {
 
     fn wait(&self, trouble: &Trouble, strikes: u32, jitter: f64) -> Duration {
         if let Some(asked) = trouble.retry_after.filter(|asked| !asked.is_zero()) {
-            return asked.min(RETRY_AFTER_MAX) + self.retry.backoff(1, jitter) / 4;
+            let asked = asked.min(RETRY_AFTER_MAX) + self.retry.backoff(1, jitter) / 4;
+            // A day does not come back in seconds, whatever an answer says.
+            return if trouble.reason == Reason::DailyQuota { asked.max(DAILY_INTERVAL) } else { asked };
         }
         match trouble.reason {
             Reason::IntervalQuota => self.interval + self.interval.mul_f64(jitter / 10.0),
-            Reason::DailyQuota => DAILY_INTERVAL,
+            Reason::DailyQuota => DAILY_INTERVAL + DAILY_INTERVAL.mul_f64(jitter / 10.0),
             // Half of it is a floor: a herd is spread, and nobody comes back at once.
             Reason::Unavailable => self.retry.equal_jitter(strikes, jitter, UNAVAILABLE_MAX),
             Reason::Operator | Reason::Token | Reason::Scopes | Reason::ObjectType | Reason::Schema => {
@@ -229,6 +248,40 @@ impl Pauses {
         ended
     }
 
+    /// When the account's day is over is known, or no longer.
+    pub fn day_ends(&mut self, ends: Option<Instant>) {
+        self.day_ends = ends;
+        if let (Some(ends), Some(pause)) = (ends, self.active.get_mut(&Reason::DailyQuota)) {
+            pause.ends = Some(ends);
+            pause.until = pause.until.map(|until| until.min(ends));
+        }
+    }
+
+    /// The day is used up, as an earlier process knew. It ends at `ends`; nothing is tried at once, lest a
+    /// process that falls again and again tries each time. True where that is news.
+    pub fn day_was_used_up(&mut self, message: &str, ends: Instant, now: Instant) -> bool {
+        if self.active.contains_key(&Reason::DailyQuota) {
+            return false;
+        }
+        let until = Some(ends.min(now + DAILY_INTERVAL));
+        let pause = Pause { since: now, until, ends: Some(ends), message: message.to_owned(), strikes: 1 };
+        self.active.insert(Reason::DailyQuota, pause);
+        self.probe = Some(1);
+        true
+    }
+
+    /// The used-up day is over, by a person's word or by its time. True where that is a change. What
+    /// follows is tried out as ever.
+    pub fn day_is_over(&mut self) -> bool {
+        self.active.remove(&Reason::DailyQuota).is_some()
+    }
+
+    /// The pause of a used-up day, if it holds.
+    #[must_use]
+    pub fn used_up_day(&self) -> Option<&Pause> {
+        self.active.get(&Reason::DailyQuota)
+    }
+
     /// A person pauses (`Some`, with the reason given) or resumes. True where that is a change.
     pub fn operator(&mut self, word: Option<&str>, now: Instant) -> bool {
         match word {
@@ -238,7 +291,8 @@ impl Pauses {
                 false
             }
             Some(message) => {
-                let pause = Pause { since: now, until: None, message: message.to_owned(), strikes: 0 };
+                let pause =
+                    Pause { since: now, until: None, ends: None, message: message.to_owned(), strikes: 0 };
                 self.active.insert(Reason::Operator, pause);
                 true
             }
@@ -258,9 +312,15 @@ impl Pauses {
         }
     }
 
-    /// The reasons that hold.
-    pub fn active(&self) -> impl Iterator<Item = (Reason, &Pause)> {
-        self.active.iter().map(|(reason, pause)| (*reason, pause))
+    /// The reasons that hold, the strongest first: a person's word, then what only a person can mend, then
+    /// what lasts longest.
+    #[must_use]
+    pub fn active(&self) -> Vec<(Reason, &Pause)> {
+        let mut active: Vec<_> = self.active.iter().map(|(reason, pause)| (*reason, pause)).collect();
+        active.sort_by_key(|(reason, pause)| {
+            (pause.until.is_some(), !reason.needs_a_person(), Reverse(pause.ends.max(pause.until)))
+        });
+        active
     }
 }
 
@@ -355,6 +415,43 @@ mod tests {
         let (mut pauses, start) = (pauses(), Instant::now());
         pauses.trouble(&trouble(Reason::IntervalQuota), start, start, 0.0);
         assert_eq!(pauses.gate(start + 11 * SECOND), Gate::Open { courses: 100, concurrent: true });
+    }
+
+    #[test]
+    fn a_used_up_day_is_tried_now_and_then_until_it_ends() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        let minutes = |minutes| Duration::from_mins(minutes);
+        let next = |pauses: &Pauses, now| match pauses.gate(now) {
+            Gate::Closed(Some(until)) => until - now,
+            other => panic!("{other:?}"),
+        };
+        pauses.trouble(&trouble(Reason::DailyQuota), start, start, 0.0);
+        assert_eq!(next(&pauses, start), minutes(15), "nobody knows its end");
+        pauses.day_ends(Some(start + minutes(20)));
+        assert_eq!(next(&pauses, start), minutes(15));
+        let mut now = start + minutes(15);
+        let said = Trouble { retry_after: Some(SECOND), ..trouble(Reason::DailyQuota) };
+        assert!(!pauses.trouble(&said, now, now, 0.9), "a try that fails is no news");
+        assert_eq!(next(&pauses, now), minutes(5), "it ends before the next try");
+        now = start + minutes(20);
+        assert_eq!(pauses.gate(now), Gate::Open { courses: 1, concurrent: false });
+        // HubSpot's midnight is a little later, and ours is now told to be tomorrow's.
+        pauses.day_ends(Some(now + minutes(24 * 60)));
+        pauses.trouble(&trouble(Reason::DailyQuota), now, now, 0.0);
+        assert_eq!(next(&pauses, now), minutes(15), "no day is lost by a clock that differs");
+        now += minutes(15);
+        assert_eq!(pauses.success(now, true), [Reason::DailyQuota]);
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_used_up_day_and_tries_nothing_at_once() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        assert!(pauses.day_was_used_up("why", start + 3600 * SECOND, start));
+        assert!(!pauses.day_was_used_up("why", start + 3600 * SECOND, start));
+        assert_eq!(pauses.gate(start), Gate::Closed(Some(start + DAILY_INTERVAL)));
+        assert!(pauses.day_is_over());
+        assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
+        assert!(!pauses.day_is_over());
     }
 
     #[test]

@@ -212,15 +212,23 @@ pub struct Asked<T> {
     pub exchange: Exchange,
 }
 
-/// What it means, and its outcome for the metrics.
+impl<T> Asked<T> {
+    /// What it means.
+    #[must_use]
+    pub fn ending(self) -> Ending<T> {
+        interpret(self.told, &self.exchange).0
+    }
+}
+
+/// What the end of a question means, and its outcome for the metrics.
 #[must_use]
-pub fn interpret<T>(asked: Asked<T>) -> (Ending<T>, RequestOutcome) {
+pub fn interpret<T>(told: Option<T>, exchange: &Exchange) -> (Ending<T>, RequestOutcome) {
     use super::answer::Body;
-    match (asked.told, asked.exchange) {
+    match (told, exchange) {
         (Some(told), _) => (Ending::Told(told), RequestOutcome::Ok),
         (None, Exchange::Answered { meta, body }) => {
-            let (outcome, trouble) = refused_read(&meta, &body);
-            let ending = match (trouble.reason, &body) {
+            let (outcome, trouble) = refused_read(meta, body);
+            let ending = match (trouble.reason, body) {
                 (Reason::Scopes, Body::Error(error)) => {
                     let scopes = error.required_scopes().into_iter().map(str::to_owned).collect();
                     Ending::Denied(trouble.message, scopes)
@@ -232,11 +240,11 @@ pub fn interpret<T>(asked: Asked<T>) -> (Ending<T>, RequestOutcome) {
             (ending, outcome)
         }
         (None, Exchange::NotSent(NotSent::NoToken(why))) => {
-            let trouble = Trouble { reason: Reason::Token, retry_after: None, message: why };
+            let trouble = Trouble { reason: Reason::Token, retry_after: None, message: why.clone() };
             (Ending::Stop(trouble), RequestOutcome::Unauthorized)
         }
         (None, Exchange::NotSent(NotSent::Unreachable(why) | NotSent::Unbuildable(why))) => {
-            (Ending::Away(why), RequestOutcome::Unreachable)
+            (Ending::Away(why.clone()), RequestOutcome::Unreachable)
         }
         (None, Exchange::NoAnswer(NoAnswer::Timeout)) => {
             (Ending::Away("HubSpot did not answer in time".to_owned()), RequestOutcome::Timeout)

@@ -18,6 +18,7 @@ mod hubspot;
 mod integration;
 mod model;
 mod outbox;
+mod policy;
 mod simulation;
 mod simulator;
 mod support;

@@ -5,17 +5,17 @@ use crate::config::Config;
 use crate::hubspot::Client;
 use crate::hubspot::schema::Token;
 use crate::policy::answer::QuotaHeaders;
-use crate::policy::schema::{Ending, Schema, Sensitivity, interpret};
+use crate::policy::schema::{Ending, Schema, Sensitivity};
 
 /// What `run` cannot do without.
 const SCOPES: [&str; 2] = ["crm.objects.courses.read", "crm.objects.courses.write"];
 
 /// All of them; what depends on one that failed is not checked.
 pub(super) async fn check(config: &Config, client: &Client, fix: bool) -> Vec<Finding> {
-    let (token, _) = interpret(client.token().await);
+    let token = client.token().await.ending();
     let listed = client.properties(Sensitivity::None).await;
     let quota = listed.exchange.quota().copied();
-    let (listed, _) = interpret(listed);
+    let listed = listed.ending();
     let stopped = match (&token, &listed) {
         (Ending::Stop(trouble), _) | (_, Ending::Stop(trouble)) => Some(trouble.message.clone()),
         _ => None,
@@ -84,7 +84,7 @@ fn scopes(token: &Ending<Token>, schema: &Ending<Schema>) -> Finding {
 
 async fn object_type(client: &Client, schema: &Ending<Schema>) -> Finding {
     let mend = "switch Courses on in HubSpot: Settings, Objects, object library";
-    match interpret(client.enablement().await).0.map(|library| library.courses()) {
+    match client.enablement().await.ending().map(|library| library.courses()) {
         Ending::Told(Some(true)) => Finding::fine("object_type", "Courses are switched on"),
         Ending::Told(Some(false)) => {
             Finding::wrong("object_type", "Courses are not switched on in this account", mend)

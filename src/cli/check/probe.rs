@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Finding;
 use crate::config::Config;
 use crate::hubspot::Client;
-use crate::policy::schema::{Ending, interpret};
+use crate::policy::schema::Ending;
 
 const CODE: &str = "uniqueness";
 /// How many requests carry the value at once.
@@ -27,7 +27,7 @@ enum Sent {
 
 pub(super) async fn check(config: &Config, client: &Client) -> Finding {
     let unique = config.hubspot.unique_property.as_deref().unwrap_or_default();
-    match interpret(client.account().await).0.map(|details| details.account_type) {
+    match client.account().await.ending().map(|details| details.account_type) {
         Ending::Told(Some(kind)) if SANDBOXES.contains(&kind.as_str()) => {}
         Ending::Told(kind) => {
             let kind = kind.as_deref().unwrap_or("unknown");
@@ -49,7 +49,7 @@ pub(super) async fn check(config: &Config, client: &Client) -> Finding {
     let ids: Vec<String> = made.into_iter().collect();
     let cleaned = match ids.as_slice() {
         [] => true,
-        ids => matches!(interpret(client.archive(ids).await).0, Ending::Told(())),
+        ids => matches!(client.archive(ids).await.ending(), Ending::Told(())),
     };
     judged(&ids, refused, unknown, cleaned, &key)
 }
@@ -90,7 +90,7 @@ async fn at_once(client: &Client, unique: &str, key: &str) -> Vec<Sent> {
         let (unique, key) = (unique.to_owned(), key.to_owned());
         requests.spawn(async move {
             barrier.wait().await;
-            match interpret(client.create_probe(&unique, &key).await).0 {
+            match client.create_probe(&unique, &key).await.ending() {
                 Ending::Told(created) if !created.ids().is_empty() => Sent::Made(created.ids()),
                 Ending::Told(_) => Sent::Unknown,
                 Ending::Refused(_) => Sent::Refused,

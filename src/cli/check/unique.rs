@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::config::Config;
 use crate::hubspot::Client;
-use crate::policy::schema::{Ending, Kind, Property, Schema, Sensitivity, interpret};
+use crate::policy::schema::{Ending, Kind, Property, Schema, Sensitivity};
 
 const CODE: &str = "unique_property";
 /// How often and how far apart it is looked whether a property that was made is there: HubSpot takes its time.
@@ -68,7 +68,7 @@ async fn create(client: &Client, name: &str, schema: &Schema) -> Finding {
     let group = group(client, schema).await;
     let could_not =
         |why: &str, mend: &str| Finding::wrong(CODE, format!("{name:?} could not be created: {why}"), mend);
-    match interpret(client.create_unique_property(name, &group).await).0 {
+    match client.create_unique_property(name, &group).await.ending() {
         Ending::Told(made) if made.has_unique_value => read_back(client, name).await,
         Ending::Told(_) => could_not(
             "HubSpot brought an archived property of that name back, whose values are not unique",
@@ -91,7 +91,7 @@ async fn read_back(client: &Client, name: &str) -> Finding {
         if look > 0 {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let (listed, _) = interpret(client.properties(Sensitivity::None).await);
+        let listed = client.properties(Sensitivity::None).await.ending();
         if let Ending::Told(definitions) = listed
             && let Some(property) = Schema::of(definitions.listing(), None, None).property(name)
         {
@@ -108,7 +108,7 @@ async fn read_back(client: &Client, name: &str) -> Finding {
 /// The group to put it into: HubSpot's own, or the one of the courses' names.
 async fn group(client: &Client, schema: &Schema) -> String {
     let of_name = schema.property("hs_course_name").and_then(|property| property.group.clone());
-    match (of_name, interpret(client.property_groups().await).0) {
+    match (of_name, client.property_groups().await.ending()) {
         (Some(group), _) => group,
         (None, Ending::Told(groups)) => {
             let usable =

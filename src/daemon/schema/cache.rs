@@ -219,3 +219,127 @@ impl Cache {
         self.is_awaited = is_any_left;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::policy::batch::tests::claimed;
+    use crate::policy::schema::Definitions;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const POLL: Duration = Duration::from_secs(1);
+
+    fn listing(names: &[&str]) -> Ending<Listing> {
+        let definitions: Vec<_> =
+            names.iter().map(|name| json!({ "name": name, "type": "number" })).collect();
+        let definitions: Definitions = serde_json::from_value(json!({ "results": definitions })).unwrap();
+        Ending::Told(definitions.listing())
+    }
+
+    fn batch(properties: &str) -> Batch {
+        Batch::assemble(Uuid::nil(), vec![claimed(1, "A", properties)], None, Timestamp::UNIX_EPOCH).0
+    }
+
+    /// Judges a batch that was claimed at this instant.
+    fn judge(cache: &mut Cache, batch: &Batch, now: Instant) -> Judgement {
+        cache.judge(batch, None, now, now, Timestamp::UNIX_EPOCH)
+    }
+
+    fn known(at: Instant) -> Cache {
+        let mut cache = Cache::default();
+        cache.heard(Sensitivity::None, listing(&["hs_course_name", "capacity"]), at);
+        cache
+    }
+
+    #[test]
+    fn a_course_fails_only_by_a_list_read_after_its_claim_or_just_before() {
+        let (bad, start) = (batch(r#"{"capacity":"many"}"#), Instant::now());
+        let mut cache = Cache::default();
+        assert_eq!(judge(&mut cache, &bad, start), Judgement::Read(Sensitivity::None));
+        let mut cache = known(start);
+        assert!(matches!(judge(&mut cache, &bad, start + FRESH), Judgement::Refused { version: 1, .. }));
+        let late = start + FRESH + SECOND;
+        assert_eq!(judge(&mut cache, &bad, late), Judgement::Read(Sensitivity::None));
+        cache.heard(Sensitivity::None, listing(&["hs_course_name", "capacity"]), late);
+        // However long the rest took: the list is younger than the claim.
+        let judged = cache.judge(&bad, None, late, late + 60 * SECOND, Timestamp::UNIX_EPOCH);
+        assert!(matches!(judged, Judgement::Refused { version: 1, .. }), "nothing has changed: {judged:?}");
+        assert_eq!(judge(&mut cache, &batch(r#"{"capacity":3}"#), late + 600 * SECOND), Judgement::Fine);
+    }
+
+    #[test]
+    fn a_name_is_missed_only_when_the_lists_of_sensitive_properties_lack_it_too() {
+        let (bad, start) = (batch(r#"{"passport":"x"}"#), Instant::now());
+        let mut cache = known(start);
+        for which in [Sensitivity::Sensitive, Sensitivity::HighlySensitive] {
+            assert_eq!(judge(&mut cache, &bad, start), Judgement::Read(which));
+            cache.heard(which, listing(&[]), start);
+        }
+        assert!(matches!(judge(&mut cache, &bad, start), Judgement::Refused { .. }));
+        cache.heard(Sensitivity::Sensitive, listing(&["passport"]), start);
+        assert_eq!(judge(&mut cache, &bad, start), Judgement::Fine);
+        cache.heard(Sensitivity::Sensitive, Ending::Refused("no such list".into()), start);
+        assert_eq!(judge(&mut cache, &bad, start), Judgement::Fine, "what is not known refuses nobody");
+    }
+
+    #[test]
+    fn what_may_be_in_hubspot_already_is_left_to_it() {
+        let start = Instant::now();
+        let mut course = claimed(1, "A", r#"{"capacity":"many"}"#);
+        course.doubts = 1;
+        let (batch, _) = Batch::assemble(Uuid::nil(), vec![course], None, Timestamp::UNIX_EPOCH);
+        assert_eq!(judge(&mut known(start), &batch, start), Judgement::Fine);
+    }
+
+    #[test]
+    fn lists_that_cannot_be_read_are_told_once_and_hold_nothing_up() {
+        let (bad, start) = (batch(r#"{"capacity":"many"}"#), Instant::now());
+        let mut cache = Cache::default();
+        let denied = || Ending::Denied("no scope".into(), Vec::new());
+        assert_eq!(cache.heard(Sensitivity::None, denied(), start), Some(News::Unknown("no scope".into())));
+        assert_eq!(judge(&mut cache, &bad, start), Judgement::Fine);
+        assert_eq!(judge(&mut cache, &bad, start + SERVES), Judgement::Read(Sensitivity::None));
+        assert_eq!(cache.heard(Sensitivity::None, denied(), start), None);
+        let told = listing(&["hs_course_name"]);
+        assert_eq!(cache.heard(Sensitivity::None, told, start), Some(News::Known));
+    }
+
+    #[test]
+    fn the_list_is_read_unasked_only_while_there_is_reason_to() {
+        let start = Instant::now();
+        let mut cache = known(start);
+        let far = start + 60 * SERVES;
+        assert_eq!(cache.due(far, POLL), None, "nobody has asked since");
+        judge(&mut cache, &batch("{}"), start);
+        assert_eq!(cache.due(start + SERVES, POLL), None);
+        assert_eq!(cache.due(start + SERVES + SECOND, POLL), Some(Sensitivity::None));
+        // A course waits for a change: soon at first, then ever less often.
+        cache.refused(1);
+        let waits = [60, 120, 240, 480, 600, 600];
+        let mut now = start;
+        for seconds in waits {
+            assert_eq!(cache.due(now + seconds * SECOND, POLL), None);
+            now += (seconds + 1) * SECOND;
+            assert_eq!(cache.due(now, POLL), Some(Sensitivity::None));
+            cache.heard(Sensitivity::None, listing(&["hs_course_name", "capacity"]), now);
+        }
+    }
+
+    #[test]
+    fn failed_courses_are_looked_through_after_each_change_and_after_a_late_record() {
+        let start = Instant::now();
+        let mut cache = known(start);
+        assert!(cache.take_sweep() && !cache.take_sweep());
+        cache.heard(Sensitivity::None, listing(&["hs_course_name", "capacity"]), start);
+        assert!(!cache.take_sweep(), "nothing has changed");
+        cache.heard(Sensitivity::None, listing(&["hs_course_name", "credits"]), start);
+        assert!(cache.take_sweep());
+        cache.refused(2);
+        assert!(!cache.take_sweep(), "they failed by the lists as they are");
+        cache.refused(1);
+        assert!(cache.take_sweep(), "they failed by older lists, after the look");
+    }
+}

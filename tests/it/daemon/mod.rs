@@ -3,6 +3,7 @@
 mod crashes;
 mod database;
 mod database_falls;
+mod day;
 mod doubts;
 mod failover;
 mod leadership;
