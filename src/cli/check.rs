@@ -18,6 +18,7 @@ mod unique;
 ///
 /// Sends no course. One line for each check: ✓ it is well, ✗ it is not, – it could not be told or does not
 /// apply. The exit code is 1 if anything is wrong, 2 if it is the configuration.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print JSON

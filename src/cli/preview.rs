@@ -183,10 +183,9 @@ impl Asker {
         loop {
             let permit = self.pace.permit().await;
             let exchange = self.client.read(&asked, unique, Place::Live).await;
-            if matches!(exchange, Exchange::NotSent(_)) {
-                permit.unused()
-            } else {
-                drop(permit)
+            match &exchange {
+                Exchange::NotSent(_) => permit.unused(),
+                Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
             }
             let reading = reconcile::interpret_read(&asked, unique, &exchange);
             match reading.signal {

@@ -226,7 +226,7 @@ impl News {
     fn tell(&self) {
         match self {
             Self::Known => {
-                tracing::info!("courses are checked against the account's properties before they are sent")
+                tracing::info!("courses are checked against the account's properties before they are sent");
             }
             Self::Unknown(why) => tracing::warn!(
                 why,

@@ -61,15 +61,15 @@ fn token(token: &Ending<Token>) -> Finding {
 }
 
 fn scopes(token: &Ending<Token>, schema: &Ending<Schema>) -> Finding {
-    let reads_properties = !matches!(schema, Ending::Denied(..));
-    let less = "; without crm.schemas.courses.read courses are not checked before they are sent";
-    let less = if reads_properties { "" } else { less };
     match token {
         Ending::Told(token) if !token.scopes.is_empty() => {
             let lacking: Vec<_> =
                 SCOPES.into_iter().filter(|scope| !token.scopes.iter().any(|it| it == scope)).collect();
             match lacking.as_slice() {
-                [] => Finding::fine("scopes", format!("courses may be read and written{less}")),
+                [] => Finding::fine(
+                    "scopes",
+                    format!("courses may be read and written{}", without_properties(token, schema)),
+                ),
                 lacking => {
                     let list = lacking.join(", ");
                     let mend =
@@ -79,6 +79,17 @@ fn scopes(token: &Ending<Token>, schema: &Ending<Schema>) -> Finding {
             }
         }
         _ => Finding::untold("scopes", "HubSpot does not tell the scopes of this token"),
+    }
+}
+
+/// What a token goes without that may not read the account's properties.
+fn without_properties(token: &Token, schema: &Ending<Schema>) -> &'static str {
+    let is_lacking = !token.scopes.iter().any(|scope| scope == "crm.schemas.courses.read");
+    match schema {
+        Ending::Denied(..) if is_lacking => {
+            "; without crm.schemas.courses.read they are not checked before they are sent"
+        }
+        _ => "",
     }
 }
 

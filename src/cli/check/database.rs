@@ -10,7 +10,11 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let database = match connect::reach(&url).await {
         Ok(()) => connect::database(&url, 2, super::super::sessions(config))?,
         Err(error) => {
-            let mut findings = vec![Finding::wrong("database", told(error), "then check again")];
+            let mut findings = vec![Finding::wrong(
+                "database",
+                told(error),
+                "start the server, or mend database.url (DATABASE_URL)",
+            )];
             findings.extend(
                 ["schema", "grants", "wakeup"]
                     .map(|code| Finding::skipped(code, "there is no database to ask")),

@@ -4,13 +4,13 @@ use serde_json::json;
 
 use super::*;
 
-fn listing(definitions: serde_json::Value) -> Listing {
+fn listing(definitions: &serde_json::Value) -> Listing {
     serde_json::from_value::<Definitions>(json!({ "results": definitions })).unwrap().listing()
 }
 
 fn schema() -> Schema {
     let option = |value: &str| json!({ "label": value.to_uppercase(), "value": value });
-    let ordinary = listing(json!([
+    let ordinary = listing(&json!([
         { "name": "hs_course_name", "type": "string" },
         { "name": "capacity", "type": "number", "modificationMetadata": { "readOnlyValue": false } },
         { "name": "begins", "type": "date" },
@@ -27,8 +27,8 @@ fn schema() -> Schema {
     ]));
     Schema::of(
         ordinary,
-        Some(listing(json!([{ "name": "passport", "type": "number" }]))),
-        Some(listing(json!([]))),
+        Some(listing(&json!([{ "name": "passport", "type": "number" }]))),
+        Some(listing(&json!([]))),
     )
 }
 
@@ -126,9 +126,9 @@ fn what_may_go_again() {
     let at = |seconds| Timestamp::from_second(seconds).unwrap();
     let made = |name: &str| {
         let made = json!({ "name": name, "type": "string", "createdAt": at(100).to_string() });
-        listing(json!([{ "name": "hs_course_name", "type": "string" }, made]))
+        listing(&json!([{ "name": "hs_course_name", "type": "string" }, made]))
     };
-    let schema = |name| Schema::of(made(name), Some(listing(json!([]))), Some(listing(json!([]))));
+    let schema = |name| Schema::of(made(name), Some(listing(&json!([]))), Some(listing(&json!([]))));
     let course = properties(json!({ "credits": "3" }));
     let error = |status, seconds| CourseError {
         http_status: status,
