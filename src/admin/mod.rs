@@ -9,7 +9,7 @@ mod host;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -63,7 +63,7 @@ pub async fn serve(
         .route("/", get(console_page))
         .layer(from_fn_with_state(allowed, host::check));
     let router = Router::new()
-        .route("/livez", get(async || "alive\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .merge(guarded)
@@ -101,12 +101,26 @@ async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
+/// Whether the process turns. Nothing of the world counts here: a restart would mend none of it.
+async fn livez(State(admin): State<Admin>) -> (StatusCode, String) {
+    match admin.shared.pulse.stuck_for(Instant::now()) {
+        None => (StatusCode::OK, "alive\n".into()),
+        Some(silence) => {
+            let message = format!("the engine has not turned for {} s\n", silence.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+}
+
 /// Whether the daemon could do its work.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
     let database = admin.shared.database.clone();
-    if let Err(error) = patiently(async move { usable(&database).await }).await {
-        reasons.push(json!({ "reason": "database", "message": error }));
+    let answered = patiently(async move { usable(&database).await }).await;
+    // It may answer and yet take nothing: a full disk, a lock. Those who write know, and know the reason
+    // where it does not answer at all.
+    if let Some(message) = admin.shared.trouble.reason().or(answered.err()) {
+        reasons.push(json!({ "reason": "database", "message": message }));
     }
     if admin.shared.shutdown.has_begun() {
         reasons.push(json!({ "reason": "stopping", "message": "the daemon is stopping" }));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Outcome, UsageError};
+use super::{Outcome, UsageError, terminal};
 use crate::config::{Config, Problems};
 use crate::hubspot::Client;
 use crate::telemetry::metrics::Metrics;
@@ -96,7 +96,7 @@ pub(super) async fn run(args: &Args, loaded: Result<Config, Problems>) -> anyhow
         let message = "--fix and --probe-uniqueness need hubspot.unique_property: the name of the property";
         return Err(UsageError(message.into()).into());
     }
-    let client = Client::new(&config.hubspot, probe::CONNECTIONS, Arc::new(Metrics::new()))?;
+    let client = Arc::new(Client::new(&config.hubspot, probe::CONNECTIONS, Arc::new(Metrics::new()))?);
     let mut findings = vec![Finding::fine("configuration", "every setting is accepted")];
     findings.extend(database::check(&config).await?);
     findings.extend(account::check(&config, &client, args.fix).await);
@@ -122,9 +122,9 @@ fn in_words(findings: &[Finding], warnings: &[String]) -> String {
             Verdict::Untold => '–',
         };
         let mend = finding.mend.as_ref().map(|mend| format!(". {}", capital(mend))).unwrap_or_default();
-        super::printable(&format!("{mark} {:<16}{}{mend}", finding.code, finding.text))
+        terminal::plain(&format!("{mark} {:<16}{}{mend}", finding.code, finding.text))
     };
-    let warnings = warnings.iter().map(|warning| super::printable(&format!("  note: {warning}")));
+    let warnings = warnings.iter().map(|warning| terminal::plain(&format!("  note: {warning}")));
     findings.iter().map(line).chain(warnings).collect::<Vec<_>>().join("\n")
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let told = if args.json {
         serde_json::to_string_pretty(&forecast.as_json(&rate))?
     } else {
-        super::printable(&forecast.in_words(&rate))
+        forecast.in_words(&rate)
     };
     super::say(&told)?;
     Ok(Outcome::Fine)

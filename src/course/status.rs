@@ -15,10 +15,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::CourseError;
 
 /// The five states of a course, as the outbox stores them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Entered by the catalogue's insert, by a transition back, by a person's retry. Left by a claim.
     /// A crash changes nothing: it was not sent.
@@ -220,6 +223,7 @@ mod tests {
     fn a_status_is_read_as_it_is_written() {
         for status in Status::ALL {
             assert_eq!(Status::parse(status.as_str()), Some(status));
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
         assert_eq!(Status::parse("done"), None);
     }

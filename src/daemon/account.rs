@@ -250,6 +250,17 @@ impl Account {
         }
     }
 
+    /// Something was done about a reason: it is tried again at once.
+    pub(super) fn try_again(&self, reason: Reason) {
+        self.pauses().try_again(reason, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Whether a reason holds.
+    pub(super) fn holds(&self, reason: Reason) -> bool {
+        self.pauses().active().iter().any(|(active, _)| *active == reason)
+    }
+
     /// Takes in what a person said: `Some` pauses, `None` resumes.
     pub(super) fn operator(&self, word: Option<&str>) {
         if self.pauses().operator(word, Instant::now()) {

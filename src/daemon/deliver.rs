@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::leader::Deadline;
 use super::pace::Permit;
+use super::trouble::Work;
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
@@ -137,6 +138,7 @@ pub(super) async fn record_surely(
         };
         match recorded {
             Ok(recorded) => {
+                shared.trouble.is_well(Work::Record);
                 let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
                 // After a failure this may be the second time that the same record is written.
                 if lost > 0 && wait == RECORD_AGAIN {
@@ -146,7 +148,8 @@ pub(super) async fn record_surely(
                 return true;
             }
             Err(error) => {
-                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later");
+                tracing::debug!(%batch, "an answer waits to be recorded");
+                shared.trouble.failed(Work::Record, &error);
             }
         }
         tokio::select! {

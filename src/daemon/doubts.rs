@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::leader::Held;
+use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
 use crate::outbox::OutboxError;
@@ -23,8 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
-    if let Err(error) = settle(&shared, held).await {
-        tracing::warn!(%error, "doubts are not settled for now");
+    match settle(&shared, held).await {
+        Ok(()) => shared.trouble.is_well(Work::Settle),
+        Err(error) => shared.trouble.failed(Work::Settle, &error),
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
+use super::trouble::Work;
 use super::{Shared, day, doubts, schema};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
@@ -63,7 +64,9 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
     tokio::select! {
         () = turns => {}
         () = shared.shutdown.forced() => {}
+        () = shared.pulse.keep() => {}
     }
+    shared.pulse.rest();
     let is_led = engine.lease.has_changed().is_ok();
     engine.drain().await && is_led
 }
@@ -199,6 +202,7 @@ impl Engine {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
                 self.operator_asked = Some(Instant::now());
+                self.shared.trouble.is_well(Work::HearOperator);
                 day::agree(&self.shared, &pauses).await;
                 let held = *self.lease.borrow();
                 if let Some(held) = held.filter(|_| self.shared.account.wants_day()) {
@@ -206,7 +210,7 @@ impl Engine {
                 }
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot tell whether a person paused");
+                self.shared.trouble.failed(Work::HearOperator, &error);
                 self.operator_asked = is_known.map(|_| Instant::now());
             }
             None => {}
@@ -223,7 +227,7 @@ impl Engine {
             Some(Ok(taken)) => taken,
             Some(Err(error)) => {
                 permit.unused();
-                tracing::warn!(%error, "claiming nothing for now");
+                self.shared.trouble.failed(Work::Claim, &error);
                 if error.may_have_happened() {
                     self.tasks.spawn(withdraw(Arc::clone(&self.shared), batch));
                 }
@@ -232,6 +236,7 @@ impl Engine {
             }
             None => return permit.unused(),
         };
+        self.shared.trouble.is_well(Work::Claim);
         self.is_hungry = taken.is_full;
         self.bookmark.set(taken.cursor);
         if taken.courses.is_empty() && taken.unreadable.is_empty() {
@@ -302,15 +307,17 @@ async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
             Ok(0) => {}
             Ok(courses) => {
                 tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
-                return shared.wake.complete();
+                shared.wake.complete();
+                break;
             }
-            Err(error) => tracing::warn!(%batch, %error, "a claim may have to be taken back"),
+            Err(error) => shared.trouble.failed(Work::TakeBack, &error),
         }
         tokio::select! {
             () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
-            () = shared.shutdown.begun() => return,
+            () = shared.shutdown.begun() => break,
         }
     }
+    shared.trouble.is_well(Work::TakeBack);
 }
 
 /// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,

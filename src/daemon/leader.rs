@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Work;
 use super::{Shared, verify};
 use crate::outbox::lease::{self, Granted, Lease};
 use crate::outbox::{OutboxError, recover};
@@ -112,11 +113,14 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
         let valid_until = Deadline::after(settings.lease.saturating_sub(settings.margin()));
         let pause = match take(&shared, &sender).await {
             Ok(Some(lease)) => {
+                shared.trouble.is_well(Work::Lead);
                 sender.send_replace(Some(Held { lease, valid_until }));
                 said_waiting = false;
                 settings.lease / 3
             }
             Ok(None) => {
+                shared.trouble.is_well(Work::Lead);
+                shared.trouble.is_not_leading();
                 lose(&shared, &sender, "another instance leads");
                 if !said_waiting {
                     tracing::info!("another instance leads; waiting to take over");
@@ -128,7 +132,7 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
                 if held.is_none_or(|held| !held.is_valid()) {
                     lose(&shared, &sender, "the lease ran out unrenewed");
                 }
-                tracing::warn!(%error, "the lease could not be renewed");
+                shared.trouble.failed(Work::Lead, &error);
                 settings.poll_interval.min(settings.lease / 6)
             }
         };

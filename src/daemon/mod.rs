@@ -6,16 +6,20 @@
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
+mod credentials;
 mod day;
 mod deliver;
 mod doubts;
 mod engine;
+pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+pub mod pulse;
 mod retention;
 mod schema;
 pub mod status;
+pub mod trouble;
 mod verify;
 mod wake;
 
@@ -28,7 +32,9 @@ use uuid::Uuid;
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::pulse::Pulse;
 use self::schema::Preflight;
+use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
@@ -137,6 +143,10 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The beginning and the end of the end.
     pub shutdown: Shutdown,
+    /// How the database is doing.
+    pub trouble: Trouble,
+    /// Whether the engine turns.
+    pub pulse: Pulse,
     client: Client,
     pace: Pace,
     wake: Wake,
@@ -164,6 +174,8 @@ impl Shared {
             account,
             metrics,
             shutdown,
+            trouble: Trouble::default(),
+            pulse: Pulse::default(),
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
@@ -189,10 +201,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
     let preflight = tokio::spawn(schema::keep(Arc::clone(&shared), leadership.lease()));
+    let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
-    // They stop by themselves, at the next bite.
-    drop((retention, preflight));
+    // They stop by themselves, the first at the next bite.
+    drop((retention, preflight, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

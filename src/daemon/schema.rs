@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
+use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::course::CourseError;
 use crate::outbox::lease::Lease;
@@ -95,10 +96,13 @@ async fn read_instead(
     permit: Permit,
 ) -> Result<Permit, Spent> {
     match stored::note_instead(&shared.database, batch).await {
-        Ok(true) => Err(read(shared, which, permit).await),
+        Ok(true) => {
+            shared.trouble.is_well(Work::Properties);
+            Err(read(shared, which, permit).await)
+        }
         Ok(false) => Ok(permit),
         Err(error) => {
-            tracing::warn!(%batch, %error, "the account's properties are not read for now");
+            shared.trouble.failed(Work::Properties, &error);
             permit.unused();
             Err(Spent { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
         }
@@ -151,11 +155,14 @@ pub(super) async fn keep(shared: Arc<Shared>, lease: watch::Receiver<Option<Held
             shared.preflight.cache().lead();
         }
         refresh(&shared, held).await;
-        if shared.preflight.cache().take_sweep()
-            && let Err(error) = sweep(&shared, held.lease).await
-        {
-            shared.preflight.cache().sweep_again();
-            tracing::warn!(%error, "failed courses are not looked through for now");
+        if shared.preflight.cache().take_sweep() {
+            match sweep(&shared, held.lease).await {
+                Ok(()) => shared.trouble.is_well(Work::Properties),
+                Err(error) => {
+                    shared.preflight.cache().sweep_again();
+                    shared.trouble.failed(Work::Properties, &error);
+                }
+            }
         }
     }
 }
@@ -175,10 +182,13 @@ async fn refresh(shared: &Shared, held: Held) {
         Some(which) if held.is_valid() && !matches!(shared.account.gate(), Gate::Closed(_)) => {
             let window = shared.settings.send_window();
             match stored::note(&shared.database, held.lease, Uuid::now_v7(), window).await {
-                Ok(()) => drop(read(shared, which, permit).await),
+                Ok(()) => {
+                    shared.trouble.is_well(Work::Properties);
+                    read(shared, which, permit).await;
+                }
                 Err(error) => {
                     permit.unused();
-                    tracing::warn!(%error, "the account's properties are not read for now");
+                    shared.trouble.failed(Work::Properties, &error);
                 }
             }
         }

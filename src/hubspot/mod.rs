@@ -10,4 +10,4 @@ mod request;
 pub mod schema;
 pub mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Candidate, Client, ClientError, Presence};

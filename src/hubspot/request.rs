@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::config::ApiVersion;
-use crate::course::{Associations, CourseKey};
+use crate::course::{Associations, CourseKey, HubSpotId};
 use crate::policy::batch::{Batch, Claimed};
 use crate::policy::reconcile::Place;
 use crate::policy::schema::Sensitivity;
@@ -85,6 +86,15 @@ impl Urls {
 
     pub(super) fn account_details(&self) -> String {
         format!("{}/account-info/v3/details", self.base)
+    }
+
+    pub(super) fn search(&self) -> String {
+        format!("{}/search", self.objects)
+    }
+
+    pub(super) fn record(&self, id: &HubSpotId, property: &str) -> String {
+        let id = utf8_percent_encode(id.as_str(), NON_ALPHANUMERIC);
+        format!("{}/{id}?properties={property}", self.objects)
     }
 
     pub(super) fn token(&self) -> String {
@@ -217,5 +227,11 @@ mod tests {
             "http://127.0.0.1:1/crm/properties/2026-03/0-410?dataSensitivity=sensitive"
         );
         assert_eq!(urls.enablement(), "http://127.0.0.1:1/crm/object-library/2026-03/enablement");
+        assert_eq!(urls.search(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/search");
+        let id = HubSpotId::parse("7/../8").unwrap();
+        assert_eq!(
+            urls.record(&id, "n"),
+            "http://127.0.0.1:1/crm/objects/2026-03/0-410/7%2F%2E%2E%2F8?properties=n"
+        );
     }
 }

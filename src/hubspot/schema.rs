@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::client::{Client, answered};
+use super::client::Client;
 use super::request::OBJECT_TYPE;
 use crate::policy::answer::Exchange;
 use crate::policy::schema::{Asked, Definitions, Sensitivity};
@@ -138,7 +138,7 @@ impl Client {
     pub async fn archive(&self, ids: &[String]) -> Asked<()> {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
         let (exchange, _) =
-            self.exchange(self.with_json(self.urls.archive(), &json!({ "inputs": inputs }))).await;
+            self.send(self.with_json(self.urls.archive(), &json!({ "inputs": inputs }))).await;
         Asked { told: is_fine(&exchange).then_some(()), exchange }
     }
 
@@ -146,16 +146,9 @@ impl Client {
         self.http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string())
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
-        match self.send(request).await {
-            Ok(response) => answered(response).await,
-            Err(exchange) => (exchange, Vec::new()),
-        }
-    }
-
     /// Asks; what a good answer holds is read tolerantly.
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Asked<T> {
-        let (exchange, bytes) = self.exchange(request).await;
+        let (exchange, bytes) = self.send(request).await;
         let told = is_fine(&exchange).then(|| serde_json::from_slice(&bytes).ok()).flatten();
         Asked { told, exchange }
     }

@@ -14,6 +14,10 @@ use crate::policy::answer::{Body, Meta, QuotaHeaders, Unreadable};
 /// stay below it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
+/// The most values in one body: a hundred records of several hundred properties. More would be read into
+/// many times the memory that their text takes.
+const MAX_VALUES: usize = 100_000;
+
 /// How much of a foreign body is kept for a person.
 const EXCERPT_BYTES: usize = 200;
 
@@ -22,6 +26,9 @@ const EXCERPT_BYTES: usize = 200;
 pub fn read_body(bytes: &[u8]) -> Body {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Body::Unreadable(Unreadable::Empty);
+    }
+    if values(bytes) > MAX_VALUES {
+        return Body::Unreadable(Unreadable::TooLong);
     }
     let foreign = || Body::Unreadable(Unreadable::Foreign(excerpt(bytes)));
     let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) else { return foreign() };
@@ -38,6 +45,21 @@ pub fn read_body(bytes: &[u8]) -> Body {
     } else {
         foreign()
     }
+}
+
+/// How many values a JSON text holds at most, without reading it: each but the first follows one of these.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'[' | b'{' if !is_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn read_as<T: DeserializeOwned>(value: Value, body: fn(Box<T>) -> Body) -> Option<Body> {
@@ -126,6 +148,17 @@ mod tests {
     fn deep_nesting_is_refused_rather_than_followed() {
         let body = format!(r#"{{"results":[],"links":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(kind(&body), "foreign");
+    }
+
+    #[test]
+    fn many_values_are_refused_and_many_commas_in_a_text_are_not() {
+        let body = format!(r#"{{"results":[{}0]}}"#, "0,".repeat(MAX_VALUES));
+        assert!(matches!(read_body(body.as_bytes()), Body::Unreadable(Unreadable::TooLong)));
+        let body = format!(
+            r#"{{"results":[{{"id":"1","properties":{{"a":"{}"}}}}]}}"#,
+            r#",\","#.repeat(MAX_VALUES)
+        );
+        assert_eq!(kind(&body), "batch");
     }
 
     #[test]

@@ -282,6 +282,13 @@ impl Pauses {
         self.active.get(&Reason::DailyQuota)
     }
 
+    /// Something was done about a reason: the next try is due now.
+    pub fn try_again(&mut self, reason: Reason, now: Instant) {
+        if let Some(until) = self.active.get_mut(&reason).and_then(|pause| pause.until.as_mut()) {
+            *until = now.min(*until);
+        }
+    }
+
     /// A person pauses (`Some`, with the reason given) or resumes. True where that is a change.
     pub fn operator(&mut self, word: Option<&str>, now: Instant) -> bool {
         match word {
@@ -390,6 +397,17 @@ mod tests {
             now = until;
         }
         assert!(longest <= UNAVAILABLE_MAX);
+    }
+
+    #[test]
+    fn a_mend_is_tried_at_once_and_by_a_single_course() {
+        let (mut pauses, start) = (pauses(), Instant::now());
+        pauses.trouble(&trouble(Reason::Token), start, start, 0.9);
+        pauses.try_again(Reason::Scopes, start);
+        assert!(matches!(pauses.gate(start), Gate::Closed(_)));
+        pauses.try_again(Reason::Token, start);
+        assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
+        assert_eq!(pauses.success(start, true), [Reason::Token]);
     }
 
     #[test]

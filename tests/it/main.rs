@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod daemon;
 mod demo;
+mod deploy;
 mod guarantees;
 mod hubspot;
 mod integration;

@@ -25,7 +25,7 @@ enum Sent {
     Unknown,
 }
 
-pub(super) async fn check(config: &Config, client: &Client) -> Finding {
+pub(super) async fn check(config: &Config, client: &Arc<Client>) -> Finding {
     let unique = config.hubspot.unique_property.as_deref().unwrap_or_default();
     match client.account().await.ending().map(|details| details.account_type) {
         Ending::Told(Some(kind)) if SANDBOXES.contains(&kind.as_str()) => {}
@@ -82,11 +82,11 @@ fn unclear(why: &str) -> Finding {
 }
 
 /// Sends the same value by as many requests as there are connections, let go at one instant.
-async fn at_once(client: &Client, unique: &str, key: &str) -> Vec<Sent> {
+async fn at_once(client: &Arc<Client>, unique: &str, key: &str) -> Vec<Sent> {
     let barrier = Arc::new(Barrier::new(CONNECTIONS));
     let mut requests = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (client, barrier) = (client.clone(), Arc::clone(&barrier));
+        let (client, barrier) = (Arc::clone(client), Arc::clone(&barrier));
         let (unique, key) = (unique.to_owned(), key.to_owned());
         requests.spawn(async move {
             barrier.wait().await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::terminal::plain;
 use crate::course::CourseError;
 use crate::policy::batch::Claimed;
 use crate::policy::reconcile::Finding;
@@ -166,9 +167,8 @@ impl Forecast {
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
         for ((code, property), kind) in kinds {
             let about = if property.is_empty() { String::new() } else { format!(" {property}") };
-            let message = kind.message.lines().next().unwrap_or_default();
-            lines.push(format!("refused, {} × {code}{about}: {message}", kind.count));
-            lines.push(format!("    such as {}", kind.examples.join(", ")));
+            lines.push(plain(&format!("refused, {} × {code}{about}: {}", kind.count, kind.message)));
+            lines.push(plain(&format!("    such as {}", kind.examples.join(", "))));
         }
         if self.others > 0 {
             lines.push(format!("refused, {} × for other reasons", self.others));

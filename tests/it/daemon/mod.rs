@@ -1,12 +1,18 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod clocks;
 mod crashes;
+mod credentials;
 mod database;
 mod database_falls;
+mod database_weather;
 mod day;
 mod doubts;
 mod failover;
+mod hostile;
+mod isolation;
 mod leadership;
+mod log_pipe;
 mod lost_commits;
 mod main_job;
 mod network;

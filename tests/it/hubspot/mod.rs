@@ -5,7 +5,7 @@ mod client;
 mod conservation;
 mod oauth;
 mod preflight;
-mod server;
+pub mod server;
 mod twins;
 
 use course_sync::course::{Associations, CourseKey, Properties};
