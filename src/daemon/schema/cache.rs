@@ -13,7 +13,7 @@ use crate::policy::batch::{Batch, Claimed, RowId};
 use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
 
 /// A list read within this time before a claim counts as read after it.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(2);
 /// How long the lists of sensitive properties serve; and how often the ordinary one is read while courses come.
 const SERVES: Duration = Duration::from_mins(10);
 /// A list that could not be read is not tried again before.

@@ -129,7 +129,7 @@ async fn a_property_that_somebody_has_just_made_is_looked_for_before_a_course_fa
         .fetch_one(world.pool())
         .await
         .unwrap();
-        if since > 5.1 { Ok(()) } else { Err(since) }
+        if since > 2.1 { Ok(()) } else { Err(since) }
     })
     .await;
     world.hubspot.create_property("credits", PropertyType::Number, false);
