@@ -1,5 +1,6 @@
 //! The command line: one file a command. Results go to stdout, logs and progress to stderr.
 
+mod check;
 mod demo;
 pub mod enqueue;
 mod explain;
@@ -7,6 +8,7 @@ mod failures;
 mod healthcheck;
 mod migrate;
 mod pause;
+mod preview;
 mod resolve;
 mod retry;
 mod run;
@@ -53,6 +55,8 @@ enum Command {
     ///
     /// `run` does so too, unless `database.migrate` is false. Safe to run again, and by several at once.
     Migrate,
+    Check(check::Args),
+    Preview(preview::Args),
     Enqueue(enqueue::Args),
     Status(status::Args),
     Explain(explain::Args),
@@ -122,6 +126,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
+        Command::Check(args) => check::run(&args, load(Needs { database: true, hubspot: true })).await,
+        Command::Preview(args) => preview::run(&args, &load(Needs { database: true, hubspot: true })?).await,
         Command::Enqueue(args) => {
             let needs_database = !args.dry_run;
             let config = load(Needs { database: needs_database, hubspot: false })?;

@@ -102,6 +102,21 @@ impl CourseError {
         }
     }
 
+    /// Whether the course was sent: what HubSpot refused bears the status of its answer, and what was refused
+    /// without asking it bears none.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        match self.category {
+            Category::InvalidRow => false,
+            Category::Validation => self.http_status.is_some(),
+            Category::Conflict
+            | Category::Refused
+            | Category::KeyCollision
+            | Category::TooLarge
+            | Category::UnknownOutcome => true,
+        }
+    }
+
     /// The longest message kept, in bytes.
     pub const MAX_MESSAGE_BYTES: usize = 2_000;
 }

@@ -21,28 +21,32 @@ use crate::telemetry::metrics::{CourseOutcome, Operation};
 use crate::telemetry::traces::{Span, Step};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
-/// courses that could not be sent.
+/// courses that could not be sent. A permit that was spent otherwise ended as it says, and nothing is sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
-    permit: Permit,
+    permit: Result<Permit, Ending>,
     span: Span,
 ) {
     let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
-    let (mut transitions, ending) = if courses.is_empty() {
-        permit.unused();
-        (Vec::new(), Ending { outcome: RequestOutcome::Rejected, http_status: None, correlation_id: None })
-    } else if begin_by.has_passed() {
-        // The process stood still between claim and send. Somebody else may lead; nothing was sent.
-        permit.unused();
-        tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
-        let back = courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
-        (back, Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
-    } else {
-        send(&shared, &batch, permit, &span.step(Step::Send)).await
+    let not_sent = Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None };
+    let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
+    let (mut transitions, ending) = match permit {
+        Ok(permit) if courses.is_empty() => {
+            permit.unused();
+            (Vec::new(), Ending { outcome: RequestOutcome::Rejected, ..not_sent })
+        }
+        Ok(permit) if begin_by.has_passed() => {
+            // The process stood still between claim and send. Somebody else may lead; nothing was sent.
+            permit.unused();
+            tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
+            (back(), not_sent)
+        }
+        Ok(permit) => send(&shared, &batch, permit, &span.step(Step::Send)).await,
+        Err(spent) => (back(), spent),
     };
     span.ended(ending.outcome);
     transitions.extend(unfit);

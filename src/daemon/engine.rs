@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
 use super::trouble::Work;
-use super::{Shared, day, deliver, doubts};
+use super::{Shared, day, doubts, schema};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, pause};
@@ -253,8 +253,9 @@ impl Engine {
                 .into_iter()
                 .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
         );
-        let span = self.shared.traces.batch(batch.id(), held.lease.term, batch.courses().len(), since);
-        self.tasks.spawn(deliver::deliver(Arc::clone(&self.shared), begin_by, batch, unfit, permit, span));
+        let shared = Arc::clone(&self.shared);
+        let span = shared.traces.batch(batch.id(), held.lease.term, batch.courses().len(), since);
+        self.tasks.spawn(schema::sift_and_deliver(shared, begin_by, batch, unfit, permit, span));
     }
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {

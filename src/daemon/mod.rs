@@ -1,7 +1,8 @@
 //! The daemon: drives the edges and decides nothing itself.
 //!
 //! One task leads (`leader`), one loop claims (`engine`), each batch is sent and recorded by a task of
-//! its own (`deliver`), doubts are looked up one batch at a time (`doubts`). Whoever holds a permit of
+//! its own (`deliver`), without the courses that HubSpot would refuse (`schema`); doubts are looked up one batch
+//! at a time (`doubts`). Whoever holds a permit of
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
@@ -16,6 +17,7 @@ pub mod lifecycle;
 pub mod pace;
 pub mod pulse;
 mod retention;
+mod schema;
 pub mod status;
 mod summary;
 pub mod trouble;
@@ -33,6 +35,7 @@ use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
 use self::pulse::Pulse;
+use self::schema::Preflight;
 use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
@@ -152,6 +155,7 @@ pub struct Shared {
     client: Client,
     pace: Pace,
     wake: Wake,
+    preflight: Preflight,
     instance: Uuid,
     leads_since: Mutex<Option<Timestamp>>,
     has_verified: AtomicBool,
@@ -184,6 +188,7 @@ impl Shared {
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
+            preflight: Preflight::default(),
             instance: Uuid::new_v4(),
             leads_since: Mutex::default(),
             has_verified: AtomicBool::new(false),
@@ -230,11 +235,12 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
     let telling = summary::spawn(Arc::clone(&shared));
+    let preflight = tokio::spawn(schema::keep(Arc::clone(&shared), leadership.lease()));
     let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
     // They stop by themselves, the first at the next bite.
-    drop((retention, credentials));
+    drop((retention, preflight, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

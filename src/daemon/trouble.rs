@@ -21,6 +21,8 @@ pub enum Work {
     HearOperator,
     /// Settling doubts.
     Settle,
+    /// Reading the account's properties, and letting failed courses go again by them.
+    Properties,
     /// Taking a claim back whose answer was lost.
     TakeBack,
     /// Listening for new courses.
@@ -37,6 +39,7 @@ impl Work {
             Self::Record => "an answer could not be recorded; it is kept and recorded later",
             Self::HearOperator => "nobody can tell whether a person paused",
             Self::Settle => "doubts are not settled for now",
+            Self::Properties => "courses are not checked against the account's properties for now",
             Self::TakeBack => "a claim may have to be taken back",
             Self::Listen => "not listening for new courses; polling meanwhile",
         }
@@ -44,7 +47,7 @@ impl Work {
 
     /// Whether without it the daemon cannot do its work.
     fn is_vital(self) -> bool {
-        !matches!(self, Self::TakeBack | Self::Listen)
+        !matches!(self, Self::Properties | Self::TakeBack | Self::Listen)
     }
 }
 
@@ -95,7 +98,7 @@ impl Trouble {
 
     /// What only a leader does is not done here any more.
     pub(super) fn is_not_leading(&self) {
-        for work in [Work::Claim, Work::HearOperator, Work::Settle] {
+        for work in [Work::Claim, Work::HearOperator, Work::Settle, Work::Properties] {
             self.is_well(work);
         }
     }

@@ -87,6 +87,18 @@ impl Auth {
         }
     }
 
+    /// Whether the token is one that an OAuth grant gave.
+    pub(super) fn is_granted(&self) -> bool {
+        matches!(self.credentials, Credentials::OAuth { .. })
+    }
+
+    /// The token alone, for the few requests that carry it elsewhere than in the header.
+    pub(super) async fn token(&self) -> Result<SecretString, NotSent> {
+        let header = self.header().await?;
+        let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
+        Ok(SecretString::from(token.unwrap_or_default()))
+    }
+
     /// Whether the configured secrets are readable and others than those shown last.
     pub(super) fn has_changed(&self) -> bool {
         let sources = match &self.credentials {

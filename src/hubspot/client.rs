@@ -24,8 +24,8 @@ pub use records::{Candidate, Presence};
 /// A client of one HubSpot account.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
-    auth: Auth,
+    pub(super) http: reqwest::Client,
+    pub(super) auth: Auth,
     pub(super) urls: Urls,
     request_timeout: Duration,
     /// Held while a long body is read: however many come at once, one is kept.
@@ -119,7 +119,7 @@ impl Client {
         self.send(self.http.get(url)).await
     }
 
-    async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
+    pub(super) async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {

@@ -7,6 +7,7 @@ mod account;
 mod auth;
 mod client;
 mod request;
+pub mod schema;
 pub mod wire;
 
 pub use client::{Candidate, Client, ClientError, Presence};

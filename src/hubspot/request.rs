@@ -10,24 +10,32 @@ use crate::config::ApiVersion;
 use crate::course::{Associations, CourseKey, HubSpotId};
 use crate::policy::batch::{Batch, Claimed};
 use crate::policy::reconcile::Place;
+use crate::policy::schema::Sensitivity;
 
 /// HubSpot's object type of courses.
-const OBJECT_TYPE: &str = "0-410";
+pub(super) const OBJECT_TYPE: &str = "0-410";
 
 /// The URLs of the operations, below one base.
 #[derive(Debug, Clone)]
 pub(super) struct Urls {
     objects: String,
+    properties: String,
+    library: String,
     base: String,
 }
 
 impl Urls {
     pub(super) fn new(base: &str, version: &ApiVersion) -> Self {
-        let objects = match version {
-            ApiVersion::V3 => format!("{base}/crm/v3/objects/{OBJECT_TYPE}"),
-            ApiVersion::Dated(date) => format!("{base}/crm/objects/{date}/{OBJECT_TYPE}"),
+        let of = |area: &str| match version {
+            ApiVersion::V3 => format!("{base}/crm/v3/{area}"),
+            ApiVersion::Dated(date) => format!("{base}/crm/{area}/{date}"),
         };
-        Self { objects, base: base.to_owned() }
+        Self {
+            objects: format!("{}/{OBJECT_TYPE}", of("objects")),
+            properties: format!("{}/{OBJECT_TYPE}", of("properties")),
+            library: of("object-library"),
+            base: base.to_owned(),
+        }
     }
 
     pub(super) fn create(&self) -> String {
@@ -40,6 +48,36 @@ impl Urls {
             Place::Archived => "true",
         };
         format!("{}/batch/read?archived={archived}", self.objects)
+    }
+
+    pub(super) fn archive(&self) -> String {
+        format!("{}/batch/archive", self.objects)
+    }
+
+    pub(super) fn properties(&self, sensitivity: Sensitivity) -> String {
+        let asked = match sensitivity {
+            Sensitivity::None => "",
+            Sensitivity::Sensitive => "?dataSensitivity=sensitive",
+            Sensitivity::HighlySensitive => "?dataSensitivity=highly_sensitive",
+        };
+        format!("{}{asked}", self.properties)
+    }
+
+    pub(super) fn property_groups(&self) -> String {
+        format!("{}/groups", self.properties)
+    }
+
+    pub(super) fn enablement(&self) -> String {
+        format!("{}/enablement", self.library)
+    }
+
+    pub(super) fn token_info(&self) -> String {
+        format!("{}/oauth/v2/private-apps/get/access-token-info", self.base)
+    }
+
+    /// Holds the token: never to be shown.
+    pub(super) fn access_token(&self, token: &str) -> String {
+        format!("{}/oauth/v1/access-tokens/{token}", self.base)
     }
 
     pub(super) fn daily_usage(&self) -> String {
@@ -184,6 +222,11 @@ mod tests {
             "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/read?archived=true"
         );
         assert_eq!(urls.token(), "http://127.0.0.1:1/oauth/v1/token");
+        assert_eq!(
+            urls.properties(Sensitivity::Sensitive),
+            "http://127.0.0.1:1/crm/properties/2026-03/0-410?dataSensitivity=sensitive"
+        );
+        assert_eq!(urls.enablement(), "http://127.0.0.1:1/crm/object-library/2026-03/enablement");
         assert_eq!(urls.search(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/search");
         let id = HubSpotId::parse("7/../8").unwrap();
         assert_eq!(

@@ -70,6 +70,8 @@ pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Li
                                           union select batch_id from shortly_before))
                -- what only notes a doubt was no request
                and b.send_by > b.claimed_at
+               -- spent on the account's properties: no course was sent by it
+               and b.operation <> 'schema'
              order by b.claimed_at desc limit $3
         )
         select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit, next_attempt_at, hubspot_id, error, created_at,

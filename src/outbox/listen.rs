@@ -8,7 +8,7 @@ use super::OutboxError;
 use super::database::Database;
 
 /// The channel that the outbox table's trigger notifies.
-const CHANNEL: &str = "course_outbox";
+pub(super) const CHANNEL: &str = "course_outbox";
 
 /// A session that listens.
 pub struct Wakeups(PgListener);

@@ -16,6 +16,7 @@ pub mod horizon;
 pub mod lease;
 pub mod listen;
 pub mod pause;
+pub mod preview;
 pub mod record;
 pub mod recover;
 pub mod report;
@@ -23,7 +24,9 @@ pub mod requests;
 pub mod resolve;
 pub mod retention;
 pub mod retry;
+pub mod rights;
 mod rows;
+pub mod schema;
 pub mod verify;
 
 pub use database::{Database, Reach, Sessions};

@@ -67,7 +67,7 @@ impl Columns {
                 row.error = stored(error);
                 row.event = Some("failed");
                 // It never left this machine.
-                row.attempts_back = i32::from(error.category == Category::InvalidRow);
+                row.attempts_back = i32::from(!error.was_asked());
             }
             Transition::Pending(again) => row.again(again),
             Transition::Unconfirmed { error, own_fault, batch_limit, look_after } => {

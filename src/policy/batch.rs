@@ -69,6 +69,13 @@ impl Batch {
         (Self { id, unique_property: unique_property.map(str::to_owned), courses }, unfit)
     }
 
+    /// The batch without these courses.
+    #[must_use]
+    pub fn without(mut self, unfit: &[(RowId, CourseError)]) -> Self {
+        self.courses.retain(|course| unfit.iter().all(|(id, _)| *id != course.id));
+        self
+    }
+
     /// The batch's identifier, as its intent was written.
     #[must_use]
     pub fn id(&self) -> Uuid {

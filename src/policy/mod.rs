@@ -11,5 +11,6 @@ pub mod interpret;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;
+pub mod schema;
 pub mod share;
 pub mod spell;

@@ -126,7 +126,7 @@ fn is_told(meta: &Meta, reply: &BatchReply) -> bool {
 
 /// A read that was not answered as it should be: the same causes as of a create, save that what is
 /// left is about the property that is read by.
-fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Trouble) {
+pub(super) fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Trouble) {
     let (outcome, reason, at_least) = match (meta.status, body) {
         (401, _) => (RequestOutcome::Unauthorized, Reason::Token, Duration::ZERO),
         (403, Body::Error(_)) => (RequestOutcome::Unauthorized, Reason::Scopes, Duration::ZERO),

@@ -95,7 +95,7 @@ fn details(state: &State, call: &Call) -> Reply {
     let minutes = seconds.abs() / 60;
     let body = json!({
         "portalId": PORTAL,
-        "accountType": "STANDARD",
+        "accountType": state.behaviour.account_type,
         "timeZone": state.behaviour.time_zone,
         "companyCurrency": "USD",
         "additionalCurrencies": [],

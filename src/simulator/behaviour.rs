@@ -48,6 +48,8 @@ pub struct Behaviour {
     pub refused_count: bool,
     /// The account's time zone (IANA name; an unknown one is UTC); its midnight resets the daily quota.
     pub time_zone: String,
+    /// What HubSpot calls the account: `STANDARD`, `SANDBOX`, `DEVELOPER_TEST`, …
+    pub account_type: String,
 }
 
 impl Default for Behaviour {
@@ -72,6 +74,7 @@ impl Default for Behaviour {
             normalise: Normalise::Dates,
             refused_count: true,
             time_zone: "US/Eastern".to_owned(),
+            account_type: "STANDARD".to_owned(),
         }
     }
 }

@@ -164,6 +164,7 @@ async fn the_format_is_what_the_scraper_accepts() {
 #[tokio::test]
 async fn what_happened_is_counted() {
     let world = World::new().await;
+    world.hubspot_alone_judges();
     world.enqueue_many("A", 150).await;
     world.enqueue("bad", &serde_json::json!({ "hs_course_name": "x", "no_such": 1 })).await;
     let daemon = world.daemon();

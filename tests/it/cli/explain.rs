@@ -21,6 +21,7 @@ async fn an_unknown_key_is_named_with_those_that_are_like_it() {
 #[tokio::test]
 async fn a_refused_course_is_told_from_its_insert_to_its_mend() {
     let world = World::new().await;
+    world.hubspot_alone_judges();
     world.enqueue("A-1", &json!({ "hs_course_name": "Course A 1", "credits_of_old": "3" })).await;
     let daemon = world.daemon();
     world.all_are(&["failed"]).await;

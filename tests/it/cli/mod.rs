@@ -1,10 +1,12 @@
 //! The command line, as the real program: the short commands, `enqueue`, `demo`, and what an operator does.
 
+mod check;
 mod commands;
 mod demo;
 mod enqueue;
 mod explain;
 mod failures;
+mod preview;
 mod readme;
 mod resolve;
 mod retry;

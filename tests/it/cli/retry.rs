@@ -92,9 +92,10 @@ async fn a_crowd_goes_back_in_bites() {
     assert_eq!(world.counts().await["pending"], 4500);
 }
 
-/// Six courses that miss a property, and have been sent.
+/// Six courses that miss a property, which HubSpot alone finds out.
 async fn refused() -> World {
     let world = World::new().await;
+    world.hubspot_alone_judges();
     for n in 1..=6 {
         let properties = json!({ "hs_course_name": format!("Course A {n}"), "colour": "red" });
         world.enqueue(&format!("A-{n}"), &properties).await;

@@ -21,4 +21,5 @@ mod pauses;
 mod poison;
 mod pooler;
 mod refusals;
+mod schema;
 mod shutdown;

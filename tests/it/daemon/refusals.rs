@@ -9,6 +9,7 @@ use crate::support::world::World;
 /// A few good courses and one of each bad kind.
 async fn spoiled(behaviour: Behaviour) -> World {
     let world = World::with(true, behaviour).await;
+    world.hubspot_alone_judges();
     let option = |value: &str| json!({ "label": value, "value": value });
     world
         .create_property(&json!({

@@ -5,6 +5,7 @@ mod certificates;
 mod client;
 mod conservation;
 mod oauth;
+mod preflight;
 pub mod server;
 mod twins;
 

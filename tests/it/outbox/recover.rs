@@ -27,7 +27,8 @@ fn synced(id: &str) -> Transition {
 }
 
 fn error() -> CourseError {
-    CourseError::new(Category::Validation, "HubSpot's \"own\" words\u{1f}", Timestamp::now())
+    let words = "HubSpot's \"own\" words\u{1f}";
+    CourseError { http_status: Some(207), ..CourseError::new(Category::Validation, words, Timestamp::now()) }
 }
 
 async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::Lease, Uuid, Vec<RowId>) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use course_sync::simulator::{Behaviour, Handle, Operation, Settings, Simulator};
+use course_sync::simulator::{
+    Answer, Behaviour, Entry, ErrorForm, Fault, Handle, Operation, Settings, Simulator,
+};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -234,16 +236,27 @@ impl World {
         }
     }
 
+    /// The token may not read the account's properties, so that HubSpot alone judges courses.
+    pub fn hubspot_alone_judges(&self) {
+        let denied = Answer::Error { status: 403, body: ErrorForm::Json, retry_after: None };
+        self.hubspot.add_fault(Fault::new(denied).on(Operation::PropertyList));
+    }
+
+    /// The requests of one kind that HubSpot received.
+    pub fn received(&self, operation: Operation) -> Vec<Entry> {
+        self.hubspot.journal().into_iter().filter(|entry| entry.operation == operation).collect()
+    }
+
     /// How many create requests HubSpot received.
     pub fn creates(&self) -> usize {
-        self.hubspot.journal().iter().filter(|entry| entry.operation == Operation::BatchCreate).count()
+        self.received(Operation::BatchCreate).len()
     }
 
     /// How often HubSpot was sent each course.
     pub fn sends(&self) -> BTreeMap<String, usize> {
         let mut sends = BTreeMap::new();
-        for entry in self.hubspot.journal() {
-            for input in entry.inputs.iter().filter(|_| entry.operation == Operation::BatchCreate) {
+        for entry in self.received(Operation::BatchCreate) {
+            for input in &entry.inputs {
                 let key = input.unique_value.clone().or_else(|| input.name.clone()).unwrap_or_default();
                 *sends.entry(key).or_default() += 1;
             }

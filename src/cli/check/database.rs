@@ -1,0 +1,74 @@
+//! The checks of the database: reachable, the schema ours, the role's rights, the wake-up.
+
+use super::Finding;
+use crate::config::Config;
+use crate::outbox::{Database, OutboxError, connect, rights};
+
+/// All of them; what depends on one that failed is not checked.
+pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let url = config.database_url()?;
+    let database = match connect::reach(&url).await {
+        Ok(()) => connect::database(&url, 2, super::super::sessions(config))?,
+        Err(error) => {
+            let mut findings = vec![Finding::wrong(
+                "database",
+                told(error),
+                "start the server, or mend database.url (DATABASE_URL)",
+            )];
+            findings.extend(
+                ["schema", "grants", "wakeup"]
+                    .map(|code| Finding::skipped(code, "there is no database to ask")),
+            );
+            return Ok(findings);
+        }
+    };
+    let reached = Finding::fine("database", "it answers");
+    let findings = match connect::verify(&database).await {
+        Ok(()) => {
+            let current = Finding::fine("schema", "it is this program's");
+            vec![reached, current, grants(&database).await, wakeup(config, &database).await]
+        }
+        Err(error) => {
+            let mend = "`run` brings it up to date by itself if database.migrate is true and its role may";
+            let why = "the schema is not this program's";
+            let wrong = Finding::wrong("schema", told(error), mend);
+            vec![reached, wrong, Finding::skipped("grants", why), Finding::skipped("wakeup", why)]
+        }
+    };
+    database.close().await;
+    Ok(findings)
+}
+
+async fn grants(database: &Database) -> Finding {
+    match rights::lacking(database).await {
+        Ok(lacking) if lacking.is_empty() => Finding::fine("grants", "this role may do all that run needs"),
+        Ok(lacking) => {
+            let mend = format!("as the tables' owner: grant {}, to this role", lacking.join(", grant "));
+            Finding::wrong("grants", format!("this role lacks {}", lacking.join(", ")), mend)
+        }
+        Err(error) => Finding::wrong("grants", told(error), "then check again"),
+    }
+}
+
+async fn wakeup(config: &Config, database: &Database) -> Finding {
+    let poll = humantime::format_duration(config.outbox.poll_interval);
+    if !config.outbox.listen {
+        let text =
+            format!("not by notification (outbox.listen = false): new courses are found within {poll}");
+        return Finding::fine("wakeup", text);
+    }
+    let mend = "set outbox.listen = false if there is a pooler in transaction mode before the database, or give \
+                database.url a way around it";
+    match rights::hears(database).await {
+        Ok(true) => Finding::fine("wakeup", "a notification arrives: new courses are sent at once"),
+        Ok(false) => {
+            Finding::wrong("wakeup", format!("notifications do not arrive: new courses wait {poll}"), mend)
+        }
+        Err(error) => Finding::wrong("wakeup", told(error), mend),
+    }
+}
+
+/// The error, on one line and without anything secret.
+fn told(error: OutboxError) -> String {
+    super::super::told(&anyhow::Error::from(error)).lines().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,155 @@
+//! `preview`, by the real program: it tells what sending would do, and sending does it.
+
+use std::collections::BTreeMap;
+use std::process::Output;
+use std::time::Duration;
+
+use course_sync::simulator::{Behaviour, Limits, Operation};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{output, program};
+use crate::support::world::{UNIQUE, World};
+
+async fn ran(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = program(&world.settings);
+    command.arg("preview").args(arguments);
+    let Output { status, stdout, stderr } = output(command).await;
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+async fn previewed(world: &World, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = ["--json"].iter().chain(arguments).copied().collect();
+    let (code, out, err) = ran(world, &arguments).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    serde_json::from_str(&out).unwrap()
+}
+
+/// The rows as they lie on the disk: a write of any kind would show.
+async fn versions(world: &World) -> Vec<(String, String)> {
+    sqlx::query_as("select xmin::text, ctid::text from course_outbox order by id")
+        .fetch_all(world.pool())
+        .await
+        .unwrap()
+}
+
+/// Courses good and bad, of which HubSpot holds some already.
+async fn mixed(good: i64) -> World {
+    let world = World::new().await;
+    world.enqueue_many("A", good).await;
+    for n in 1..=7 {
+        world
+            .enqueue(&format!("no-property-{n}"), &json!({ "hs_course_name": "x", "hs_course_nmae": n }))
+            .await;
+    }
+    world.enqueue("no-number", &json!({ "hs_course_name": "x", "hs_enrollment_capacity": "many" })).await;
+    world.enqueue("no-name", &json!({ "hs_enrollment_capacity": 3 })).await;
+    world.enqueue("contradiction", &json!({ "hs_course_name": "x", UNIQUE: "other" })).await;
+    world
+}
+
+fn holds(world: &World, key: &str) {
+    let record = [("hs_course_name", key), (UNIQUE, key)];
+    world.hubspot.create_record(record.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[tokio::test]
+async fn what_it_tells_is_what_sending_does() {
+    let world = mixed(250).await;
+    for n in 1..=30 {
+        holds(&world, &format!("A-{n}"));
+    }
+    let (before, records) = (versions(&world).await, world.hubspot.records().len());
+    let told = previewed(&world, &[]).await;
+    assert_eq!(
+        (&told["looked_at"], &told["created"], &told["adopted"], &told["refused"], &told["unclear"]),
+        (&json!(260), &json!(220), &json!(30), &json!(10), &json!(0)),
+        "{told:#}"
+    );
+    // Three batches, and one read for those that exist.
+    assert_eq!((&told["requests"], &told["has_more"]), (&json!(4), &json!(false)));
+    let refusals: BTreeMap<_, _> =
+        told["refusals"].as_array().unwrap().iter().map(|it| (it["code"].as_str().unwrap(), it)).collect();
+    let missing = refusals["PROPERTY_DOESNT_EXIST"];
+    assert_eq!((&missing["count"], &missing["property"]), (&json!(7), &json!("hs_course_nmae")));
+    assert_eq!(missing["examples"].as_array().unwrap().len(), 5);
+    assert!(missing["message"].as_str().unwrap().contains("did you mean \"hs_course_name\"?"), "{missing}");
+    assert_eq!(refusals["INVALID_INTEGER"]["examples"], json!(["no-number"]));
+    assert_eq!(refusals["MISSING_REQUIRED_PROPERTY"]["examples"], json!(["no-name"]));
+    assert_eq!(refusals["invalid_row"]["examples"], json!(["contradiction"]));
+
+    assert_eq!(versions(&world).await, before, "no row was touched");
+    assert_eq!(world.hubspot.records().len(), records);
+    let harmless = [Operation::PropertyList, Operation::BatchRead];
+    assert!(world.hubspot.journal().iter().all(|entry| harmless.contains(&entry.operation)));
+    assert_eq!(world.received(Operation::BatchRead).len(), 3, "they are looked up in hundreds");
+
+    let _daemon = world.daemon();
+    world.all_are(&["synced", "failed"]).await;
+    world.audit().await;
+    let counts = world.counts().await;
+    assert_eq!((counts["synced"], counts["failed"]), (250, 10));
+    assert_eq!(world.hubspot.records().len(), records + 220);
+}
+
+#[tokio::test]
+async fn it_reads_well_and_shows_no_control_characters() {
+    let world = mixed(3).await;
+    world.enqueue("evil\u{1b}[31m", &json!({ "hs_course_name": "x", "no\u{202e}such": "x" })).await;
+    holds(&world, "A-1");
+    let (code, out, err) = ran(&world, &[]).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for words in [
+        "14 pending courses looked at, nothing sent\n",
+        "         2 would be created\n",
+        "         1 would be adopted",
+        "        11 would be refused\n",
+        "refused, 7 × PROPERTY_DOESNT_EXIST hs_course_nmae: Property \"hs_course_nmae\" does not exist",
+        "    such as no-property-1, no-property-2",
+        "sending takes 2 requests, about 1s at 190 requests in 10s\n",
+    ] {
+        assert!(out.contains(words), "{words:?} in\n{out}");
+    }
+    assert!(!out.contains('\u{1b}') && !out.contains('\u{202e}'), "{out:?}");
+}
+
+#[tokio::test]
+async fn it_stops_at_its_limit_and_says_that_there_is_more() {
+    let world = World::new().await;
+    world.enqueue_many("A", 250).await;
+    let told = previewed(&world, &["--limit", "120"]).await;
+    assert_eq!((&told["looked_at"], &told["has_more"]), (&json!(120), &json!(true)));
+    assert_eq!(previewed(&world, &["--limit", "250"]).await["looked_at"], 250);
+}
+
+#[tokio::test]
+async fn what_cannot_be_known_is_said() {
+    let world = World::with(false, Behaviour::default()).await;
+    world.enqueue_many("A", 3).await;
+    world.enqueue("B", &json!({ "hs_course_name": "x", "no_such": "x" })).await;
+    world.hubspot_alone_judges();
+    let told = previewed(&world, &[]).await;
+    assert_eq!((&told["properties_known"], &told["keys_looked_up"]), (&json!(false), &json!(false)));
+    assert_eq!((&told["created"], &told["refused"]), (&json!(4), &json!(0)));
+    let (_, out, _) = ran(&world, &[]).await;
+    assert!(
+        out.contains("may not read the account's properties") && out.contains("unique_property is not set"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn it_keeps_to_the_quota_and_tells_why_it_cannot_go_on() {
+    let limits = Limits { requests: 10, per_ms: 1_000, ..Limits::default() };
+    let mut world = World::with(true, Behaviour { limits, ..Behaviour::default() }).await;
+    world.set("RATE_LIMIT__REQUESTS", "10");
+    world.set("RATE_LIMIT__PER", "1s");
+    world.enqueue_many("A", 2_500).await;
+    assert_eq!(previewed(&world, &[]).await["created"], 2_500);
+    assert!(world.hubspot.worst_window(Duration::from_secs(1)) <= 10);
+    assert_eq!(world.hubspot.summary().by_status.get(&429), None);
+
+    world.hubspot.set_token("pat-na1-another");
+    let (code, out, err) = ran(&world, &[]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("401"), "{err}");
+}
