@@ -119,7 +119,7 @@ async fn the_disk_is_full_and_then_has_room() {
         .await
         .unwrap_err();
     assert!(full.to_string().contains("No space left on device"), "{full}");
-    world.enqueue_many("A", 2_000).await;
+    world.enqueue_many("A", 500).await;
     is_not_ready(&daemon, "No space left on device").await;
     run(world.pool(), "drop table filler").await;
     world.all_are(&["synced"]).await;
