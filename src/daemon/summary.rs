@@ -14,7 +14,7 @@ use crate::outbox::report;
 use crate::policy::batch::RowId;
 use crate::telemetry::summary::{Allowance, Counted, Summary};
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Failed courses that a minute's log names.
 const FAILURES: u64 = 20;
 /// Requests that did not go well, likewise.

@@ -72,7 +72,11 @@ pub(super) fn provider(variable: Variable<'_>) -> Result<Option<SdkTracerProvide
         .with_timeout(plan.timeout)
         // The thread that retried would not hear that the process ends.
         .with_retry_policy(RetryPolicy::disabled())
-        .with_http_client(Http { http, runtime: Handle::current(), is_failing: AtomicBool::new(false) })
+        .with_http_client(Http {
+            client: http,
+            runtime: Handle::current(),
+            is_failing: AtomicBool::new(false),
+        })
         .build()
         .map_err(Refusal::Build)?;
     let builder = SdkTracerProvider::builder().with_resource(resource());
@@ -134,7 +138,7 @@ fn resource() -> Resource {
 /// The way out for a thread that knows no runtime: the request runs on ours.
 #[derive(Debug)]
 struct Http {
-    http: reqwest::Client,
+    client: reqwest::Client,
     runtime: Handle,
     /// The last request failed, and this was told.
     is_failing: AtomicBool,
@@ -144,7 +148,7 @@ struct Http {
 impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let request = reqwest::Request::try_from(request)?;
-        let sent = self.runtime.spawn(exchange(self.http.clone(), request)).await;
+        let sent = self.runtime.spawn(exchange(self.client.clone(), request)).await;
         let answered = sent.map_err(|_| "the process ends".to_owned()).and_then(|answered| answered);
         self.tell(&answered);
         answered.map_err(Into::into)
