@@ -48,6 +48,7 @@ impl Collector {
         self.url.clone()
     }
 
+    #[allow(clippy::unused_async)] // a handler has to be
     async fn receive(State(collector): State<Self>, headers: HeaderMap, body: Bytes) {
         assert_eq!(headers["content-type"], "application/x-protobuf");
         let header = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
