@@ -162,7 +162,8 @@ async fn a_refusal_after_a_doubt_is_not_believed_before_hubspot_was_asked() {
     world.hubspot.add_fault(late.on(Operation::BatchCreate).times(1));
     // It comes when the first request has been carried out after all.
     let body = r#"{"status":"error","message":"That will not do","category":"VALIDATION_ERROR"}"#;
-    let refusal = Answer::Literal { status: 400, headers: std::collections::BTreeMap::default(), body: body.into() };
+    let refusal =
+        Answer::Literal { status: 400, headers: std::collections::BTreeMap::default(), body: body.into() };
     world.hubspot.add_fault(Fault::new(refusal).on(Operation::BatchCreate).times(1).after_ms(3_000));
     world.enqueue_many("A", 1).await;
     let _daemon = world.daemon();
