@@ -1,4 +1,4 @@
--- How often a course was in doubt, and in which database a request was noted.
+-- How often a course was in doubt; in which database a request was noted, and by which key it can be looked up.
 
 alter table course_outbox add column doubts integer not null default 0;
 comment on column course_outbox.doubts is
@@ -7,3 +7,7 @@ comment on column course_outbox.doubts is
 alter table course_sync_batch add column incarnation text;
 comment on column course_sync_batch.incarnation is
     'The database in which the intent was written: course_sync_incarnation(). In another one, later sendings may be forgotten.';
+
+alter table course_sync_batch add column unique_property text;
+comment on column course_sync_batch.unique_property is
+    'The HubSpot property that carried the courses'' keys; null: none did, and no look-up by a key proves anything of them.';

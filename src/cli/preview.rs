@@ -211,6 +211,7 @@ fn doubted(course: &Claimed) -> Doubted {
         faults: course.faults,
         doubts: course.doubts,
         company: 1,
+        carried_key: true,
         error: None,
     }
 }

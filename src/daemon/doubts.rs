@@ -36,7 +36,7 @@ async fn settle(shared: &Shared, held: Held) -> Result<(), OutboxError> {
     if settings.unique_property.is_none() && settings.unconfirmed == Unconfirmed::Hold {
         return Ok(());
     }
-    let doubted = recover::due(&shared.database, MAX_COURSES).await?;
+    let doubted = recover::due(&shared.database, settings.unique_property.as_deref(), MAX_COURSES).await?;
     if doubted.is_empty() {
         return Ok(());
     }

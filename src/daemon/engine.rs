@@ -260,14 +260,13 @@ impl Engine {
 
     async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {
         let (shared, cursor) = (Arc::clone(&self.shared), self.bookmark.cursor(Instant::now()));
-        let settings = &self.shared.settings;
-        let limits = Limits {
-            courses: courses.min(settings.max_size),
-            bytes: settings.max_bytes,
-            distinct: settings.unique_property.is_none(),
-        };
         in_task(async move {
             let settings = &shared.settings;
+            let limits = Limits {
+                courses: courses.min(settings.max_size),
+                bytes: settings.max_bytes,
+                unique_property: settings.unique_property.as_deref(),
+            };
             let (margin, window) = (settings.margin(), settings.send_window());
             claim::claim(&shared.database, held.lease, margin, batch, limits, cursor, window).await
         })

@@ -15,14 +15,14 @@ use crate::policy::batch::{Claimed, RowId};
 
 /// How much one claim may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Limits<'a> {
     /// Courses.
     pub courses: u16,
     /// Bytes of the request's body, estimated from above.
     pub bytes: u64,
-    /// Two courses with the same properties may not travel together, because nothing in HubSpot's
-    /// answer would tell them apart.
-    pub distinct: bool,
+    /// The property that carries the courses' keys. Without one, two courses with the same properties may not
+    /// travel together, because nothing in HubSpot's answer would tell them apart.
+    pub unique_property: Option<&'a str>,
 }
 
 /// Where the last claim ended. An accelerator past the dead index entries of what was claimed
@@ -90,7 +90,7 @@ pub async fn claim(
     lease: Lease,
     margin: Duration,
     batch: Uuid,
-    limits: Limits,
+    limits: Limits<'_>,
     cursor: Cursor,
     send_window: Duration,
 ) -> Result<Taken, OutboxError> {
@@ -115,7 +115,7 @@ pub async fn claim(
                for update skip locked
         ), told_apart as (
             select id, next_attempt_at, batch_limit, bytes from (
-                select due.*, case when $8 then row_number() over (partition by properties order by next_attempt_at, id)
+                select due.*, case when $8::text is null then row_number() over (partition by properties order by next_attempt_at, id)
                                    else 1 end as twin
                   from due) d
              where twin = 1
@@ -133,9 +133,9 @@ pub async fn claim(
             returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.created_at,
                       f.next_attempt_at as due
         ), intent as (
-            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation)
+            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation, unique_property)
             select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10),
-                   (select course_sync_incarnation())
+                   (select course_sync_incarnation()), $8
               from took having count(*) > 0
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";
@@ -149,7 +149,7 @@ pub async fn claim(
             .bind(after_id.unwrap_or_default())
             .bind(i64::from(limits.courses))
             .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
-            .bind(limits.distinct)
+            .bind(limits.unique_property)
             .bind(batch)
             .bind(send_window.as_secs_f64())
             .bind(ENVELOPE_BYTES)
@@ -186,7 +186,7 @@ pub async fn withdraw(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<u64
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-fn taken(rows: Vec<ClaimedRow>, limits: Limits) -> Taken {
+fn taken(rows: Vec<ClaimedRow>, limits: Limits<'_>) -> Taken {
     let last = rows.last().map(|row| (row.due.to_jiff(), row.id, row.candidates));
     let count = rows.len();
     let mut taken = Taken {

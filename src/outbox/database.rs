@@ -23,9 +23,7 @@ const ANSWER: Duration = Duration::from_secs(40);
 
 /// The longest that one statement may take at the server. The daemon's own are far below; a lock held
 /// by a person, or a dead disk, must not hold it for ever.
-///
-/// Below an error the server has nothing to tell: the belt's ROLLBACK would be remarked every time.
-const SESSION: &str = "set client_min_messages = 'error'; set statement_timeout = '30s'; set lock_timeout = '15s'; \
+const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
                        set idle_in_transaction_session_timeout = '30s'";
 
 /// The same for one transaction, because a pooler gives every transaction another session. Whatever a
@@ -212,25 +210,14 @@ async fn in_transaction<T>(
 }
 
 fn pool_options(max_connections: u32, sessions: Sessions) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE)
-        .after_connect(move |connection, _| {
+    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE).after_connect(
+        move |connection, _| {
             Box::pin(async move {
                 if sessions == Sessions::Kept {
                     connection.execute(SESSION).await?;
                 }
                 Ok(())
             })
-        })
-        // A belt: should a transaction ever be left open, its connection must not carry the next
-        // write into it. Where each statement begins one, an open one could not be missed.
-        .after_release(move |connection, _| {
-            Box::pin(async move {
-                if sessions == Sessions::Kept {
-                    connection.execute("rollback").await?;
-                }
-                Ok(true)
-            })
-        })
+        },
+    )
 }

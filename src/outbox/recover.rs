@@ -69,21 +69,29 @@ pub async fn orphan(
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// Unconfirmed courses that are due for a look, oldest first.
+/// Unconfirmed courses that are due for a look, oldest first. `unique_property` is what they would be looked
+/// up by.
 ///
 /// Served by `course_outbox_unconfirmed` and the primary key of `course_sync_batch`.
-pub async fn due(database: impl Into<Reach<'_>>, limit: u16) -> Result<Vec<Doubted>, OutboxError> {
+pub async fn due(
+    database: impl Into<Reach<'_>>,
+    unique_property: Option<&str>,
+    limit: u16,
+) -> Result<Vec<Doubted>, OutboxError> {
     const DUE: &str = "
         select o.id, o.batch_id, o.course_key, o.attempts, o.faults, o.doubts, o.error,
-               coalesce(cardinality(b.row_ids), 0) as company
+               coalesce(cardinality(b.row_ids), 0) as company,
+               -- what was not sent under this property before cannot be found by it
+               coalesce(b.operation <> 'create' or b.unique_property = $2, false) as carried_key
           from course_outbox o left join course_sync_batch b using (batch_id)
          where o.status = 'unconfirmed' and o.next_attempt_at <= now()
          order by o.next_attempt_at, o.id
          limit $1";
-    let rows: Vec<DoubtedRow> =
-        ask(database, async |session| sqlx::query_as(DUE).bind(i64::from(limit)).fetch_all(session).await)
-            .await
-            .map_err(OutboxError::doing("find unconfirmed courses"))?;
+    let rows: Vec<DoubtedRow> = ask(database, async |session| {
+        sqlx::query_as(DUE).bind(i64::from(limit)).bind(unique_property).fetch_all(session).await
+    })
+    .await
+    .map_err(OutboxError::doing("find unconfirmed courses"))?;
     rows.into_iter().map(Doubted::try_from).collect()
 }
 

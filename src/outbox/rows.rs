@@ -53,6 +53,7 @@ pub(super) struct DoubtedRow {
     faults: i32,
     doubts: i32,
     company: i32,
+    carried_key: bool,
     error: Option<Json<Value>>,
 }
 
@@ -69,6 +70,7 @@ impl TryFrom<DoubtedRow> for Doubted {
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
             company: usize::try_from(row.company).unwrap_or(usize::MAX),
+            carried_key: row.carried_key,
             error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
         })
     }

@@ -40,6 +40,8 @@ pub struct Doubted {
     pub doubts: u32,
     /// How many courses the request carried in which it was sent last; 0: unknown.
     pub company: usize,
+    /// It was sent with its key in the property that it is looked up by; else no absence proves anything.
+    pub carried_key: bool,
     /// What its row says.
     pub error: Option<CourseError>,
 }
@@ -224,6 +226,7 @@ pub fn settle(
             let error = CourseError::new(Category::Conflict, &message, now);
             Some(Transition::Unconfirmed { error, own_fault: false, batch_limit: None, look_after: SEVERAL })
         }
+        Finding::Absent if !course.carried_key => None,
         Finding::Absent => Some(match refusal::of(course) {
             Some(error) => Transition::Failed { error },
             None => resend(course, neighbours, policy, now, jitter),

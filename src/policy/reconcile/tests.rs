@@ -11,6 +11,7 @@ fn doubted(key: &str, faults: u32) -> Doubted {
         faults,
         doubts: 1,
         company: 1,
+        carried_key: true,
         error: None,
     }
 }
@@ -175,4 +176,16 @@ fn a_course_in_doubt_again_and_again_is_not_sent_blindly_for_ever() {
     };
     assert!(matches!(resend(2), Some(Transition::Pending(_))));
     assert_eq!(resend(3), None);
+}
+
+#[test]
+fn what_was_sent_without_its_key_cannot_be_found_by_it() {
+    let course = Doubted { carried_key: false, ..doubted("A", 0) };
+    let settle = |finding| {
+        let policy = RetryPolicy::default();
+        settle(&course, &finding, Neighbours::default(), &policy, Timestamp::UNIX_EPOCH, 0.0)
+    };
+    assert_eq!(settle(Finding::Absent), None);
+    // Somebody has given the record its key meanwhile.
+    assert!(matches!(settle(Finding::Held(id("7"))), Some(Transition::Synced { .. })));
 }

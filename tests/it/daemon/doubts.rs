@@ -1,9 +1,9 @@
 //! Outcomes that nobody knows: asked for, adopted, or held; never sent blindly again.
 
-use course_sync::simulator::{Answer, Behaviour, Commit, Fault, Operation};
+use course_sync::simulator::{Answer, Behaviour, Commit, Fault, Operation, PropertyType};
 
 use crate::support::eventually::eventually;
-use crate::support::world::World;
+use crate::support::world::{UNIQUE, World};
 
 /// Faults of one request, each with and without the courses being created behind it.
 async fn settles(fault: impl Fn(Commit) -> Fault) {
@@ -170,4 +170,30 @@ async fn a_refusal_after_a_doubt_is_not_believed_before_hubspot_was_asked() {
     world.all_are(&["synced"]).await;
     world.audit().await;
     assert_eq!(world.sends()["A-1"], 2);
+}
+
+#[tokio::test]
+async fn what_was_in_doubt_before_there_was_a_unique_property_stays_with_a_person() {
+    let mut world = World::with(false, Behaviour::default()).await;
+    let reset = Fault::new(Answer::Reset).committing(Commit::Yes);
+    world.hubspot.add_fault(reset.on(Operation::BatchCreate).times(1));
+    world.enqueue_many("A", 3).await;
+    let mut daemon = world.daemon();
+    world.all_are(&["unconfirmed"]).await;
+    assert!(daemon.stop().await.success());
+
+    world.hubspot.create_property(UNIQUE, PropertyType::String, true);
+    world.set("HUBSPOT__UNIQUE_PROPERTY", UNIQUE);
+    let _daemon = world.daemon();
+    eventually("they were looked up", async || {
+        let journal = world.hubspot.journal();
+        let reads = journal.iter().filter(|entry| entry.operation == Operation::BatchRead).count();
+        if reads >= 2 { Ok(()) } else { Err(reads) }
+    })
+    .await;
+    world.enqueue_many("B", 3).await;
+    world.all_are(&["unconfirmed", "synced"]).await;
+    world.audit().await;
+    assert_eq!(world.counts().await["unconfirmed"], 3);
+    assert_eq!(world.hubspot.records().len(), 6, "nothing was created twice");
 }

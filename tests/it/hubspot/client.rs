@@ -108,6 +108,7 @@ async fn a_read_on_the_wire() {
         faults: 0,
         doubts: 1,
         company: 1,
+        carried_key: true,
         error: None,
     };
     client_of(&dated).read(&[course], UNIQUE, Place::Archived).await;

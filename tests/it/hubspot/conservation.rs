@@ -181,6 +181,7 @@ fn findings(batch: &Batch, exchange: &Exchange) -> Vec<Finding> {
         faults: 0,
         doubts: 1,
         company: 1,
+        carried_key: true,
         error: None,
     };
     let asked: Vec<_> = batch.courses().iter().map(doubted).collect();

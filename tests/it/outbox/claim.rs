@@ -125,10 +125,10 @@ async fn twins_travel_apart_where_they_must() {
         enqueue(pool, key, json!({ "name": name })).await;
     }
     let lease = leader(pool).await;
-    let (_, taken) = take(pool, lease, Limits { distinct: true, ..GENEROUS }, Cursor::default()).await;
+    let (_, taken) = take(pool, lease, Limits { unique_property: None, ..GENEROUS }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "c"]);
     assert!(taken.is_full);
-    let (_, taken) = take(pool, lease, Limits { distinct: true, ..GENEROUS }, taken.cursor).await;
+    let (_, taken) = take(pool, lease, Limits { unique_property: None, ..GENEROUS }, taken.cursor).await;
     assert_eq!(keys(&taken), ["b"]);
 }
 

@@ -28,9 +28,9 @@ async fn leader(pool: &PgPool) -> Lease {
         .lease
 }
 
-const GENEROUS: Limits = Limits { courses: 100, bytes: 10_000_000, distinct: false };
+const GENEROUS: Limits<'static> = Limits { courses: 100, bytes: 10_000_000, unique_property: Some("key") };
 
-async fn take(pool: &PgPool, lease: Lease, limits: Limits, cursor: Cursor) -> (Uuid, Taken) {
+async fn take(pool: &PgPool, lease: Lease, limits: Limits<'_>, cursor: Cursor) -> (Uuid, Taken) {
     let batch = Uuid::now_v7();
     let margin = Duration::from_secs(1);
     let taken = claim(pool, lease, margin, batch, limits, cursor, Duration::from_secs(20)).await.unwrap();

@@ -133,7 +133,7 @@ async fn what_would_go_back_to_pending_is_in_doubt_where_a_later_sending_may_be_
     let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
     assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
     assert_eq!(batch_state(pool, batch).await, "unknown");
-    let doubted = due(pool, 100).await.unwrap();
+    let doubted = due(pool, Some("key"), 100).await.unwrap();
     assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].company), ("back", 1, 3));
     assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
     // A repetition would be the same mistake.
@@ -156,7 +156,7 @@ async fn a_new_leader_doubts_what_the_old_one_left_in_flight() {
     let new = leader(pool).await;
     assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
     assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
-    let doubted = due(pool, 100).await.unwrap();
+    let doubted = due(pool, Some("key"), 100).await.unwrap();
     assert_eq!(doubted.iter().map(|course| course.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(doubted[0].error.as_ref().unwrap().category, Category::UnknownOutcome);
     // The old leader's answer is a fact, whoever leads now.
@@ -181,7 +181,7 @@ async fn what_is_to_settle_rests_first() {
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
     assert_eq!(orphan(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(), 1);
-    assert!(due(pool, 100).await.unwrap().is_empty());
+    assert!(due(pool, Some("key"), 100).await.unwrap().is_empty());
 }
 
 #[tokio::test]
