@@ -5,7 +5,7 @@
 
 mod auth;
 mod client;
-mod request;
+pub mod request;
 pub mod wire;
 
 pub use client::{Client, ClientError};

@@ -1,8 +1,9 @@
 //! From the bytes of an answer to its meaning-free value. Pure.
 
 use reqwest::header::{HeaderMap, HeaderName};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::course::clip;
 use crate::policy::answer::{Body, Meta, QuotaHeaders, Unreadable};
@@ -14,31 +15,49 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// How much of a foreign body is kept for a person.
 const EXCERPT_BYTES: usize = 200;
 
+/// What a body must be known by before it is read, each value as it stands in the text.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Shape<'a> {
+    #[serde(borrow)]
+    results: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    category: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_type: Option<&'a RawValue>,
+}
+
 /// Reads a whole body.
 #[must_use]
 pub fn read_body(bytes: &[u8]) -> Body {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
+    let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
         return Body::Unreadable(Unreadable::Empty);
-    }
+    };
     let foreign = || Body::Unreadable(Unreadable::Foreign(excerpt(bytes)));
-    let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) else { return foreign() };
-    let is_text = |name: &str| value.get(name).is_some_and(Value::is_string);
-    let is_batch = value.get("results").is_some_and(Value::is_array)
-        || value
-            .get("status")
-            .and_then(Value::as_str)
-            .is_some_and(|status| status != "error" && !is_text("message"));
+    let Some(shape) = (*first == b'{').then(|| serde_json::from_slice::<Shape<'_>>(bytes).ok()).flatten()
+    else {
+        return foreign();
+    };
+    let begins = |value: Option<&RawValue>, with| value.is_some_and(|value| value.get().starts_with(with));
+    let is_text = |value| begins(value, '"');
+    let is_error = shape.status.is_some_and(|status| status.get() == r#""error""#);
+    let is_batch =
+        begins(shape.results, '[') || is_text(shape.status) && !is_error && !is_text(shape.message);
     if is_batch {
-        read_as(value, Body::Batch).unwrap_or_else(foreign)
-    } else if is_text("message") || is_text("category") || is_text("errorType") {
-        read_as(value, Body::Error).unwrap_or_else(foreign)
+        read_as(bytes, Body::Batch).unwrap_or_else(foreign)
+    } else if is_text(shape.message) || is_text(shape.category) || is_text(shape.error_type) {
+        read_as(bytes, Body::Error).unwrap_or_else(foreign)
     } else {
         foreign()
     }
 }
 
-fn read_as<T: DeserializeOwned>(value: Value, body: fn(Box<T>) -> Body) -> Option<Body> {
-    serde_json::from_value(value).ok().map(|read| body(Box::new(read)))
+fn read_as<T: DeserializeOwned>(bytes: &[u8], body: fn(Box<T>) -> Body) -> Option<Body> {
+    serde_json::from_slice(bytes).ok().map(|read| body(Box::new(read)))
 }
 
 /// The beginning of a foreign body on one line.

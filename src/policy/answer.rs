@@ -5,9 +5,11 @@
 //! deviations from both that recorded answers show.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -124,10 +126,10 @@ pub struct BatchReply {
     #[serde(deserialize_with = "lenient")]
     pub status: BatchStatus,
     /// The records, in any order. `None` where one could not be read.
-    #[serde(deserialize_with = "each")]
+    #[serde(deserialize_with = "gather")]
     pub results: Vec<Option<Record>>,
     /// The errors; one may name many inputs.
-    #[serde(deserialize_with = "each")]
+    #[serde(deserialize_with = "gather")]
     pub errors: Vec<Option<ErrorReply>>,
     /// The number of error objects, not of records.
     #[serde(deserialize_with = "lenient")]
@@ -185,7 +187,7 @@ pub struct Record {
     pub id: Option<String>,
     /// Its properties, as sent plus those that HubSpot computes. A value that is no string reads as
     /// null.
-    #[serde(deserialize_with = "values")]
+    #[serde(deserialize_with = "gather")]
     pub properties: BTreeMap<String, Option<String>>,
     /// The trace id of the input it came from; often absent.
     #[serde(deserialize_with = "lenient")]
@@ -206,7 +208,7 @@ pub struct Record {
     #[serde(deserialize_with = "lenient")]
     pub url: Option<String>,
     /// What HubSpot changed on the way in.
-    #[serde(deserialize_with = "each")]
+    #[serde(deserialize_with = "gather")]
     pub warnings: Vec<Option<Warning>>,
 }
 
@@ -263,10 +265,10 @@ pub struct ErrorReply {
     #[serde(deserialize_with = "lenient")]
     pub policy_name: Option<String>,
     /// Details; not always as many as the message lists.
-    #[serde(deserialize_with = "each")]
+    #[serde(deserialize_with = "gather")]
     pub errors: Vec<Option<ErrorDetail>>,
     /// What it is about: `objectWriteTraceId`, `ids`, `existingId`, `propertyName`, …
-    #[serde(deserialize_with = "context")]
+    #[serde(deserialize_with = "gather")]
     pub context: BTreeMap<String, Vec<String>>,
     /// Links, by name.
     #[serde(deserialize_with = "lenient")]
@@ -289,7 +291,7 @@ pub struct ErrorDetail {
     /// Any JSON.
     pub sub_category: Option<Value>,
     /// What it is about: `propertyName`, …
-    #[serde(deserialize_with = "context")]
+    #[serde(deserialize_with = "gather")]
     pub context: BTreeMap<String, Vec<String>>,
 }
 
@@ -389,29 +391,97 @@ fn identifier<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::E
     Ok(text.map(|text| clip(&text, 100)))
 }
 
-/// Reads each element by itself, so that one strange element costs only itself.
-fn each<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<Option<T>>, D::Error> {
-    let Value::Array(list) = Value::deserialize(from)? else { return Ok(Vec::new()) };
-    Ok(list.into_iter().map(|item| serde_json::from_value(item).ok()).collect())
+/// Reads each element, or each member, by itself, so that a strange one costs only itself; anything but
+/// a list, or an object, as absent. Straight from the text: an answer is long, and most of it is read
+/// once.
+fn gather<'de, D: Deserializer<'de>, G: Gather>(from: D) -> Result<G, D::Error> {
+    from.deserialize_any(Gatherer(PhantomData))
 }
 
-/// Reads property values, each by itself.
-fn values<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Option<String>>, D::Error> {
-    let Value::Object(members) = Value::deserialize(from)? else { return Ok(BTreeMap::new()) };
-    let text = |value: Value| match value {
+/// What is read piece by piece.
+trait Gather: Default {
+    fn element(&mut self, _: Value) {}
+    fn member(&mut self, _: String, _: Value) {}
+}
+
+impl<T: DeserializeOwned> Gather for Vec<Option<T>> {
+    fn element(&mut self, value: Value) {
+        self.push(serde_json::from_value(value).ok());
+    }
+}
+
+/// Property values.
+impl Gather for BTreeMap<String, Option<String>> {
+    fn member(&mut self, name: String, value: Value) {
+        self.insert(name, text(value));
+    }
+}
+
+/// A context; a single string counts as a list of one.
+impl Gather for BTreeMap<String, Vec<String>> {
+    fn member(&mut self, name: String, value: Value) {
+        let texts = match value {
+            Value::String(text) => vec![text],
+            Value::Array(list) => list.into_iter().filter_map(text).collect(),
+            _ => Vec::new(),
+        };
+        self.insert(name, texts);
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text),
         _ => None,
-    };
-    Ok(members.into_iter().map(|(name, value)| (name, text(value))).collect())
+    }
 }
 
-/// Reads a context: name → list of strings; a single string counts as a list of one.
-fn context<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-    let Value::Object(members) = Value::deserialize(from)? else { return Ok(BTreeMap::new()) };
-    let texts = |value: Value| match value {
-        Value::String(text) => vec![text],
-        Value::Array(list) => list.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-        _ => Vec::new(),
-    };
-    Ok(members.into_iter().map(|(name, value)| (name, texts(value))).collect())
+struct Gatherer<G>(PhantomData<G>);
+
+impl<'de, G: Gather> Visitor<'de> for Gatherer<G> {
+    type Value = G;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<G, A::Error> {
+        let mut gathered = G::default();
+        while let Some(value) = list.next_element()? {
+            gathered.element(value);
+        }
+        Ok(gathered)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<G, A::Error> {
+        let mut gathered = G::default();
+        while let Some((name, value)) = members.next_entry()? {
+            gathered.member(name, value);
+        }
+        Ok(gathered)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<G, E> {
+        Ok(G::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<G, E> {
+        Ok(G::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<G, E> {
+        Ok(G::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<G, E> {
+        Ok(G::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<G, E> {
+        Ok(G::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<G, E> {
+        Ok(G::default())
+    }
 }
