@@ -1,4 +1,5 @@
-# The image of course-sync: docker build --build-arg COMMIT="$(git rev-parse HEAD)" -t course-sync .
+# The image of course-sync (docs/releasing.md gives the arguments of a release):
+# docker build --build-arg COMMIT="$(git rev-parse HEAD)" -t course-sync .
 #
 # Both base images can be replaced, by a mirror's or one's own. The first needs cargo, a C compiler and the root
 # certificates of Debian; the second only the C library that the first links against.
@@ -8,12 +9,15 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
+# Writes into the program which crates it is made of, where scanners of images find them: the bill of materials.
+RUN cargo install --quiet --locked --debug --version '~0.7' cargo-auditable
+
 # The dependencies alone, in a layer that lasts until Cargo.toml or Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && echo '//! Stands in for the library.' > src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cargo build --profile dist --locked \
+    && cargo auditable build --profile dist --locked \
     && rm -r src
 
 COPY config config
@@ -22,13 +26,15 @@ COPY src src
 ARG COMMIT=unknown
 # Copied files keep their dates, which may lie before those of the stand-ins.
 RUN touch src/lib.rs src/main.rs \
-    && COURSE_SYNC_COMMIT="${COMMIT}" cargo build --profile dist --locked
+    && COURSE_SYNC_COMMIT="${COMMIT}" cargo auditable build --profile dist --locked
 
 FROM ${RUNTIME_IMAGE}
 ARG COMMIT=unknown
+ARG VERSION=unknown
 LABEL org.opencontainers.image.title="course-sync" \
       org.opencontainers.image.description="Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says why not." \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"
 
 # HubSpot's certificate is checked against these; small base images have none.
@@ -44,7 +50,7 @@ EXPOSE 9464
 # A number, so that Kubernetes can see that it is not root. Nothing is written to the file system: run it with
 # --read-only --cap-drop=ALL --security-opt=no-new-privileges.
 USER 65532:65532
-# Open requests may take shutdown.grace (25s) to finish; docker stop kills after 10 s unless told: --time 30.
+# Open requests may take shutdown.grace (25s) to finish; docker stop kills after 10 s unless told: -t 35.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["/usr/local/bin/course-sync", "healthcheck"]

@@ -9,7 +9,7 @@ mod host;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,16 +20,20 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use self::console::Reader;
 use self::host::AllowedHosts;
 use crate::daemon::Shared;
 use crate::daemon::status::{self, StatusReport};
 use crate::outbox::{Database, OutboxError, connect};
+use crate::telemetry::trend::Trend;
 
 /// What the pages need.
 #[derive(Clone)]
 struct Admin {
     shared: Arc<Shared>,
     quota: QuotaSettings,
+    reader: Arc<Reader>,
+    trend: Arc<Trend>,
 }
 
 /// The quota and the batches as configured, for the arithmetic of `status`.
@@ -58,18 +62,29 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let allowed = Arc::new(AllowedHosts::new(listener.local_addr()?, hosts));
+    let trend = Arc::new(Trend::new(Instant::now()));
     let guarded = Router::new()
         .route("/status", get(status_json))
-        .route("/", get(console_page))
+        .route("/", get(console::show))
+        .route("/console.css", get(console::style))
+        .route("/console.js", get(console::script))
         .layer(from_fn_with_state(allowed, host::check));
     let router = Router::new()
-        .route("/livez", get(async || "alive\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .merge(guarded)
         .layer(from_fn(harden))
-        .with_state(Admin { shared, quota });
-    connections::serve(listener, router, stop).await;
+        .with_state(Admin {
+            reader: Arc::new(Reader::new(shared.database.clone(), quota.per)),
+            trend: Arc::clone(&trend),
+            shared: Arc::clone(&shared),
+            quota,
+        });
+    tokio::select! {
+        () = connections::serve(listener, router, stop) => {}
+        () = console::sample(&shared, &trend) => {}
+    }
     Ok(())
 }
 
@@ -95,18 +110,32 @@ async fn harden(request: Request, next: Next) -> Response {
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
     );
     response
+}
+
+/// Whether the process turns. Nothing of the world counts here: a restart would mend none of it.
+async fn livez(State(admin): State<Admin>) -> (StatusCode, String) {
+    match admin.shared.pulse.stuck_for(Instant::now()) {
+        None => (StatusCode::OK, "alive\n".into()),
+        Some(silence) => {
+            let message = format!("the engine has not turned for {} s\n", silence.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
 }
 
 /// Whether the daemon could do its work.
 async fn readyz(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
     let database = admin.shared.database.clone();
-    if let Err(error) = patiently(async move { usable(&database).await }).await {
-        reasons.push(json!({ "reason": "database", "message": error }));
+    let answered = patiently(async move { usable(&database).await }).await;
+    // It may answer and yet take nothing: a full disk, a lock. Those who write know, and know the reason
+    // where it does not answer at all.
+    if let Some(message) = admin.shared.trouble.reason().or(answered.err()) {
+        reasons.push(json!({ "reason": "database", "message": message }));
     }
     if admin.shared.shutdown.has_begun() {
         reasons.push(json!({ "reason": "stopping", "message": "the daemon is stopping" }));
@@ -151,13 +180,6 @@ async fn status_json(State(admin): State<Admin>) -> Response {
         Ok(report) => Json(report).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response(),
     }
-}
-
-async fn console_page(State(admin): State<Admin>) -> Response {
-    let report = read_status(&admin).await;
-    let status = if report.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let page = console::page(&report).into_string();
-    (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
 async fn read_status(admin: &Admin) -> Result<StatusReport, String> {

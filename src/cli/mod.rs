@@ -2,21 +2,30 @@
 
 mod demo;
 pub mod enqueue;
+mod explain;
+mod failures;
 mod healthcheck;
 mod migrate;
 mod pause;
+mod resolve;
+mod retry;
 mod run;
+mod shell;
 mod simulate;
 mod status;
+mod terminal;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Needs, Problems, Sources};
+use crate::hubspot::{Client, ClientError};
 use crate::outbox::{Database, OutboxError, Reach, Sessions, connect};
+use crate::telemetry::metrics::Metrics;
 
 /// Creates the courses of a catalogue's Postgres outbox in HubSpot: each exactly once, or its row says
 /// why not.
@@ -46,6 +55,10 @@ enum Command {
     Migrate,
     Enqueue(enqueue::Args),
     Status(status::Args),
+    Explain(explain::Args),
+    Failures(failures::Args),
+    Retry(retry::Args),
+    Resolve(resolve::Args),
     Pause(pause::Args),
     /// Send again after a pause
     Resume,
@@ -54,6 +67,9 @@ enum Command {
     ///
     /// Prints what /readyz on `admin.listen` says. Waits for 4s at most.
     Healthcheck,
+    Completions(shell::Args),
+    /// Print the manual, in the form that `man` reads
+    Man,
 }
 
 /// How a command ended, where it is not an error.
@@ -113,7 +129,24 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             enqueue::run(args, database.as_ref().map(Reach::from)).await
         }
         Command::Status(args) => status::run(&args, &load(Needs { database: true, hubspot: false })?).await,
+        Command::Explain(args) => {
+            let config = load(Needs { database: true, hubspot: false })?;
+            explain::run(&args, &config, &ready_database(&config).await?).await
+        }
+        Command::Failures(args) => {
+            failures::run(&args, &ready_database(&load(Needs { database: true, hubspot: false })?).await?)
+                .await
+        }
+        Command::Retry(args) => {
+            retry::run(&args, &ready_database(&load(Needs { database: true, hubspot: false })?).await?).await
+        }
+        Command::Resolve(args) => {
+            let config = load(Needs { database: true, hubspot: false })?;
+            resolve::run(&args, &config, &ready_database(&config).await?).await
+        }
         Command::Simulate(args) => simulate::run(args).await.map(|()| Outcome::Fine),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man => shell::man(),
         Command::Healthcheck => healthcheck::run(&load(Needs { database: false, hubspot: false })?).await,
     }
 }
@@ -125,6 +158,12 @@ async fn ready_database(config: &Config) -> anyhow::Result<Database> {
     let database = connect::database(&url, 2, sessions(config))?;
     connect::verify(&database).await?;
     Ok(database)
+}
+
+/// A client for a single question by a person; `None`: no access to HubSpot is configured.
+fn client(config: &Config) -> Option<Result<Client, ClientError>> {
+    config.hubspot.credentials.as_ref()?;
+    Some(Client::new(&config.hubspot, 1, Arc::new(Metrics::new())))
 }
 
 /// Who does without notifications is taken to have a pooler before the database.

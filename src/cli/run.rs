@@ -10,6 +10,7 @@ use super::{Outcome, UsageError};
 use crate::admin::{self, QuotaSettings};
 use crate::config::Config;
 use crate::daemon::lifecycle::Shutdown;
+use crate::daemon::trouble::Work;
 use crate::daemon::{self, Settings, Shared};
 use crate::hubspot::Client;
 use crate::outbox::connect;
@@ -44,6 +45,10 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
     let metrics = Arc::new(Metrics::new());
     let url = config.database_url()?;
     let database = connect::database(&url, config.database.max_connections, super::sessions(&config))?;
+    let database = match &config.database.url {
+        Some(source) => database.following(source.clone(), url.clone()),
+        None => database,
+    };
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let shared = Shared::new(
         Settings::new(&config, args.verify_first),
@@ -107,11 +112,12 @@ async fn prepare(
         };
         match prepared.context("preparing the database was interrupted")? {
             Ok(applied) => {
+                shared.trouble.is_well(Work::Prepare);
                 tracing::info!(applied, "the schema is up to date");
                 return Ok(true);
             }
             Err(error) if error.may_pass() => {
-                tracing::warn!(%error, "the database is not ready; trying again");
+                shared.trouble.failed(Work::Prepare, &error);
             }
             Err(error) => return Err(error.into()),
         }

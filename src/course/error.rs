@@ -32,6 +32,23 @@ pub enum Category {
 }
 
 impl Category {
+    /// Every category.
+    pub const ALL: [Self; 7] = [
+        Self::Validation,
+        Self::Conflict,
+        Self::Refused,
+        Self::KeyCollision,
+        Self::TooLarge,
+        Self::InvalidRow,
+        Self::UnknownOutcome,
+    ];
+
+    /// The category that stands in a row as `text`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.as_str() == text)
+    }
+
     /// The category as it stands in the row.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -117,16 +134,9 @@ mod tests {
 
     #[test]
     fn the_name_of_a_category_is_its_stored_form() {
-        for category in [
-            Category::Validation,
-            Category::Conflict,
-            Category::Refused,
-            Category::KeyCollision,
-            Category::TooLarge,
-            Category::InvalidRow,
-            Category::UnknownOutcome,
-        ] {
+        for category in Category::ALL {
             assert_eq!(serde_json::to_value(category).unwrap(), category.as_str());
+            assert_eq!(Category::parse(category.as_str()), Some(category));
         }
     }
 

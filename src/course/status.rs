@@ -15,10 +15,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::CourseError;
 
 /// The five states of a course, as the outbox stores them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Entered by the catalogue's insert, by a transition back, by a person's retry. Left by a claim.
     /// A crash changes nothing: it was not sent.
@@ -149,7 +152,32 @@ pub enum Again {
     Resend {
         /// How long to wait.
         after: Duration,
+        /// HubSpot failed at it while it let others pass.
+        suspicion: Option<Suspicion>,
     },
+}
+
+/// HubSpot failed at a request while it let others pass: a course of it may be what it fails at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// It was alone: this counts towards `retry.max_attempts`.
+    Alone,
+    /// It was in company, and is to travel in smaller.
+    InCompany {
+        /// The largest batch it may travel in from now on; at least 1.
+        batch_limit: u16,
+    },
+}
+
+impl Suspicion {
+    /// The largest batch it may travel in from now on.
+    #[must_use]
+    pub fn batch_limit(self) -> u16 {
+        match self {
+            Self::Alone => 1,
+            Self::InCompany { batch_limit } => batch_limit,
+        }
+    }
 }
 
 impl Transition {
@@ -195,6 +223,7 @@ mod tests {
     fn a_status_is_read_as_it_is_written() {
         for status in Status::ALL {
             assert_eq!(Status::parse(status.as_str()), Some(status));
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
         assert_eq!(Status::parse("done"), None);
     }

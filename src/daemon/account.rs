@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::config::Percent;
-use crate::policy::answer::QuotaHeaders;
+use crate::policy::answer::{Exchange, QuotaHeaders};
+use crate::policy::day::{self, Agree, Day, UsedUp};
 use crate::policy::interpret::Signal;
 use crate::policy::pause::{Gate, Pauses, Reason, Trouble, reserve_reached};
 use crate::policy::retry::RetryPolicy;
@@ -19,10 +21,27 @@ use crate::telemetry::metrics::{Metrics, Window};
 pub struct Account {
     pauses: Mutex<Pauses>,
     quota: Mutex<QuotaHeaders>,
+    day: Mutex<KnownDay>,
     changed: Notify,
     metrics: Arc<Metrics>,
     daily_reserve: Percent,
 }
+
+/// What is known of the account's day.
+#[derive(Debug, Default)]
+struct KnownDay {
+    day: Day,
+    /// When HubSpot was last asked.
+    asked_at: Option<Instant>,
+    /// The row of a used-up day as it was last written or read.
+    noted: Option<UsedUp>,
+}
+
+/// How often HubSpot is asked when the day ends, until it tells.
+const ASK_AGAIN: Duration = Duration::from_mins(15);
+/// The day's end is asked for while so much of the day is left beyond the reserve: one part in so many. Later
+/// there might be nobody to answer.
+const ASK_AHEAD: u64 = 5;
 
 /// A pause as `status`, `/readyz` and the leader's report show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,6 +55,9 @@ pub struct PauseView {
     /// When the next try is due; absent where only a person ends it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// When it is over, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
 }
 
 impl Account {
@@ -48,6 +70,7 @@ impl Account {
         Self {
             pauses: Mutex::new(Pauses::new(retry, per)),
             quota: Mutex::default(),
+            day: Mutex::default(),
             changed: Notify::new(),
             metrics,
             daily_reserve,
@@ -75,30 +98,169 @@ impl Account {
             self.quota_seen(quota);
             reserve_reached(quota, |daily| self.daily_reserve.of(daily))
         });
-        match (signal, reserve) {
-            (Signal::Pause(trouble), _) => self.trouble(trouble, sent_at),
-            (Signal::Proceed, Some(reserve)) => self.trouble(&reserve, sent_at),
-            (Signal::Proceed, None) => {
-                for reason in self.pauses().success(sent_at) {
-                    self.metrics.paused(reason, false);
-                    tracing::info!(reason = reason.as_str(), "sending again");
-                }
+        let creates = match signal {
+            Signal::Pause(trouble) => {
+                self.trouble(trouble, sent_at);
+                None
+            }
+            Signal::Proceed => Some(true),
+            Signal::Reachable => Some(false),
+            Signal::Silence => None,
+        };
+        // Before the success, which must not end what this prolongs.
+        if let (Some(reserve), false) = (reserve, matches!(signal, Signal::Pause(_))) {
+            self.trouble(&reserve, sent_at);
+        }
+        if let Some(creates) = creates {
+            let ended = self.pauses().success(sent_at, creates);
+            for reason in ended {
+                self.ended(reason);
             }
         }
         self.changed.notify_one();
     }
 
     fn trouble(&self, trouble: &Trouble, sent_at: Instant) {
-        if !self.pauses().trouble(trouble, sent_at, Instant::now(), fastrand::f64()) {
-            return;
+        let is_news = {
+            let (mut pauses, now) = (self.pauses(), Instant::now());
+            if trouble.reason == Reason::DailyQuota {
+                let ends = pauses.used_up_day().and_then(|pause| pause.ends);
+                if ends.is_none_or(|ends| ends <= now) {
+                    pauses.day_ends(self.day_left().map(|left| now + left));
+                }
+            }
+            pauses.trouble(trouble, sent_at, now, fastrand::f64())
+        };
+        if is_news {
+            self.began(trouble.reason, &trouble.message);
         }
-        self.metrics.paused(trouble.reason, true);
-        let (reason, message) = (trouble.reason.as_str(), trouble.message.as_str());
-        if trouble.reason.needs_a_person() {
-            tracing::error!(reason, message, "paused: a person has to mend this");
+    }
+
+    fn began(&self, reason: Reason, message: &str) {
+        self.metrics.paused(reason, true);
+        let view = self.view_of(|other| other == reason).into_iter().next();
+        let ends = view.and_then(|view| view.ends).map(|ends| ends.to_string());
+        if reason.needs_a_person() {
+            tracing::error!(reason = reason.as_str(), message, "paused: a person has to mend this");
         } else {
-            tracing::warn!(reason, message, "paused");
+            tracing::warn!(reason = reason.as_str(), message, ends, "paused");
         }
+    }
+
+    fn ended(&self, reason: Reason) {
+        self.metrics.paused(reason, false);
+        tracing::info!(reason = reason.as_str(), "sending again");
+    }
+
+    fn day(&self) -> MutexGuard<'_, KnownDay> {
+        self.day.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn day_left(&self) -> Option<Duration> {
+        self.day().day.left(Timestamp::now(), fastrand::f64())
+    }
+
+    /// Whether HubSpot is to be asked when the account's day ends: it matters soon, and nobody knows. True
+    /// at most once in a while.
+    pub(super) fn wants_day(&self) -> bool {
+        let quota = self.quota();
+        let is_low = quota.daily.zip(quota.daily_remaining).is_some_and(|(daily, left)| {
+            left <= self.daily_reserve.of(daily).saturating_add(daily / ASK_AHEAD)
+        });
+        let may_ask = match self.pauses().active().as_slice() {
+            [] => is_low,
+            // The row of an earlier process may have told.
+            [(Reason::DailyQuota, pause)] => pause.ends.is_none(),
+            _ => false,
+        };
+        let mut day = self.day();
+        let is_time = day.asked_at.is_none_or(|at| at.elapsed() >= ASK_AGAIN);
+        let is_wanted = may_ask && is_time && day.day.end(Timestamp::now()).is_none();
+        if is_wanted {
+            day.asked_at = Some(Instant::now());
+        }
+        is_wanted
+    }
+
+    /// HubSpot says when the daily quota starts afresh. False where that cannot be.
+    pub(super) fn learn_reset(&self, resets_at: Timestamp) -> bool {
+        let is_credible = self.day().day.learn_reset(resets_at, Timestamp::now());
+        if is_credible {
+            self.day_learnt();
+        }
+        is_credible
+    }
+
+    /// The account's time zone.
+    pub(super) fn learn_zone(&self, zone: TimeZone) {
+        self.day().day.learn_zone(zone);
+        self.day_learnt();
+    }
+
+    fn day_learnt(&self) {
+        let left = self.day_left();
+        let mut pauses = self.pauses();
+        pauses.day_ends(left.map(|left| Instant::now() + left));
+        drop(pauses);
+        let end = self.day().day.end(Timestamp::now()).map(|end| end.to_string());
+        tracing::info!(end, "the account's day");
+        self.changed.notify_one();
+    }
+
+    /// The used-up day as this process knows it, and why it stopped.
+    pub(super) fn used_up_day(&self) -> Option<(String, UsedUp)> {
+        let pauses = self.pauses();
+        pauses.used_up_day().map(|pause| (pause.message.clone(), UsedUp { ends: pause.ends }))
+    }
+
+    /// What is to be done so that the row of a used-up day, which says `message` and holds for `row_left`, and
+    /// this process agree. What concerns this process alone is done.
+    pub(super) fn agree(&self, message: &str, row_left: Option<Duration>) -> Agree {
+        let noted = self.day().noted;
+        let work = day::agree(self.used_up_day().map(|(_, used_up)| used_up), noted, row_left.is_some());
+        match work {
+            Agree::Adopt => {
+                let now = Instant::now();
+                let ends = now + row_left.unwrap_or_default();
+                if self.pauses().day_was_used_up(message, ends, now) {
+                    self.began(Reason::DailyQuota, message);
+                }
+                self.noted(Some(UsedUp { ends: Some(ends) }));
+            }
+            Agree::Lift => {
+                if self.pauses().day_is_over() {
+                    self.ended(Reason::DailyQuota);
+                }
+                self.noted(None);
+                self.changed.notify_one();
+            }
+            Agree::Already if row_left.is_none() => self.noted(None),
+            Agree::Already | Agree::Write | Agree::Erase => {}
+        }
+        work
+    }
+
+    /// The row of a used-up day says so now.
+    pub(super) fn noted(&self, row: Option<UsedUp>) {
+        self.day().noted = row;
+    }
+
+    /// Takes in what an answer that means nothing else says of the quota.
+    pub(super) fn quota_heard(&self, exchange: &Exchange) {
+        if let Some(quota) = exchange.quota() {
+            self.quota_seen(quota);
+        }
+    }
+
+    /// Something was done about a reason: it is tried again at once.
+    pub(super) fn try_again(&self, reason: Reason) {
+        self.pauses().try_again(reason, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Whether a reason holds.
+    pub(super) fn holds(&self, reason: Reason) -> bool {
+        self.pauses().active().iter().any(|(active, _)| *active == reason)
     }
 
     /// Takes in what a person said: `Some` pauses, `None` resumes.
@@ -159,12 +321,14 @@ impl Account {
         };
         self.pauses()
             .active()
+            .into_iter()
             .filter(|(reason, _)| is_wanted(*reason))
             .map(|(reason, pause)| PauseView {
                 reason: reason.as_str(),
                 message: pause.message.clone(),
                 since: wall(pause.since).unwrap_or(clock),
                 until: pause.until.and_then(|until| wall(until).ok()),
+                ends: pause.ends.and_then(|ends| wall(ends).ok()),
             })
             .collect()
     }

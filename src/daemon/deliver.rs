@@ -10,12 +10,13 @@ use uuid::Uuid;
 use super::Shared;
 use super::leader::Deadline;
 use super::pace::Permit;
+use super::trouble::Work;
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
 use crate::policy::batch::{Batch, RowId};
 use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
-use crate::policy::retry::transition;
+use crate::policy::retry::{Sending, transition};
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
 /// Sends a batch, unless it is too late to begin, and records what became of it, together with the
@@ -60,17 +61,16 @@ async fn send(shared: &Shared, batch: &Batch, permit: Permit) -> (Vec<(RowId, Tr
     shared.metrics.request(Operation::Create, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let ending = ending(&reading, &exchange);
     tell(batch, &reading, &ending, took);
     let company = batch.courses().len();
     let settle = shared.settings.settle;
-    let transitions = batch.courses().iter().zip(reading.verdicts);
-    let transitions =
-        transitions.map(|(course, verdict)| (course.id, transition(verdict, company, settle))).collect();
+    let transitions = batch.courses().iter().zip(reading.verdicts).map(|(course, verdict)| {
+        let may_be_held = course.doubts > 0 && batch.unique_property().is_some();
+        (course.id, transition(verdict, Sending { company, may_be_held, settle }))
+    });
+    let transitions = transitions.collect();
     (transitions, ending)
 }
 
@@ -134,6 +134,7 @@ pub(super) async fn record_surely(
         };
         match recorded {
             Ok(recorded) => {
+                shared.trouble.is_well(Work::Record);
                 let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
                 // After a failure this may be the second time that the same record is written.
                 if lost > 0 && wait == RECORD_AGAIN {
@@ -143,7 +144,8 @@ pub(super) async fn record_surely(
                 return true;
             }
             Err(error) => {
-                tracing::warn!(%batch, %error, "an answer could not be recorded; it is kept and recorded later");
+                tracing::debug!(%batch, "an answer waits to be recorded");
+                shared.trouble.failed(Work::Record, &error);
             }
         }
         tokio::select! {

@@ -1,5 +1,6 @@
 //! Courses in doubt: looks them up in HubSpot and settles them, one batch at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::leader::Held;
+use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
-use crate::policy::answer::Exchange;
 use crate::policy::batch::{MAX_COURSES, RowId};
 use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
@@ -23,8 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Settles the doubts that are due, as far as HubSpot's answers allow.
 pub(super) async fn settle_due(shared: Arc<Shared>, held: Held) {
-    if let Err(error) = settle(&shared, held).await {
-        tracing::warn!(%error, "doubts are not settled for now");
+    match settle(&shared, held).await {
+        Ok(()) => shared.trouble.is_well(Work::Settle),
+        Err(error) => shared.trouble.failed(Work::Settle, &error),
     }
 }
 
@@ -37,16 +39,14 @@ async fn settle(shared: &Shared, held: Held) -> Result<(), OutboxError> {
     if doubted.is_empty() {
         return Ok(());
     }
-    let settled = match &settings.unique_property {
+    let findings = match &settings.unique_property {
         Some(unique) => match look_up(shared, held, unique, &doubted).await? {
-            Some(findings) => decide(shared, &doubted, &findings),
+            Some(findings) => Some(findings),
             None => return Ok(()),
         },
-        None => doubted
-            .iter()
-            .map(|course| settled(course, reconcile::resend(course, &settings.retry, fastrand::f64())))
-            .collect(),
+        None => None,
     };
+    let settled = decide(shared, &doubted, findings.as_deref()).await?;
     record(shared, held, &doubted, &settled).await?;
     // More may be due.
     shared.wake.complete();
@@ -111,26 +111,38 @@ async fn read(
     shared.metrics.request(Operation::Read, reading.outcome, took);
     shared.account.heard(&reading.signal, exchange.quota(), began);
     // Only now: whoever gets the permit next must see a gate that this answer closed.
-    match &exchange {
-        Exchange::NotSent(_) => permit.unused(),
-        Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
-    }
+    shared.pace.ended(permit, &exchange, &reading.signal);
     let (courses, outcome) = (doubted.len(), reading.outcome.as_str());
     tracing::info!(%request, courses, ?place, outcome, ?took, "doubts looked up");
-    Ok((reading.signal == Signal::Proceed).then_some(reading.findings))
+    Ok((reading.signal == Signal::Reachable).then_some(reading.findings))
 }
 
-fn decide(shared: &Shared, doubted: &[Doubted], findings: &[Finding]) -> Vec<Settled> {
-    let now = Timestamp::now();
-    let decide = |(course, finding): (&Doubted, &Finding)| {
-        let to = reconcile::settle(course, finding, &shared.settings.retry, now, fastrand::f64())?;
-        Some(settled(course, to))
+/// Decides by what was found, or without it where HubSpot cannot be asked.
+async fn decide(
+    shared: &Shared,
+    doubted: &[Doubted],
+    findings: Option<&[Finding]>,
+) -> Result<Vec<Settled>, OutboxError> {
+    let mut failed_at: Vec<Uuid> =
+        doubted.iter().filter(|course| reconcile::may_be_poison(course)).map(|course| course.batch).collect();
+    failed_at.sort_unstable();
+    failed_at.dedup();
+    let neighbours = match failed_at.as_slice() {
+        [] => HashMap::new(),
+        batches => recover::neighbours(&shared.database, batches).await?,
     };
-    doubted.iter().zip(findings).filter_map(decide).collect()
-}
-
-fn settled(course: &Doubted, to: crate::course::Transition) -> Settled {
-    (course.id, course.batch, to)
+    let (now, policy) = (Timestamp::now(), &shared.settings.retry);
+    let decide = |(position, course): (usize, &Doubted)| {
+        let neighbours = neighbours.get(&course.batch).copied().unwrap_or_default();
+        let to = match findings {
+            Some(findings) => {
+                reconcile::settle(course, findings.get(position)?, neighbours, policy, now, fastrand::f64())
+            }
+            None => reconcile::resend_blindly(course, neighbours, policy, now, fastrand::f64()),
+        };
+        Some((course.id, course.batch, to?))
+    };
+    Ok(doubted.iter().enumerate().filter_map(decide).collect())
 }
 
 async fn record(

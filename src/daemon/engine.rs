@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
 use super::pace::Permit;
-use super::{Shared, deliver, doubts};
+use super::trouble::Work;
+use super::{Shared, day, deliver, doubts};
 use crate::course::{Category, CourseError};
 use crate::outbox::claim::{self, Bookmark, Limits, Taken};
 use crate::outbox::{OutboxError, pause};
@@ -63,7 +64,9 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
     tokio::select! {
         () = turns => {}
         () = shared.shutdown.forced() => {}
+        () = shared.pulse.keep() => {}
     }
+    shared.pulse.rest();
     let is_led = engine.lease.has_changed().is_ok();
     engine.drain().await && is_led
 }
@@ -199,9 +202,15 @@ impl Engine {
                 let word = pauses.iter().find(|pause| pause.reason == "operator");
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
                 self.operator_asked = Some(Instant::now());
+                self.shared.trouble.is_well(Work::HearOperator);
+                day::agree(&self.shared, &pauses).await;
+                let held = *self.lease.borrow();
+                if let Some(held) = held.filter(|_| self.shared.account.wants_day()) {
+                    self.tasks.spawn(day::learn(Arc::clone(&self.shared), held));
+                }
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot tell whether a person paused");
+                self.shared.trouble.failed(Work::HearOperator, &error);
                 self.operator_asked = is_known.map(|_| Instant::now());
             }
             None => {}
@@ -219,7 +228,7 @@ impl Engine {
             Some(Ok(taken)) => taken,
             Some(Err(error)) => {
                 permit.unused();
-                tracing::warn!(%error, "claiming nothing for now");
+                self.shared.trouble.failed(Work::Claim, &error);
                 if error.may_have_happened() {
                     self.tasks.spawn(withdraw(Arc::clone(&self.shared), batch));
                 }
@@ -228,6 +237,7 @@ impl Engine {
             }
             None => return permit.unused(),
         };
+        self.shared.trouble.is_well(Work::Claim);
         self.is_hungry = taken.is_full;
         self.bookmark.set(taken.cursor, began.elapsed());
         if taken.courses.is_empty() && taken.unreadable.is_empty() {
@@ -297,19 +307,21 @@ async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
             Ok(0) => {}
             Ok(courses) => {
                 tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
-                return shared.wake.complete();
+                shared.wake.complete();
+                break;
             }
-            Err(error) => tracing::warn!(%batch, %error, "a claim may have to be taken back"),
+            Err(error) => shared.trouble.failed(Work::TakeBack, &error),
         }
         tokio::select! {
             () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
-            () = shared.shutdown.begun() => return,
+            () = shared.shutdown.begun() => break,
         }
     }
+    shared.trouble.is_well(Work::TakeBack);
 }
 
 /// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,
 /// or the runtime is ending.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+pub(super) async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
     tokio::spawn(work).await.ok()
 }

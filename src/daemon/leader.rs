@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::trouble::Work;
 use super::{Shared, verify};
 use crate::outbox::lease::{self, Granted, Lease};
 use crate::outbox::{OutboxError, recover};
@@ -84,7 +85,7 @@ impl Leadership {
     /// Stops leading and lets another instance lead at once.
     pub(super) async fn hand_over(self) {
         self.stop.cancel();
-        self.shared.metrics.leader(false);
+        self.shared.leads(false);
         let Self { lease, task, shared, .. } = self;
         let release = tokio::spawn(async move {
             task.await.ok();
@@ -112,11 +113,14 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
         let valid_until = Deadline::after(settings.lease.saturating_sub(settings.margin()));
         let pause = match take(&shared, &sender).await {
             Ok(Some(lease)) => {
+                shared.trouble.is_well(Work::Lead);
                 sender.send_replace(Some(Held { lease, valid_until }));
                 said_waiting = false;
                 settings.lease / 3
             }
             Ok(None) => {
+                shared.trouble.is_well(Work::Lead);
+                shared.trouble.is_not_leading();
                 lose(&shared, &sender, "another instance leads");
                 if !said_waiting {
                     tracing::info!("another instance leads; waiting to take over");
@@ -128,7 +132,7 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
                 if held.is_none_or(|held| !held.is_valid()) {
                     lose(&shared, &sender, "the lease ran out unrenewed");
                 }
-                tracing::warn!(%error, "the lease could not be renewed");
+                shared.trouble.failed(Work::Lead, &error);
                 settings.poll_interval.min(settings.lease / 6)
             }
         };
@@ -164,7 +168,7 @@ async fn take(
         let slots_taken = others.len();
         // Last, because a lease whose duties failed is taken again, and they are done again.
         shared.pace.remember(others);
-        shared.metrics.leader(true);
+        shared.leads(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
     }
     Ok(Some(lease))
@@ -178,7 +182,7 @@ pub(super) async fn ask(shared: &Shared, verify: bool) -> Result<Option<Granted>
 
 fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str) {
     if let Some(held) = sender.send_replace(None) {
-        shared.metrics.leader(false);
+        shared.leads(false);
         tracing::warn!(term = held.lease.term, why, "no longer leading: nothing new is sent");
     }
 }
@@ -187,12 +191,14 @@ fn lose(shared: &Shared, sender: &watch::Sender<Option<Held>>, why: &'static str
 fn report(shared: &Shared) -> serde_json::Value {
     let quota = shared.account.quota();
     json!({
+        "since": shared.leads_since(),
         "pauses": shared.account.view(),
         "quota": {
             "max": quota.max,
             "remaining": quota.remaining,
             "daily": quota.daily,
             "daily_remaining": quota.daily_remaining,
+            "limit": shared.pace.limit(),
         },
         "requests": shared.settings.requests,
         "per_seconds": shared.settings.per.as_secs_f64(),

@@ -5,26 +5,34 @@
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
+mod credentials;
+mod day;
 mod deliver;
 mod doubts;
 mod engine;
+pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+pub mod pulse;
 mod retention;
 pub mod status;
+pub mod trouble;
 mod verify;
 mod wake;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::pulse::Pulse;
+use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
 use crate::hubspot::Client;
@@ -133,10 +141,15 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The beginning and the end of the end.
     pub shutdown: Shutdown,
+    /// How the database is doing.
+    pub trouble: Trouble,
+    /// Whether the engine turns.
+    pub pulse: Pulse,
     client: Client,
     pace: Pace,
     wake: Wake,
     instance: Uuid,
+    leads_since: Mutex<Option<Timestamp>>,
     has_verified: AtomicBool,
 }
 
@@ -159,13 +172,40 @@ impl Shared {
             account,
             metrics,
             shutdown,
+            trouble: Trouble::default(),
+            pulse: Pulse::default(),
             client,
             pace,
             wake: Wake::new(settings.poll_interval),
             instance: Uuid::new_v4(),
+            leads_since: Mutex::default(),
             has_verified: AtomicBool::new(false),
             settings,
         })
+    }
+
+    /// Since when it leads; `None` while it does not.
+    #[must_use]
+    pub fn leads_since(&self) -> Option<Timestamp> {
+        *self.leads_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It leads from now on, or no longer.
+    fn leads(&self, leads: bool) {
+        self.metrics.leader(leads);
+        *self.leads_since.lock().unwrap_or_else(PoisonError::into_inner) = leads.then(Timestamp::now);
+    }
+
+    /// Requests that count against the account's rolling window now, as this instance knows.
+    #[must_use]
+    pub fn quota_used(&self) -> usize {
+        self.pace.used()
+    }
+
+    /// Requests that a window may hold at present: fewer than configured while others use the account.
+    #[must_use]
+    pub fn quota_limit(&self) -> u32 {
+        self.pace.limit()
     }
 }
 
@@ -182,10 +222,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let leadership = leader::spawn(Arc::clone(&shared));
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
+    let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
-    // It stops by itself, at the next bite.
-    drop(retention);
+    // They stop by themselves, the first at the next bite.
+    drop((retention, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

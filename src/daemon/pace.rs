@@ -6,11 +6,14 @@
 //! now; and there are no more slots than that. It holds for rolling and fixed windows, for any delay of
 //! the network and any clock, and costs a round trip a window.
 //!
-//! governor shapes the burst in front of it: a window's worth of requests is spread over a tenth of
-//! the window at least, so that neither HubSpot nor the database meets it in one instant.
+//! **Where others share the account**, `policy::share` says by HubSpot's headers how many slots are ours, and
+//! how far requests are kept apart.
+//!
+//! governor shapes the burst in front of it: a window's worth of requests would take a tenth of the window at
+//! least, so that neither HubSpot nor the database meets much of it in one instant.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, MonotonicClock};
@@ -18,14 +21,25 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use self::slots::{Slot, Slots, Standing};
+use crate::policy::answer::Exchange;
+use crate::policy::interpret::Signal;
+use crate::policy::pause::Reason;
+use crate::policy::share::{News, Ours, Share};
+
+mod slots;
+
 /// Hands out permits to send one request each.
 #[derive(Debug)]
 pub struct Pace {
-    slots: Arc<Semaphore>,
+    slots: Slots,
     open: Arc<Semaphore>,
     max_open: usize,
     closed: Arc<Notify>,
     shape: RateLimiter<NotKeyed, InMemoryState, MonotonicClock>,
+    share: Mutex<Share>,
+    /// When the next request may be sent, where they are kept apart.
+    next: Mutex<Instant>,
     per: Duration,
 }
 
@@ -33,9 +47,13 @@ pub struct Pace {
 /// after it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Slot>,
     _open: Open,
     per: Duration,
+    /// When it was given, and what was taken then.
+    given_at: Instant,
+    then: Standing,
+    open_then: usize,
     /// How long it was waited for.
     pub waited: Duration,
 }
@@ -60,11 +78,13 @@ impl Pace {
         // A period of at least a nanosecond always makes a quota.
         let quota = Quota::with_period(period).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
         Self {
-            slots: Arc::new(Semaphore::new(requests as usize)),
+            slots: Slots::new(requests as usize),
             open: Arc::new(Semaphore::new(max_open)),
             max_open,
             closed: Arc::new(Notify::new()),
             shape: RateLimiter::direct_with_clock(quota, MonotonicClock),
+            share: Mutex::new(Share::new(requests, per)),
+            next: Mutex::new(Instant::now()),
             per,
         }
     }
@@ -72,20 +92,87 @@ impl Pace {
     /// Waits for the right to send one request. May be cancelled; nothing is lost then.
     pub async fn permit(&self) -> Permit {
         let began = Instant::now();
-        // Neither semaphore is ever closed.
+        // The semaphore is never closed.
         let open = Arc::clone(&self.open).acquire_owned().await.ok();
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let (slot, then) = self.slots.take().await;
+        tokio::time::sleep(self.apart(then.held)).await;
         while let Err(early) = self.shape.check() {
             tokio::time::sleep(early.wait_time_from(MonotonicClock.now())).await;
         }
         let open = Open { permit: open, closed: Arc::clone(&self.closed) };
-        Permit { slot, _open: open, per: self.per, waited: began.elapsed() }
+        Permit {
+            slot: Some(slot),
+            _open: open,
+            per: self.per,
+            given_at: Instant::now(),
+            then,
+            open_then: self.open(),
+            waited: began.elapsed(),
+        }
+    }
+
+    /// How long to keep apart from the request before, while so many slots are taken.
+    fn apart(&self, held: usize) -> Duration {
+        let apart = self.share().apart(u32::try_from(held).unwrap_or(u32::MAX));
+        let (now, mut next) = (Instant::now(), self.next.lock().unwrap_or_else(PoisonError::into_inner));
+        let at = if apart.is_zero() { now } else { (*next).max(now) };
+        *next = at + apart;
+        at - now
+    }
+
+    fn share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests that a window may hold at present.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.share().limit()
+    }
+
+    /// Takes the permit of a request back by how that ended, which `signal` says of the account.
+    pub fn ended(&self, permit: Permit, exchange: &Exchange, signal: &Signal) {
+        match exchange {
+            Exchange::NotSent(_) => return permit.unused(),
+            Exchange::NoAnswer(_) => {}
+            Exchange::Answered { meta, .. } => {
+                let (now, mut share) = (Instant::now(), self.share());
+                let news = share.heard(&meta.quota, self.ours(&permit), now);
+                if matches!(signal, Signal::Pause(trouble) if trouble.reason == Reason::IntervalQuota) {
+                    share.refused(permit.given_at, now);
+                }
+                self.slots.allow(share.limit() as usize);
+                drop(share);
+                if let Some(news) = news {
+                    tell(news);
+                }
+            }
+        }
+        drop(permit);
+    }
+
+    /// Our requests in the window of this one's answer: no more than held a slot at any time since its permit
+    /// was given. About twice what was under way may have been missing there: it had not arrived yet, or its
+    /// slot outlasts HubSpot's count by as much.
+    fn ours(&self, permit: &Permit) -> Ours {
+        let since = self.slots.standing().given - permit.then.given;
+        let number = |requests: u64| u32::try_from(requests).unwrap_or(u32::MAX);
+        Ours {
+            at_most: number(permit.then.held as u64 + since),
+            uncertain: number(2 * (since + permit.open_then as u64)),
+        }
     }
 
     /// Requests that are open now.
     #[must_use]
     pub fn open(&self) -> usize {
         self.max_open.saturating_sub(self.open.available_permits())
+    }
+
+    /// Requests that count against the window now, the open ones included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.slots.standing().held
     }
 
     /// Waits until an open request ends. One that ended since the last call counts.
@@ -96,10 +183,28 @@ impl Pace {
     /// Takes a slot for each request that somebody else sent, until it is given back.
     pub fn remember(&self, requests: Vec<Duration>) {
         for left in requests {
-            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            if let Some(slot) = self.slots.try_take() {
                 tokio::spawn(hold(slot, left));
             }
         }
+    }
+}
+
+/// What the account's headers tell, once.
+fn tell(news: News) {
+    match news {
+        News::Fewer { max, interval, allowed } => tracing::warn!(
+            max,
+            ?interval,
+            allowed,
+            "the account allows fewer requests than rate_limit.requests says; obeying it. Set rate_limit.requests and \
+             rate_limit.per to what the account allows"
+        ),
+        News::Shared { others } => tracing::info!(
+            others,
+            "others use the same quota; sending fewer requests, so that they and we stay within it"
+        ),
+        News::Alone => tracing::info!("others no longer use the same quota"),
     }
 }
 
@@ -125,7 +230,7 @@ impl Drop for Open {
     }
 }
 
-async fn hold(slot: OwnedSemaphorePermit, left: Duration) {
+async fn hold(slot: Slot, left: Duration) {
     tokio::time::sleep(left).await;
     drop(slot);
 }
@@ -140,7 +245,8 @@ mod tests {
         drop(pace.permit().await);
         pace.permit().await.unused();
         drop(pace.permit().await);
-        assert_eq!(pace.slots.available_permits(), 0);
+        assert_eq!(pace.slots.standing().held, 2);
+        assert!(pace.slots.try_take().is_none());
         assert_eq!(pace.open(), 0);
     }
 
@@ -148,6 +254,7 @@ mod tests {
     async fn what_others_sent_counts() {
         let pace = Pace::new(3, Duration::from_secs(10), 8);
         pace.remember(vec![Duration::from_secs(10); 5]);
-        assert_eq!(pace.slots.available_permits(), 0);
+        assert_eq!(pace.slots.standing().held, 3);
+        assert!(pace.slots.try_take().is_none());
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::course::Status;
+use crate::outbox::pause::DurablePause;
+use crate::outbox::report::{Count, Leader, Oldest, Recent};
 use crate::outbox::{OutboxError, Reach, pause, report};
 use crate::telemetry::metrics::Metrics;
 
@@ -66,6 +68,21 @@ pub struct LeaderView {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What the database says, before it becomes a report.
+#[derive(Debug, Clone)]
+pub struct Readings {
+    /// Courses by status.
+    pub counts: Vec<Count>,
+    /// Since when the oldest wait.
+    pub oldest: Oldest,
+    /// What was sent lately.
+    pub recent: Recent,
+    /// Who leads; absent where nobody does.
+    pub leader: Option<Leader>,
+    /// The pauses that outlive a restart.
+    pub durable: Vec<DurablePause>,
+}
+
 /// Reads it. `requests` and `per` are the quota as configured here.
 pub async fn read(
     database: impl Into<Reach<'_>>,
@@ -73,48 +90,67 @@ pub async fn read(
     per: Duration,
     batch_size: usize,
 ) -> Result<StatusReport, OutboxError> {
-    let reach = database.into();
-    let counts = report::counts(reach).await?;
-    let oldest = report::oldest(reach).await?;
-    let recent = report::recent(reach, per).await?;
-    let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
-    let person = pause::active(reach).await?;
-    let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
-    let mut pauses: Vec<Value> = match said("pauses") {
-        Some(Value::Array(pauses)) => pauses,
-        _ => Vec::new(),
-    };
-    for pause in &person {
-        if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != Some(pause.reason.as_str()))
-        {
-            pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
+    Ok(Readings::take(database, per).await?.report(requests, per, batch_size))
+}
+
+impl Readings {
+    /// Reads them. `per` is the length of the account's rolling window.
+    pub async fn take(database: impl Into<Reach<'_>>, per: Duration) -> Result<Self, OutboxError> {
+        let reach = database.into();
+        Ok(Self {
+            counts: report::counts(reach).await?,
+            oldest: report::oldest(reach).await?,
+            recent: report::recent(reach, per).await?,
+            leader: report::leader(reach).await?.filter(|leader| leader.is_current),
+            durable: pause::active(reach).await?,
+        })
+    }
+
+    /// What they come to, with the quota as configured here.
+    #[must_use]
+    pub fn report(self, requests: u32, per: Duration, batch_size: usize) -> StatusReport {
+        let Self { counts, oldest, recent, leader, durable } = self;
+        let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
+        let mut pauses: Vec<Value> = match said("pauses") {
+            Some(Value::Array(pauses)) => pauses,
+            _ => Vec::new(),
+        };
+        for pause in &durable {
+            let reason = Some(pause.reason.as_str());
+            if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != reason) {
+                pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
+            }
+        }
+        let pending =
+            counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
+        let is_sending = leader.is_some() && pauses.is_empty();
+        StatusReport {
+            estimated: counts
+                .iter()
+                .filter(|count| !count.is_exact)
+                .map(|count| count.status.as_str())
+                .collect(),
+            counts: counts.into_iter().map(|count| (count.status.as_str(), count.courses)).collect(),
+            oldest_pending_seconds: oldest.pending.map(age),
+            oldest_in_flight_seconds: oldest.in_flight.map(age),
+            oldest_unconfirmed_seconds: oldest.unconfirmed.map(age),
+            last_minute: LastMinute { requests: recent.requests, courses: recent.courses },
+            quota: Quota {
+                requests,
+                per_seconds: per.as_secs_f64(),
+                used: recent.in_window,
+                hubspot: said("quota").unwrap_or_default(),
+            },
+            seconds_to_empty: is_sending.then(|| seconds_to_empty(pending, batch_size, requests, per)),
+            leader: leader.map(|leader| LeaderView {
+                holder: leader.holder.to_string(),
+                host: leader.host,
+                term: leader.term,
+                expires_at: leader.expires_at,
+            }),
+            pauses,
         }
     }
-    let pending =
-        counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
-    let is_sending = leader.is_some() && pauses.is_empty();
-    Ok(StatusReport {
-        estimated: counts.iter().filter(|count| !count.is_exact).map(|count| count.status.as_str()).collect(),
-        counts: counts.into_iter().map(|count| (count.status.as_str(), count.courses)).collect(),
-        oldest_pending_seconds: oldest.pending.map(age),
-        oldest_in_flight_seconds: oldest.in_flight.map(age),
-        oldest_unconfirmed_seconds: oldest.unconfirmed.map(age),
-        last_minute: LastMinute { requests: recent.requests, courses: recent.courses },
-        quota: Quota {
-            requests,
-            per_seconds: per.as_secs_f64(),
-            used: recent.in_window,
-            hubspot: said("quota").unwrap_or_default(),
-        },
-        seconds_to_empty: is_sending.then(|| seconds_to_empty(pending, batch_size, requests, per)),
-        leader: leader.map(|leader| LeaderView {
-            holder: leader.holder.to_string(),
-            host: leader.host,
-            term: leader.term,
-            expires_at: leader.expires_at,
-        }),
-        pauses,
-    })
 }
 
 fn age(since: Timestamp) -> f64 {

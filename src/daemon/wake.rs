@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::Shared;
+use super::trouble::Work;
 use crate::outbox::listen::Wakeups;
 use crate::telemetry::metrics::Wakeup;
 
@@ -57,6 +58,7 @@ pub(super) fn spawn_listener(shared: Arc<Shared>) -> JoinHandle<()> {
         loop {
             match Wakeups::listen(&shared.database).await {
                 Ok(mut wakeups) => {
+                    shared.trouble.is_well(Work::Listen);
                     // What came before it listened went unheard.
                     shared.wake.notify();
                     while wakeups.next(PATIENCE).await {
@@ -64,7 +66,7 @@ pub(super) fn spawn_listener(shared: Arc<Shared>) -> JoinHandle<()> {
                     }
                     shared.wake.notify();
                 }
-                Err(error) => tracing::warn!(%error, "not listening for new courses; polling meanwhile"),
+                Err(error) => shared.trouble.failed(Work::Listen, &error),
             }
             tokio::time::sleep(RELISTEN).await;
         }

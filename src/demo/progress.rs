@@ -167,6 +167,7 @@ mod tests {
             message: "HubSpot answered 502: <html>".to_owned(),
             since: Timestamp::UNIX_EPOCH,
             until: Some(Timestamp::UNIX_EPOCH),
+            ends: None,
         });
         assert_eq!(remark(&now), "paused, trying: HubSpot answered 502");
     }

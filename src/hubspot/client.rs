@@ -1,10 +1,13 @@
 //! Sends one request and says how it ended. Decides `NotSent` or `NoAnswer`, nothing about retrying.
 
+mod records;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Response, redirect, retry};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{RequestBuilder, Response, redirect, retry};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::auth::Auth;
@@ -16,13 +19,17 @@ use crate::policy::batch::Batch;
 use crate::policy::reconcile::{Doubted, Place};
 use crate::telemetry::metrics::Metrics;
 
+pub use records::{Candidate, Presence};
+
 /// A client of one HubSpot account.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     auth: Auth,
-    urls: Urls,
+    pub(super) urls: Urls,
     request_timeout: Duration,
+    /// Held while a long body is read: however many come at once, one is kept.
+    long_body: Semaphore,
 }
 
 /// Why there is no client.
@@ -38,6 +45,11 @@ pub enum ClientError {
 
 /// Idle connections are closed before any server does: a stale one would put a batch in doubt.
 const IDLE: Duration = Duration::from_secs(15);
+/// What each open request may hold of its answer; more than HubSpot says of a hundred usual courses.
+const USUAL_BODY_BYTES: usize = 512 * 1024;
+const REDACTED: &[u8] = b"[redacted]";
+/// What is shorter is no token of HubSpot's, and may stand in an answer by chance.
+const TOKEN_BYTES: usize = 12;
 const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint gave no access token in time";
 
 impl Client {
@@ -70,7 +82,8 @@ impl Client {
         let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
         let urls = Urls::new(&settings.base_url, &settings.api_version);
         let auth = Auth::new(credentials, http.clone(), urls.token(), metrics);
-        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout })
+        let long_body = Semaphore::new(1);
+        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, long_body })
     }
 
     /// Creates the courses of a batch.
@@ -89,54 +102,124 @@ impl Client {
         }
     }
 
+    /// Whether the configured credentials are others than those that HubSpot was shown last. Reads their
+    /// files.
+    #[must_use]
+    pub fn has_new_credentials(&self) -> bool {
+        self.auth.has_changed()
+    }
+
     async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        self.send(request).await.0
+    }
+
+    /// Asks for something about the account; gives the body's bytes too.
+    pub(super) async fn get(&self, url: String) -> (Exchange, Vec<u8>) {
+        self.send(self.http.get(url)).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
         // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(why)) => return Exchange::NotSent(why),
-            Err(_) => return Exchange::NotSent(NotSent::Unreachable(NO_TOKEN_IN_TIME.into())),
+            Ok(Err(why)) => return (Exchange::NotSent(why), Vec::new()),
+            Err(_) => {
+                let why = NotSent::Unreachable(NO_TOKEN_IN_TIME.into());
+                return (Exchange::NotSent(why), Vec::new());
+            }
         };
-        let request = self
-            .http
-            .post(url)
+        let request = request
             .timeout(self.request_timeout.saturating_sub(began.elapsed()))
             .header(AUTHORIZATION, authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(body);
-        let exchange = match request.send().await {
-            Ok(response) => answered(response).await,
-            Err(error) => unanswered(error),
+            .header(ACCEPT, "application/json");
+        let answered = match request.send().await {
+            Ok(response) => {
+                let left = self.request_timeout.saturating_sub(began.elapsed());
+                self.answered(response, left, &authorization).await
+            }
+            Err(error) => (unanswered(error), Vec::new()),
         };
-        if let Exchange::Answered { meta, .. } = &exchange
+        if let (Exchange::Answered { meta, .. }, _) = &answered
             && meta.status == 401
         {
             self.auth.refused(&authorization).await;
         }
-        exchange
+        answered
     }
-}
 
-async fn answered(response: Response) -> Exchange {
-    let meta = wire::read_meta(response.status().as_u16(), response.headers());
-    let body = match whole_body(response).await {
-        Ok(bytes) => wire::read_body(&bytes),
-        Err(why) => Body::Unreadable(why),
-    };
-    Exchange::Answered { meta, body }
-}
+    /// The answer, and its body's bytes where they could be read.
+    async fn answered(
+        &self,
+        response: Response,
+        left: Duration,
+        authorization: &HeaderValue,
+    ) -> (Exchange, Vec<u8>) {
+        let meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let read = timeout(left, self.body(response, authorization)).await;
+        let (body, bytes) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(why)) => (Body::Unreadable(why), Vec::new()),
+            Err(_) => (Body::Unreadable(Unreadable::Cut("it took too long".into())), Vec::new()),
+        };
+        (Exchange::Answered { meta, body }, bytes)
+    }
 
-/// The bytes of a body, as many as are reasonable.
-pub(super) async fn whole_body(mut response: Response) -> Result<Vec<u8>, Unreadable> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Unreadable::Cut(chain(error)))? {
-        if bytes.len() + chunk.len() > wire::MAX_BODY_BYTES {
-            return Err(Unreadable::TooLong);
+    /// Reads a body while it is within reason; the memory it takes is bounded for all requests together.
+    async fn body(
+        &self,
+        mut response: Response,
+        authorization: &HeaderValue,
+    ) -> Result<(Body, Vec<u8>), Unreadable> {
+        let (mut bytes, mut turn) = (Vec::new(), None);
+        loop {
+            if !read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await? {
+                let bytes = without_token(bytes, authorization);
+                return Ok((wire::read_body(&bytes), bytes));
+            }
+            if bytes.len() > USUAL_BODY_BYTES && turn.is_none() {
+                // It is never closed.
+                turn = self.long_body.acquire().await.ok();
+            }
         }
-        bytes.extend_from_slice(&chunk);
     }
+}
+
+/// The bytes of a body; one that is longer than `limit` is not read to its end.
+pub(super) async fn short_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unreadable> {
+    let mut bytes = Vec::new();
+    while read_on(&mut response, &mut bytes, limit).await? {}
     Ok(bytes)
+}
+
+/// Reads the next piece of a body. False at its end.
+async fn read_on(response: &mut Response, bytes: &mut Vec<u8>, limit: usize) -> Result<bool, Unreadable> {
+    let Some(piece) = response.chunk().await.map_err(|error| Unreadable::Cut(chain(error)))? else {
+        return Ok(false);
+    };
+    if bytes.len() + piece.len() > limit {
+        return Err(Unreadable::TooLong);
+    }
+    bytes.extend_from_slice(&piece);
+    Ok(true)
+}
+
+/// An answer without the token that it answers, should it be repeated in it: answers are kept and told.
+fn without_token(bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
+    let token = authorization.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let next = |text: &[u8]| text.windows(token.len()).position(|window| window == token);
+    if token.len() < TOKEN_BYTES || next(&bytes).is_none() {
+        return bytes;
+    }
+    let (mut clean, mut rest) = (Vec::with_capacity(bytes.len()), bytes.as_slice());
+    while let Some((before, from)) = next(rest).and_then(|at| rest.split_at_checked(at)) {
+        clean.extend_from_slice(before);
+        clean.extend_from_slice(REDACTED);
+        rest = from.get(token.len()..).unwrap_or_default();
+    }
+    clean.extend_from_slice(rest);
+    clean
 }
 
 /// Whether a request without an answer may have been taken.

@@ -3,9 +3,10 @@
 //! It sends one request and says how that ended; what the end means is `policy`'s business. It never
 //! tries anything twice, and neither does anything below it.
 
+mod account;
 mod auth;
 mod client;
 pub mod request;
 pub mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Candidate, Client, ClientError, Presence};

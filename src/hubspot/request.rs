@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::config::ApiVersion;
-use crate::course::{Associations, CourseKey};
+use crate::course::{Associations, CourseKey, HubSpotId};
 use crate::policy::batch::{Batch, Claimed};
 use crate::policy::reconcile::Place;
 
@@ -39,6 +40,23 @@ impl Urls {
             Place::Archived => "true",
         };
         format!("{}/batch/read?archived={archived}", self.objects)
+    }
+
+    pub(super) fn daily_usage(&self) -> String {
+        format!("{}/account-info/v3/api-usage/daily/private-apps", self.base)
+    }
+
+    pub(super) fn account_details(&self) -> String {
+        format!("{}/account-info/v3/details", self.base)
+    }
+
+    pub(super) fn search(&self) -> String {
+        format!("{}/search", self.objects)
+    }
+
+    pub(super) fn record(&self, id: &HubSpotId, property: &str) -> String {
+        let id = utf8_percent_encode(id.as_str(), NON_ALPHANUMERIC);
+        format!("{}/{id}?properties={property}", self.objects)
     }
 
     pub(super) fn token(&self) -> String {
@@ -129,6 +147,7 @@ mod tests {
             associations: Associations::parse(serde_json::from_str(associations).unwrap()).unwrap(),
             attempts: 1,
             faults: 0,
+            doubts: 0,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -165,5 +184,11 @@ mod tests {
             "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/read?archived=true"
         );
         assert_eq!(urls.token(), "http://127.0.0.1:1/oauth/v1/token");
+        assert_eq!(urls.search(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/search");
+        let id = HubSpotId::parse("7/../8").unwrap();
+        assert_eq!(
+            urls.record(&id, "n"),
+            "http://127.0.0.1:1/crm/objects/2026-03/0-410/7%2F%2E%2E%2F8?properties=n"
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! From the bytes of an answer to its meaning-free value. Pure.
 
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +14,10 @@ use crate::policy::answer::{Body, Meta, QuotaHeaders, Unreadable};
 /// The longest body read, in bytes. A hundred records of the largest values that HubSpot stores
 /// stay below it.
 pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most values in one body: a hundred records of several hundred properties. More would be read into
+/// many times the memory that their text takes.
+const MAX_VALUES: usize = 100_000;
 
 /// How much of a foreign body is kept for a person.
 const EXCERPT_BYTES: usize = 200;
@@ -37,6 +44,9 @@ pub fn read_body(bytes: &[u8]) -> Body {
     let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else {
         return Body::Unreadable(Unreadable::Empty);
     };
+    if values(bytes) > MAX_VALUES {
+        return Body::Unreadable(Unreadable::TooLong);
+    }
     let foreign = || Body::Unreadable(Unreadable::Foreign(excerpt(bytes)));
     let Some(shape) = (*first == b'{').then(|| serde_json::from_slice::<Shape<'_>>(bytes).ok()).flatten()
     else {
@@ -54,6 +64,21 @@ pub fn read_body(bytes: &[u8]) -> Body {
     } else {
         foreign()
     }
+}
+
+/// How many values a JSON text holds at most, without reading it: each but the first follows one of these.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'[' | b'{' if !is_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn read_as<T: DeserializeOwned>(bytes: &[u8], body: fn(Box<T>) -> Body) -> Option<Body> {
@@ -82,10 +107,17 @@ pub fn read_meta(status: u16, headers: &HeaderMap) -> Meta {
     Meta {
         status,
         correlation_id: text(headers, "x-hubspot-correlation-id").map(|id| clip(id, 100)),
-        // A date, a negative number or a word is no number of seconds and reads as absent.
-        retry_after: number(headers, "retry-after").map(std::time::Duration::from_secs),
+        retry_after: number(headers, "retry-after").map(Duration::from_secs).or_else(|| until_date(headers)),
         quota,
     }
+}
+
+/// How long until the date that `Retry-After` gives, counted from the answer's own date, so that no clock of
+/// ours matters. What is neither seconds nor a date to come reads as absent.
+fn until_date(headers: &HeaderMap) -> Option<Duration> {
+    let date = |name| rfc2822::parse(text(headers, name)?).ok();
+    let ahead = date("retry-after")?.timestamp().duration_since(date("date")?.timestamp());
+    Duration::try_from(ahead).ok()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
@@ -138,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn many_values_are_refused_and_many_commas_in_a_text_are_not() {
+        let body = format!(r#"{{"results":[{}0]}}"#, "0,".repeat(MAX_VALUES));
+        assert!(matches!(read_body(body.as_bytes()), Body::Unreadable(Unreadable::TooLong)));
+        let body = format!(
+            r#"{{"results":[{{"id":"1","properties":{{"a":"{}"}}}}]}}"#,
+            r#",\","#.repeat(MAX_VALUES)
+        );
+        assert_eq!(kind(&body), "batch");
+    }
+
+    #[test]
     fn one_strange_element_costs_only_itself() {
         let body = br#"{"status":"COMPLETE","results":[{"id":"1","properties":{"a":"x"}},7,{"id":2}],"numErrors":"?",
             "errors":[{"message":"m","subCategory":"S","context":{"ids":["a",1]},"errors":[{"code":"C"},null]},"x"]}"#;
@@ -151,20 +194,37 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_are_no_numbers_read_as_absent() {
-        let meta = |value: &'static str| {
+    fn retry_after_is_seconds_or_a_date_to_come() {
+        let date = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        for (value, answered_at, expected) in [
+            ("30", None, Some(30)),
+            (" 7 ", date, Some(7)),
+            ("0", None, Some(0)),
+            ("1000000000", None, Some(1_000_000_000)),
+            ("Wed, 21 Oct 2026 07:30:00 GMT", date, Some(120)),
+            ("Thu, 22 Oct 2026 07:28:00 GMT", date, Some(86_400)),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", date, Some(0)),
+            // In the past, without anything to count from, or rubbish.
+            ("Wed, 21 Oct 2026 07:27:59 GMT", date, None),
+            ("Wed, 21 Oct 2026 07:30:00 GMT", None, None),
+            ("Wed, 21 Oct 2026 07:30:00 GMT", Some("today"), None),
+            ("Wed, 41 Oct 2026 07:30:00 GMT", date, None),
+            ("2026-10-21T07:30:00Z", date, None),
+            ("-1", date, None),
+            ("1.5", date, None),
+            ("1e3", date, None),
+            ("30, 60", date, None),
+            ("99999999999999999999999", date, None),
+            ("soon", date, None),
+            ("", date, None),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", value.parse().unwrap());
-            read_meta(429, &headers).retry_after.map(|wait| wait.as_secs())
-        };
-        for (value, expected) in [
-            ("30", Some(30)),
-            (" 7 ", Some(7)),
-            ("-1", None),
-            ("soon", None),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-        ] {
-            assert_eq!(meta(value), expected, "{value}");
+            if let Some(date) = answered_at {
+                headers.insert("date", date.parse().unwrap());
+            }
+            let read = read_meta(429, &headers).retry_after;
+            assert_eq!(read, expected.map(Duration::from_secs), "{value:?} answered at {answered_at:?}");
         }
     }
 

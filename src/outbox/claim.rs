@@ -139,11 +139,12 @@ pub async fn claim(
             update course_outbox o
                set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
               from fitting f where o.id = f.id
-            returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.created_at,
+            returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.created_at,
                       f.next_attempt_at as due
         ), intent as (
-            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by)
-            select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10)
+            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation)
+            select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10),
+                   (select course_sync_incarnation())
               from took having count(*) > 0
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";

@@ -1,15 +1,14 @@
 //! Connections, and the schema they find.
 
-use std::str::FromStr;
 use std::sync::LazyLock;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 use super::OutboxError;
-use super::database::{ACQUIRE, Database, Reach, Sessions, ask};
+use super::database::{ACQUIRE, Database, Reach, Sessions, ask, options};
 
 /// The schema, as files.
 pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -38,13 +37,6 @@ pub async fn reach(url: &SecretString) -> Result<(), OutboxError> {
     // It has done its work; how it ends does not matter.
     connection.close().await.ok();
     Ok(())
-}
-
-/// The URL's options. Their `Debug` would print the password: never format them.
-fn options(url: &SecretString) -> Result<PgConnectOptions, OutboxError> {
-    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OutboxError::Url)?;
-    // A pooler refuses a startup parameter that it does not know; no float here needs more digits.
-    Ok(options.application_name("course-sync").extra_float_digits(None))
 }
 
 /// Where the database is, without user and password.

@@ -1,13 +1,22 @@
 //! The database and how one statement is run on it: the only place that takes a connection.
 
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres};
+
+use super::OutboxError;
+use crate::config::SecretSource;
 
 /// How long a connection is waited for before the database counts as unreachable.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// How long the reason is looked for why no connection could be made.
+const REASON: Duration = Duration::from_secs(2);
 
 /// How long an answer is waited for. The server itself gives up earlier, so after it nobody is there.
 const ANSWER: Duration = Duration::from_secs(40);
@@ -40,6 +49,14 @@ pub enum Sessions {
 pub struct Database {
     pool: PgPool,
     sessions: Sessions,
+    address: Option<Arc<Address>>,
+}
+
+/// Where the URL comes from, so that another password is noticed.
+#[derive(Debug)]
+struct Address {
+    source: SecretSource,
+    current: Mutex<SecretString>,
 }
 
 /// What a statement needs of a database. A plain pool is one without a pooler.
@@ -47,28 +64,41 @@ pub struct Database {
 pub struct Reach<'a> {
     pool: &'a PgPool,
     sessions: Sessions,
+    address: Option<&'a Address>,
 }
 
 impl<'a> From<&'a PgPool> for Reach<'a> {
     fn from(pool: &'a PgPool) -> Self {
-        Self { pool, sessions: Sessions::Kept }
+        Self { pool, sessions: Sessions::Kept, address: None }
     }
 }
 
 impl<'a> From<&'a Database> for Reach<'a> {
     fn from(database: &'a Database) -> Self {
-        Self { pool: &database.pool, sessions: database.sessions }
+        let address = database.address.as_deref();
+        Self { pool: &database.pool, sessions: database.sessions, address }
     }
 }
 
 impl Database {
     /// At most `max_connections`, made when they are needed.
     pub(super) fn new(options: PgConnectOptions, max_connections: u32, sessions: Sessions) -> Self {
-        let options = match sessions {
-            Sessions::Kept => options,
-            Sessions::Pooled => options.statement_cache_capacity(0),
-        };
-        Self { pool: pool_options(max_connections, sessions).connect_lazy_with(options), sessions }
+        let options = sessions.adapt(options);
+        let pool = pool_options(max_connections, sessions).connect_lazy_with(options);
+        Self { pool, sessions, address: None }
+    }
+
+    /// Where no connection can be made, the URL is read again from where it comes from: a password changes
+    /// while the daemon runs.
+    #[must_use]
+    pub fn following(self, source: SecretSource, current: SecretString) -> Self {
+        let address = Address { source, current: Mutex::new(current) };
+        Self { address: Some(Arc::new(address)), ..self }
+    }
+
+    /// Reads the URL again. True where it has changed: connections are made by the new one from now on.
+    pub(super) fn follow(&self) -> bool {
+        Reach::from(self).follow()
     }
 
     /// A pool of one connection more, to the same database.
@@ -80,6 +110,65 @@ impl Database {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+impl Sessions {
+    fn adapt(self, options: PgConnectOptions) -> PgConnectOptions {
+        match self {
+            Self::Kept => options,
+            Self::Pooled => options.statement_cache_capacity(0),
+        }
+    }
+}
+
+impl Reach<'_> {
+    /// A connection of the pool, or the reason why there is none.
+    async fn connection(self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        match self.pool.acquire().await {
+            Err(_) if self.follow() => self.pool.acquire().await,
+            Err(sqlx::Error::PoolTimedOut) => Err(self.reason().await),
+            connection => connection,
+        }
+    }
+
+    fn follow(self) -> bool {
+        let Some(address) = self.address else { return false };
+        // A file that cannot be read or holds no URL changes nothing; the failure at hand is told.
+        let Ok(url) = address.source.read() else { return false };
+        let mut current = address.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.expose_secret() == url.expose_secret() {
+            return false;
+        }
+        let Ok(options) = options(&url) else { return false };
+        tracing::info!("database.url has changed: connecting by it");
+        self.pool.set_connect_options(self.sessions.adapt(options));
+        *current = url;
+        true
+    }
+
+    /// The pool goes on trying where the server refuses for the moment, and then says only that time is up.
+    async fn reason(self) -> sqlx::Error {
+        if self.pool.size() >= self.pool.options().get_max_connections() {
+            return sqlx::Error::PoolTimedOut;
+        }
+        let options = self.pool.connect_options();
+        match tokio::time::timeout(REASON, PgConnection::connect_with(&options)).await {
+            Ok(Err(error)) => error,
+            // How it ends does not matter.
+            Ok(Ok(connection)) => {
+                connection.close().await.ok();
+                sqlx::Error::PoolTimedOut
+            }
+            Err(_) => sqlx::Error::PoolTimedOut,
+        }
+    }
+}
+
+/// The URL's options. Their `Debug` would print the password: never format them.
+pub(super) fn options(url: &SecretString) -> Result<PgConnectOptions, OutboxError> {
+    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OutboxError::Url)?;
+    // A pooler refuses a startup parameter that it does not know; no float here needs more digits.
+    Ok(options.application_name("course-sync").extra_float_digits(None))
 }
 
 /// A connection in use. One that is dropped before its statement ended is closed rather than returned:
@@ -103,7 +192,7 @@ pub(super) async fn ask<'a, T>(
 ) -> Result<T, sqlx::Error> {
     let reach = reach.into();
     let mut unfinished = Unfinished(None);
-    let connection = unfinished.0.insert(reach.pool.acquire().await?);
+    let connection = unfinished.0.insert(reach.connection().await?);
     let answer = async {
         match reach.sessions {
             Sessions::Kept => statement(connection).await,

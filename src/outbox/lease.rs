@@ -52,6 +52,8 @@ pub async fn lead(
                renewed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => $3)
          where holder = $1 or expires_at < clock_timestamp()
+            -- renewed in the future: the clock was set back, and would keep a dead leader's lease for as long
+            or renewed_at > clock_timestamp() + make_interval(secs => $3)
         returning term, verifying";
     let query =
         sqlx::query_as(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report).bind(verify);

@@ -16,9 +16,12 @@ pub struct Wakeups(PgListener);
 impl Wakeups {
     /// Listens, on a connection of its own beside the pool's: a small pool would starve.
     pub async fn listen(database: &Database) -> Result<Self, OutboxError> {
-        let mut listener = PgListener::connect_with(&database.alone())
-            .await
-            .map_err(OutboxError::doing("open a listening session"))?;
+        let connected = PgListener::connect_with(&database.alone()).await;
+        if connected.is_err() {
+            // The next attempt goes by it.
+            database.follow();
+        }
+        let mut listener = connected.map_err(OutboxError::doing("open a listening session"))?;
         listener.listen(CHANNEL).await.map_err(OutboxError::doing("listen for new courses"))?;
         Ok(Self(listener))
     }

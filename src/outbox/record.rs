@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::OutboxError;
 use super::database::{Reach, ask};
-use crate::course::{Again, Category, CourseError, Provenance, Status, Transition};
+use crate::course::{Again, Category, CourseError, Provenance, Status, Suspicion, Transition};
 use crate::policy::batch::RowId;
 use crate::policy::interpret::RequestOutcome;
 
@@ -116,9 +116,11 @@ impl Row {
                 self.batch_limit = Some(stored_limit(*batch_limit));
                 self.event = Some("deferred");
             }
-            Again::Resend { after } => {
+            Again::Resend { after, suspicion } => {
                 self.keeps_error = true;
                 self.wait = Some(*after);
+                self.fault = i32::from(*suspicion == Some(Suspicion::Alone));
+                self.batch_limit = suspicion.map(|suspicion| stored_limit(suspicion.batch_limit()));
                 self.event = Some("deferred");
             }
         }
@@ -129,12 +131,21 @@ fn stored_limit(limit: u16) -> i16 {
     i16::try_from(limit).unwrap_or(i16::MAX)
 }
 
+fn forgotten() -> CourseError {
+    let message =
+        "it is not known whether HubSpot created this course: the database may have lost what was recorded";
+    CourseError::new(Category::UnknownOutcome, message, jiff::Timestamp::now())
+}
+
 fn stored(error: &CourseError) -> Option<Value> {
     serde_json::to_value(error).ok()
 }
 
 /// Records what became of the courses of one batch. Returns how many rows were still waiting for it;
 /// fewer than given means that somebody else decided meanwhile.
+///
+/// Where the database is not the one in which the intent was written, it may have forgotten a later sending
+/// of the same course: what would go back to pending is put in doubt there.
 ///
 /// Served by the primary keys of `course_outbox` and `course_sync_batch`.
 pub async fn record(
@@ -144,10 +155,21 @@ pub async fn record(
     ending: &Ending,
 ) -> Result<u64, OutboxError> {
     const RECORD: &str = "
-        with answer as (
-            select * from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
-                                 $8::int[], $9::int[], $10::smallint[], $11::text[])
-                as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit, event)
+        with intent as materialized (
+            select coalesce(incarnation <> course_sync_incarnation(), false) as may_be_forgotten
+              from course_sync_batch where batch_id = $1
+        ), answer as (
+            select id, hubspot_id, attempts_back, fault, batch_limit, is_doubtful,
+                   case when is_doubtful then 'unconfirmed' else status end as status,
+                   case when is_doubtful then $16 else error end as error,
+                   keeps_error and not is_doubtful as keeps_error,
+                   case when is_doubtful then 0 else wait end as wait,
+                   case when is_doubtful then 'unconfirmed' else event end as event
+              from (select a.*, a.status = 'pending' and may_be_forgotten as is_doubtful
+                      from intent, unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
+                                          $8::int[], $9::int[], $10::smallint[], $11::text[])
+                           as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit,
+                                 event)) a
         ), recorded as (
             update course_outbox o
                set status = a.status,
@@ -157,14 +179,16 @@ pub async fn record(
                    next_attempt_at = coalesce(now() + make_interval(secs => a.wait), o.next_attempt_at),
                    attempts = o.attempts - a.attempts_back,
                    faults = o.faults + a.fault,
+                   doubts = o.doubts + (a.status = 'unconfirmed')::int,
                    batch_limit = coalesce(a.batch_limit, o.batch_limit),
                    updated_at = now()
               from answer a
              where o.id = a.id and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
-            returning o.id, o.course_key, o.error, a.event
+            returning o.id, o.course_key, o.error, a.event, a.is_doubtful
         ), journal as (
             update course_sync_batch
-               set state = $12, answered_at = now(), outcome = $13, http_status = $14, correlation_id = $15
+               set state = case when exists (select from recorded where is_doubtful) then 'unknown' else $12 end,
+                   answered_at = now(), outcome = $13, http_status = $14, correlation_id = $15
              -- what came too late for every course must not open a closed request again
              where batch_id = $1 and exists (select from recorded)
         ), told as (
@@ -191,6 +215,7 @@ pub async fn record(
             .bind(ending.outcome.as_str())
             .bind(ending.http_status.map(i32::from))
             .bind(ending.correlation_id.as_deref())
+            .bind(stored(&forgotten()))
             .fetch_one(session)
             .await
     })

@@ -1,6 +1,7 @@
 //! What was sent and never recorded, and what was recorded as unknown: finding it, and settling it
 //! once HubSpot has been asked.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -9,10 +10,10 @@ use super::OutboxError;
 use super::database::{Reach, ask};
 use super::lease::Lease;
 use super::record::Columns;
-use super::rows::DoubtedRow;
+use super::rows::{DoubtedRow, NeighboursRow};
 use crate::course::Transition;
 use crate::policy::batch::RowId;
-use crate::policy::reconcile::Doubted;
+use crate::policy::reconcile::{Doubted, Neighbours};
 
 /// Turns what other leaders, or dead tasks of this one, left in flight into unconfirmed, to be
 /// looked up after `settle`. A request of this leader counts as dead `grace` after it must have ended.
@@ -38,6 +39,7 @@ pub async fn orphan(
         ), doubted as (
             update course_outbox o
                set status = 'unconfirmed',
+                   doubts = o.doubts + 1,
                    next_attempt_at = now() + make_interval(secs => $3),
                    error = jsonb_build_object(
                        'category', 'unknown_outcome',
@@ -69,19 +71,54 @@ pub async fn orphan(
 
 /// Unconfirmed courses that are due for a look, oldest first.
 ///
-/// Served by `course_outbox_unconfirmed`.
+/// Served by `course_outbox_unconfirmed` and the primary key of `course_sync_batch`.
 pub async fn due(database: impl Into<Reach<'_>>, limit: u16) -> Result<Vec<Doubted>, OutboxError> {
     const DUE: &str = "
-        select id, batch_id, course_key, attempts, faults, error
-          from course_outbox
-         where status = 'unconfirmed' and next_attempt_at <= now()
-         order by next_attempt_at, id
+        select o.id, o.batch_id, o.course_key, o.attempts, o.faults, o.doubts, o.error,
+               coalesce(cardinality(b.row_ids), 0) as company
+          from course_outbox o left join course_sync_batch b using (batch_id)
+         where o.status = 'unconfirmed' and o.next_attempt_at <= now()
+         order by o.next_attempt_at, o.id
          limit $1";
     let rows: Vec<DoubtedRow> =
         ask(database, async |session| sqlx::query_as(DUE).bind(i64::from(limit)).fetch_all(session).await)
             .await
             .map_err(OutboxError::doing("find unconfirmed courses"))?;
     rows.into_iter().map(Doubted::try_from).collect()
+}
+
+/// How the create requests fared that went just before and just after each of these `batches`, with other
+/// courses, within the hour. What HubSpot only put off says nothing, nor does a failure of courses that are
+/// suspected themselves.
+///
+/// Served by the primary keys of `course_sync_batch`, whose identifiers grow with time, and `course_outbox`.
+pub async fn neighbours(
+    database: impl Into<Reach<'_>>,
+    batches: &[Uuid],
+) -> Result<HashMap<Uuid, Neighbours>, OutboxError> {
+    const NEIGHBOURS: &str = "
+        with telling as not materialized (
+            select batch_id, row_ids, claimed_at, outcome in ('ok', 'partial', 'rejected') as is_pass
+              from course_sync_batch n
+             where operation = 'create' and outcome not in ('rate_limited', 'unauthorized')
+               and (outcome in ('ok', 'partial', 'rejected')
+                    or not exists (select from course_outbox o where o.id = any(n.row_ids) and o.batch_limit < 100))
+        )
+        select b.batch_id, count(*) filter (where is_pass) as passed, count(*) filter (where not is_pass) as failed
+          from course_sync_batch b
+         cross join lateral (
+               (select is_pass, claimed_at from telling t
+                 where t.batch_id < b.batch_id and not t.row_ids && b.row_ids order by t.batch_id desc limit 5)
+               union all
+               (select is_pass, claimed_at from telling t
+                 where t.batch_id > b.batch_id and not t.row_ids && b.row_ids order by t.batch_id limit 5)) n
+         where b.batch_id = any($1) and n.claimed_at between b.claimed_at - interval '1 hour' and now()
+         group by b.batch_id";
+    let rows: Vec<NeighboursRow> =
+        ask(database, async |session| sqlx::query_as(NEIGHBOURS).bind(batches).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::doing("find how other requests fared"))?;
+    Ok(rows.into_iter().map(NeighboursRow::into_parts).collect())
 }
 
 /// A doubted course's row, the batch it was sent in, and what becomes of it.
@@ -102,8 +139,8 @@ pub async fn settle(
              where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
         ), finding as (
             select * from unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bool[],
-                                 $9::float8[], $10::text[])
-                as f (id, batch_id, status, hubspot_id, error, keeps_error, wait, event)
+                                 $9::float8[], $10::int[], $11::smallint[], $12::text[])
+                as f (id, batch_id, status, hubspot_id, error, keeps_error, wait, fault, batch_limit, event)
         ), settled as (
             update course_outbox o
                set status = f.status,
@@ -111,6 +148,8 @@ pub async fn settle(
                    synced_at = case when f.status = 'synced' then now() end,
                    error = case when f.keeps_error then o.error else f.error end,
                    next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
+                   faults = o.faults + f.fault,
+                   batch_limit = coalesce(f.batch_limit, o.batch_limit),
                    updated_at = now()
               from finding f
              where o.id = f.id and o.batch_id = f.batch_id and o.status = 'unconfirmed' and exists (select from lead)
@@ -133,6 +172,8 @@ pub async fn settle(
             .bind(&columns.errors)
             .bind(&columns.keeps_error)
             .bind(&columns.waits)
+            .bind(&columns.faults)
+            .bind(&columns.batch_limits)
             .bind(&columns.events)
             .fetch_one(session)
             .await

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::OutboxError;
 use crate::course::{Associations, CourseError, CourseKey, Invalid, Properties};
 use crate::policy::batch::{Claimed, RowId};
-use crate::policy::reconcile::Doubted;
+use crate::policy::reconcile::{Doubted, Neighbours};
 
 #[derive(FromRow)]
 pub(super) struct ClaimedRow {
@@ -20,6 +20,7 @@ pub(super) struct ClaimedRow {
     associations: Json<Value>,
     attempts: i32,
     faults: i32,
+    doubts: i32,
     created_at: Timestamp,
     pub due: Timestamp,
     pub candidates: i64,
@@ -37,6 +38,7 @@ impl TryFrom<ClaimedRow> for Claimed {
             associations: Associations::parse(row.associations.0).map_err(unusable(id, "associations"))?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
+            doubts: u32::try_from(row.doubts).unwrap_or_default(),
             created_at: row.created_at.to_jiff(),
         })
     }
@@ -49,6 +51,8 @@ pub(super) struct DoubtedRow {
     course_key: String,
     attempts: i32,
     faults: i32,
+    doubts: i32,
+    company: i32,
     error: Option<Json<Value>>,
 }
 
@@ -63,8 +67,24 @@ impl TryFrom<DoubtedRow> for Doubted {
             key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
+            doubts: u32::try_from(row.doubts).unwrap_or_default(),
+            company: usize::try_from(row.company).unwrap_or(usize::MAX),
             error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
         })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct NeighboursRow {
+    batch_id: Uuid,
+    passed: i64,
+    failed: i64,
+}
+
+impl NeighboursRow {
+    pub(super) fn into_parts(self) -> (Uuid, Neighbours) {
+        let count = |count| u32::try_from(count).unwrap_or_default();
+        (self.batch_id, Neighbours { passed: count(self.passed), failed: count(self.failed) })
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// How many of its attempts failed by its own fault.
     pub faults: u32,
+    /// How often its outcome was unknown. Above 0, HubSpot may hold it already.
+    pub doubts: u32,
     /// When the catalogue enqueued it.
     pub created_at: Timestamp,
 }
@@ -124,6 +126,7 @@ pub(crate) mod tests {
             associations: Associations::default(),
             attempts: 1,
             faults: 0,
+            doubts: 0,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

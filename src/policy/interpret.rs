@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::answer::{Body, ErrorReply, Exchange, Meta, NoAnswer, NotSent, PropertyFault, Unreadable};
 use super::batch::Batch;
 use super::pause::{Reason, Trouble};
+use super::reconcile::POISONED;
 use crate::course::{Category, CourseError, HubSpotId, clip};
 
 mod items;
@@ -62,8 +63,12 @@ pub enum NotTaken {
 pub enum Signal {
     /// Nothing against it.
     Proceed,
+    /// HubSpot answers, which says nothing yet of creating.
+    Reachable,
     /// It must stand still for a while.
     Pause(Trouble),
+    /// Nothing either way: HubSpot failed at a course that it is known to fail at.
+    Silence,
 }
 
 /// The request's outcome for the metrics: a closed set.
@@ -174,9 +179,15 @@ fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
         (400..=499, Body::Error(_)) => untouched(Rejected, answer.trouble(Reason::Unavailable)),
         // A page instead of an error: something before HubSpot turns us away, or cannot reach it.
         (403 | 521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
+        (POISONED, _) if is_suspect(batch) => all(batch, &answer.unknown(), Unavailable, Signal::Silence),
         (500..=599, _) => unknown(Unavailable),
         _ => unknown(Invalid),
     }
+}
+
+/// Whether the batch is a single course at which HubSpot failed before while it let others pass.
+fn is_suspect(batch: &Batch) -> bool {
+    matches!(batch.courses(), [course] if course.faults > 0)
 }
 
 /// How long HubSpot locks an account whose volume is large.

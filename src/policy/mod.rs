@@ -5,7 +5,11 @@
 
 pub mod answer;
 pub mod batch;
+pub mod day;
+pub mod explain;
 pub mod interpret;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;
+pub mod share;
+pub mod spell;

@@ -6,6 +6,8 @@
 //! unique property nothing can prove anything, and the course is held for a person, or sent again
 //! where the operator has accepted duplicates.
 
+mod refusal;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -16,9 +18,9 @@ use super::answer::{BatchReply, BatchStatus, Body, Exchange, Meta, NoAnswer, Not
 use super::batch::RowId;
 use super::interpret::{self, RequestOutcome, Signal};
 use super::pause::{Reason, Trouble};
-use super::retry::RetryPolicy;
+use super::retry::{RetryPolicy, half};
 use crate::course::{
-    Again, Category, CourseError, CourseKey, HubSpotId, Provenance, Transition, clip, folded,
+    Again, Category, CourseError, CourseKey, HubSpotId, Provenance, Suspicion, Transition, clip, folded,
 };
 
 /// A course whose row says `unconfirmed`.
@@ -34,6 +36,10 @@ pub struct Doubted {
     pub attempts: u32,
     /// How many of its attempts failed by its own fault.
     pub faults: u32,
+    /// How often its outcome was unknown.
+    pub doubts: u32,
+    /// How many courses the request carried in which it was sent last; 0: unknown.
+    pub company: usize,
     /// What its row says.
     pub error: Option<CourseError>,
 }
@@ -45,6 +51,16 @@ pub enum Place {
     Live,
     /// The recycle bin.
     Archived,
+}
+
+/// How the requests fared that went just before and just after a request that HubSpot failed at, without
+/// any of its courses in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// HubSpot answered them as it should.
+    pub passed: u32,
+    /// It failed at them, too.
+    pub failed: u32,
 }
 
 /// What HubSpot says of one key.
@@ -79,7 +95,7 @@ pub fn interpret_read(asked: &[Doubted], unique_property: &str, exchange: &Excha
     let (outcome, trouble) = match exchange {
         Exchange::Answered { meta, body: Body::Batch(reply) } if is_told(meta, reply) => {
             let findings = asked.iter().map(|course| find(&course.key, unique_property, reply)).collect();
-            return Reading { findings, signal: Signal::Proceed, outcome: RequestOutcome::Ok };
+            return Reading { findings, signal: Signal::Reachable, outcome: RequestOutcome::Ok };
         }
         Exchange::Answered { meta, body } => refused_read(meta, body),
         Exchange::NotSent(NotSent::NoToken(why)) => (RequestOutcome::Unauthorized, plain(Reason::Token, why)),
@@ -180,6 +196,7 @@ const SEVERAL: Duration = Duration::from_mins(5);
 pub fn settle(
     course: &Doubted,
     finding: &Finding,
+    neighbours: Neighbours,
     policy: &RetryPolicy,
     now: Timestamp,
     jitter: f64,
@@ -207,13 +224,10 @@ pub fn settle(
             let error = CourseError::new(Category::Conflict, &message, now);
             Some(Transition::Unconfirmed { error, own_fault: false, batch_limit: None, look_after: SEVERAL })
         }
-        Finding::Absent if course.faults >= policy.max_attempts => {
-            let error = course.error.clone();
-            let fallback =
-                || CourseError::new(Category::Refused, "HubSpot failed at this course every time", now);
-            Some(Transition::Failed { error: error.unwrap_or_else(fallback) })
-        }
-        Finding::Absent => Some(resend(course, policy, jitter)),
+        Finding::Absent => Some(match refusal::of(course) {
+            Some(error) => Transition::Failed { error },
+            None => resend(course, neighbours, policy, now, jitter),
+        }),
         Finding::Unclear => None,
     }
 }
@@ -225,11 +239,75 @@ fn provenance(course: &Doubted) -> Provenance {
     if is_conflict && course.attempts == 1 { Provenance::Adopted } else { Provenance::Confirmed }
 }
 
-/// Once more, after a wait that grows with its own faults; at once where it has none.
+/// What becomes of a doubted course where nothing can prove anything and duplicates are accepted; `None`
+/// where it was in doubt so often that a person had better look.
 #[must_use]
-pub fn resend(course: &Doubted, policy: &RetryPolicy, jitter: f64) -> Transition {
-    let after = if course.faults == 0 { Duration::ZERO } else { policy.backoff(course.faults, jitter) };
-    Transition::Pending(Again::Resend { after })
+pub fn resend_blindly(
+    course: &Doubted,
+    neighbours: Neighbours,
+    policy: &RetryPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Option<Transition> {
+    (course.doubts < policy.max_attempts).then(|| resend(course, neighbours, policy, now, jitter))
+}
+
+/// Once more, after a wait that grows with its own faults; at once where it has none; or not at all where
+/// it has too many.
+fn resend(
+    course: &Doubted,
+    neighbours: Neighbours,
+    policy: &RetryPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Transition {
+    let suspicion = suspicion(course, neighbours);
+    let faults = course.faults.saturating_add(u32::from(suspicion == Some(Suspicion::Alone)));
+    if faults >= policy.max_attempts {
+        return Transition::Failed { error: worn_out(course, faults, now) };
+    }
+    let after = if faults == 0 { Duration::ZERO } else { policy.backoff(faults, jitter) };
+    Transition::Pending(Again::Resend { after, suspicion })
+}
+
+/// Whether this course may be what HubSpot fails at. Only 500 is ever about what was sent; every other
+/// 5xx is about what stands in between.
+#[must_use]
+pub fn may_be_poison(course: &Doubted) -> bool {
+    let is_500 = |error: &CourseError| {
+        error.category == Category::UnknownOutcome && error.http_status == Some(POISONED)
+    };
+    course.error.as_ref().is_some_and(is_500)
+}
+
+/// The status by which HubSpot fails at one course.
+pub(super) const POISONED: u16 = 500;
+
+/// An outage fails at the neighbours, too.
+fn suspicion(course: &Doubted, neighbours: Neighbours) -> Option<Suspicion> {
+    (may_be_poison(course) && neighbours.passed > neighbours.failed).then(|| match course.company {
+        1 => Suspicion::Alone,
+        company => Suspicion::InCompany { batch_limit: half(company) },
+    })
+}
+
+fn worn_out(course: &Doubted, faults: u32, now: Timestamp) -> CourseError {
+    let said = course.error.clone().unwrap_or_else(|| CourseError::new(Category::Refused, "", now));
+    if said.category != Category::UnknownOutcome {
+        return said;
+    }
+    let times = if faults == 1 { "once".to_owned() } else { format!("{faults} times") };
+    let message = format!(
+        "HubSpot failed at this course {times} when it was sent alone, while it let others pass; it does not hold it. \
+         Last: {}",
+        said.message
+    );
+    CourseError {
+        category: Category::Refused,
+        message: clip(&message, CourseError::MAX_MESSAGE_BYTES),
+        at: now,
+        ..said
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +321,8 @@ mod tests {
             key: CourseKey::parse(key).unwrap(),
             attempts: 1,
             faults,
+            doubts: 1,
+            company: 1,
             error: None,
         }
     }
@@ -309,7 +389,8 @@ mod tests {
         let body = r#"{"results":[{"id":"7","properties":{"key":"A"}},{"id":"8","properties":{"key":"A"}}]}"#;
         let found = findings(&["A"], body);
         assert_eq!(found, [Finding::Several(vec![id("7"), id("8")])]);
-        let to = settle(&doubted("A", 0), &found[0], &RetryPolicy::default(), Timestamp::UNIX_EPOCH, 0.0);
+        let (policy, now) = (RetryPolicy::default(), Timestamp::UNIX_EPOCH);
+        let to = settle(&doubted("A", 0), &found[0], Neighbours::default(), &policy, now, 0.0);
         let Some(Transition::Unconfirmed { error, own_fault: false, .. }) = to else { panic!("{to:?}") };
         assert!(error.message.contains("7, 8"));
     }
@@ -326,10 +407,19 @@ mod tests {
     #[test]
     fn what_becomes_of_a_doubt() {
         let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
-        let settle =
-            |faults, finding| settle(&doubted("A", faults), &finding, &policy, Timestamp::UNIX_EPOCH, 1.0);
-        let after =
-            |seconds| Some(Transition::Pending(Again::Resend { after: Duration::from_secs(seconds) }));
+        let settle = |faults, finding| {
+            settle(
+                &doubted("A", faults),
+                &finding,
+                Neighbours::default(),
+                &policy,
+                Timestamp::UNIX_EPOCH,
+                1.0,
+            )
+        };
+        let after = |seconds| {
+            Some(Transition::Pending(Again::Resend { after: Duration::from_secs(seconds), suspicion: None }))
+        };
         assert_eq!(settle(0, Finding::Absent), after(0));
         assert_eq!(settle(2, Finding::Absent), after(2));
         assert!(matches!(settle(3, Finding::Absent), Some(Transition::Failed { .. })));
@@ -339,5 +429,72 @@ mod tests {
         assert!(
             matches!(settle(0, Finding::Collision(id("5"))), Some(Transition::Failed { error }) if error.category == Category::KeyCollision)
         );
+    }
+
+    fn at_500(company: usize, faults: u32) -> Doubted {
+        let error = CourseError {
+            http_status: Some(POISONED),
+            ..CourseError::new(Category::UnknownOutcome, "HubSpot answered 500", Timestamp::UNIX_EPOCH)
+        };
+        Doubted { company, error: Some(error), ..doubted("A", faults) }
+    }
+
+    const OTHERS_PASS: Neighbours = Neighbours { passed: 5, failed: 1 };
+    const OUTAGE: Neighbours = Neighbours { passed: 5, failed: 5 };
+
+    #[test]
+    fn what_hubspot_fails_at_while_others_pass_is_isolated_and_then_counts() {
+        let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+        let resend = |course: &Doubted, neighbours| match resend(
+            course,
+            neighbours,
+            &policy,
+            Timestamp::UNIX_EPOCH,
+            0.0,
+        ) {
+            Transition::Pending(Again::Resend { suspicion, .. }) => Ok(suspicion),
+            other => Err(other),
+        };
+        let in_company = |batch_limit| Ok(Some(Suspicion::InCompany { batch_limit }));
+        assert_eq!(resend(&at_500(89, 0), OTHERS_PASS), in_company(45));
+        assert_eq!(resend(&at_500(2, 0), OTHERS_PASS), in_company(1));
+        assert_eq!(resend(&at_500(1, 0), OTHERS_PASS), Ok(Some(Suspicion::Alone)));
+        assert_eq!(resend(&at_500(1, 1), OTHERS_PASS), Ok(Some(Suspicion::Alone)));
+        let Err(Transition::Failed { error }) = resend(&at_500(1, 2), OTHERS_PASS) else {
+            panic!("not failed")
+        };
+        assert_eq!((error.category, error.http_status), (Category::Refused, Some(POISONED)));
+        assert!(error.message.contains("3 times"), "{}", error.message);
+
+        // No outage, however long, is anybody's fault; nor is what no neighbour bears witness to.
+        assert_eq!(resend(&at_500(1, 2), OUTAGE), Ok(None));
+        assert_eq!(resend(&at_500(1, 2), Neighbours::default()), Ok(None));
+        // What stands between HubSpot and us fails at whatever comes.
+        let mut gateway = at_500(1, 2);
+        gateway.error.as_mut().unwrap().http_status = Some(502);
+        assert_eq!(resend(&gateway, OTHERS_PASS), Ok(None));
+    }
+
+    #[test]
+    fn a_refusal_that_was_looked_up_is_final_where_hubspot_holds_nothing() {
+        let refusal = CourseError::new(Category::Validation, "no such option", Timestamp::UNIX_EPOCH);
+        let course = Doubted { error: Some(refusal.clone()), ..doubted("A", 0) };
+        let settle = |finding| {
+            let policy = RetryPolicy::default();
+            settle(&course, &finding, Neighbours::default(), &policy, Timestamp::UNIX_EPOCH, 0.0)
+        };
+        assert_eq!(settle(Finding::Absent), Some(Transition::Failed { error: refusal }));
+        assert!(matches!(settle(Finding::Held(id("7"))), Some(Transition::Synced { .. })));
+    }
+
+    #[test]
+    fn a_course_in_doubt_again_and_again_is_not_sent_blindly_for_ever() {
+        let policy = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+        let resend = |doubts| {
+            let course = Doubted { doubts, ..doubted("A", 0) };
+            resend_blindly(&course, Neighbours::default(), &policy, Timestamp::UNIX_EPOCH, 0.0)
+        };
+        assert!(matches!(resend(2), Some(Transition::Pending(_))));
+        assert_eq!(resend(3), None);
     }
 }

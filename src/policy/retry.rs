@@ -72,15 +72,28 @@ impl RetryPolicy {
     }
 }
 
-/// What becomes of a course of a batch of `company` courses after this verdict. `settle` is how
-/// long a doubt rests before HubSpot is asked.
+/// How a course was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// The courses of its request.
+    pub company: usize,
+    /// HubSpot may hold it from an earlier sending, and can be asked.
+    pub may_be_held: bool,
+    /// How long a doubt rests before HubSpot is asked.
+    pub settle: Duration,
+}
+
+/// What becomes of a course after this verdict.
 #[must_use]
-pub fn transition(verdict: Verdict, company: usize, settle: Duration) -> Transition {
+pub fn transition(verdict: Verdict, sending: Sending) -> Transition {
+    let Sending { company, may_be_held, settle } = sending;
     match verdict {
         Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, provenance: Provenance::Created },
         // No doubt that has to settle: a read tells who holds the key. If it finds nobody, the conflict
         // is over another value of one of them, which isolation brings to light.
         Verdict::Exists { error, suspects } => doubted(error, Some(suspects), Duration::ZERO),
+        // No refusal undoes what an earlier sending may have done.
+        Verdict::Refused(error) if may_be_held => doubted(error, None, Duration::ZERO),
         Verdict::Refused(error) => Transition::Failed { error },
         Verdict::NotTaken(NotTaken::NotSent) => Transition::Pending(Again::NotSent),
         Verdict::NotTaken(NotTaken::Untouched) => Transition::Pending(Again::Held),
@@ -98,7 +111,7 @@ fn doubted(error: CourseError, suspects: Option<usize>, look_after: Duration) ->
 }
 
 /// Half of a company that holds a guilty course, rounded up so that two halves hold it all.
-fn half(company: usize) -> u16 {
+pub(super) fn half(company: usize) -> u16 {
     u16::try_from(company.div_ceil(2)).unwrap_or(u16::MAX).max(1)
 }
 
@@ -127,6 +140,22 @@ mod tests {
             assert_eq!(policy().equal_jitter(failures, 0.0, Duration::MAX), bound / 2);
             assert!(policy().equal_jitter(failures, 1.0, Duration::from_mins(1)) <= Duration::from_mins(1));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_final_unless_an_earlier_sending_is_in_doubt() {
+        let error =
+            || CourseError::new(crate::course::Category::Validation, "no", jiff::Timestamp::UNIX_EPOCH);
+        let sending = Sending { company: 1, may_be_held: false, settle: Duration::from_secs(30) };
+        assert_eq!(transition(Verdict::Refused(error()), sending), Transition::Failed { error: error() });
+        let looked_up_at_once = Transition::Unconfirmed {
+            error: error(),
+            own_fault: false,
+            batch_limit: None,
+            look_after: Duration::ZERO,
+        };
+        let sending = Sending { may_be_held: true, ..sending };
+        assert_eq!(transition(Verdict::Refused(error()), sending), looked_up_at_once);
     }
 
     #[test]

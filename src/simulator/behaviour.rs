@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Behaviour {
     /// What the account may ask.
     pub limits: Limits,
+    /// Another integration that uses the same quota all the time.
+    pub neighbour: Neighbour,
     /// How long an answer takes.
     pub latency: Latency,
     /// Whether results repeat the `objectWriteTraceId` they were sent with.
@@ -52,6 +54,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            neighbour: Neighbour::default(),
             latency: Latency::default(),
             echo_trace_ids: false,
             shuffle_results: true,
@@ -90,6 +93,22 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { requests: 190, per_ms: 10_000, daily: 1_000_000, searches_per_second: 5 }
+    }
+}
+
+/// Another integration that uses the same quota all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Neighbour {
+    /// Its requests in each rolling interval; 0: there is none.
+    pub requests: u64,
+    /// How many of them come at once; 1: evenly.
+    pub burst: u64,
+}
+
+impl Default for Neighbour {
+    fn default() -> Self {
+        Self { requests: 0, burst: 1 }
     }
 }
 

@@ -139,6 +139,7 @@ impl Handle {
                 now: Timestamp::now(),
                 zone,
                 limits: behaviour.limits,
+                neighbour: behaviour.neighbour,
                 refused_count: behaviour.refused_count,
             };
             if quota.take(arrival).is_err() && !behaviour.refused_count {

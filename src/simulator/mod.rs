@@ -19,7 +19,7 @@
 //! | `GET journal` | every request with its inputs |
 //! | `GET records` | every record, archived ones included |
 //! | `GET summary` | counts, the busiest rolling interval, duplicates |
-//! | `POST neighbour` `{"requests":n}` | another integration spends quota, now |
+//! | `POST neighbour` `{"requests":n}` | another integration spends quota, now; all the time: `behaviour` |
 //! | `POST midnight` | the daily quota starts afresh |
 //! | `POST reset` | as it was at the start |
 //! | `PUT token` `{"token":"…"}`, `PUT scopes` `{"scopes":[…]}` | what opens the door, and how far |
@@ -69,8 +69,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use account::OauthApp;
 pub use behaviour::{
-    Behaviour, ConflictForm, CoursesState, Latency, Limits, Normalise, RefusedBatches, UniqueCompare,
-    Uniqueness,
+    Behaviour, ConflictForm, CoursesState, Latency, Limits, Neighbour, Normalise, RefusedBatches,
+    UniqueCompare, Uniqueness,
 };
 pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match};
 pub use handle::Handle;

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use super::behaviour::Limits;
+use super::behaviour::{Limits, Neighbour};
 use super::wire::ErrorBody;
 
 /// Which limit a refused request ran into.
@@ -26,6 +26,8 @@ pub(super) struct Quota {
     searches: VecDeque<u64>,
     day: Option<Date>,
     used_today: u64,
+    /// When the neighbour's next requests arrive, in microseconds since the start.
+    neighbour_due: Option<u64>,
 }
 
 /// What stands in the rate headers of an answer.
@@ -43,6 +45,7 @@ pub(super) struct Arrival<'a> {
     pub(super) now: Timestamp,
     pub(super) zone: &'a TimeZone,
     pub(super) limits: Limits,
+    pub(super) neighbour: Neighbour,
     /// Whether refused requests count as well.
     pub(super) refused_count: bool,
 }
@@ -53,6 +56,31 @@ impl Quota {
     /// # Errors
     /// The limit that it exceeds.
     pub(super) fn take(&mut self, arrival: Arrival<'_>) -> Result<(), Exceeded> {
+        self.catch_up(arrival);
+        self.take_one(arrival)
+    }
+
+    /// Everything that the neighbour has asked since, at the times when it did.
+    fn catch_up(&mut self, arrival: Arrival<'_>) {
+        let Neighbour { requests, burst } = arrival.neighbour;
+        let burst = burst.max(1);
+        let period = arrival.limits.per_ms.saturating_mul(1_000).saturating_mul(burst).checked_div(requests);
+        let Some(period) = period else {
+            self.neighbour_due = None;
+            return;
+        };
+        let mut due = self.neighbour_due.unwrap_or(arrival.at_us);
+        while due <= arrival.at_us {
+            for _ in 0..burst {
+                // It does not care.
+                let _refused = self.take_one(Arrival { at_us: due, ..arrival });
+            }
+            due = due.saturating_add(period.max(1));
+        }
+        self.neighbour_due = Some(due);
+    }
+
+    fn take_one(&mut self, arrival: Arrival<'_>) -> Result<(), Exceeded> {
         self.turn(arrival);
         let verdict = if self.used_today >= arrival.limits.daily {
             Err(Exceeded::Daily)
@@ -199,7 +227,7 @@ mod tests {
 
     fn arrival(at_us: u64, limits: Limits, refused_count: bool) -> Arrival<'static> {
         let now = Timestamp::UNIX_EPOCH;
-        Arrival { at_us, now, zone: &UTC, limits, refused_count }
+        Arrival { at_us, now, zone: &UTC, limits, neighbour: Neighbour::default(), refused_count }
     }
 
     #[test]
@@ -238,6 +266,21 @@ mod tests {
         assert_eq!(quota.take(arrival(2, limits, true)), Err(Exceeded::Daily));
         quota.midnight();
         assert_eq!(quota.take(arrival(3, limits, true)), Ok(()));
+    }
+
+    #[test]
+    fn a_neighbour_uses_the_quota_evenly_or_in_bursts() {
+        let limits = Limits { requests: 10, per_ms: 10, ..Limits::default() };
+        for (burst, left) in [(1, [9, 6, 3, 4]), (3, [7, 7, 4, 4]), (6, [4, 4, 4, 4])] {
+            let mut quota = Quota::default();
+            let neighbour = Neighbour { requests: 6, burst };
+            let left_at = [0, 4_999, 9_999, 15_000].map(|at_us| {
+                quota.catch_up(Arrival { neighbour, ..arrival(at_us, limits, true) });
+                quota.turn(arrival(at_us, limits, true));
+                quota.standing(limits).remaining
+            });
+            assert_eq!(left_at, left, "in bursts of {burst}");
+        }
     }
 
     #[test]

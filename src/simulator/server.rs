@@ -140,7 +140,8 @@ impl State {
     ) -> (Result<(), Reply>, Vec<(&'static str, String)>) {
         let limits = self.behaviour.limits;
         let refused_count = self.behaviour.refused_count;
-        let arrival = Arrival { at_us, now, zone: &self.zone, limits, refused_count };
+        let neighbour = self.behaviour.neighbour;
+        let arrival = Arrival { at_us, now, zone: &self.zone, limits, neighbour, refused_count };
         let search = operation == Operation::Search;
         let taken = if search { self.quota.take_search(arrival) } else { self.quota.take(arrival) };
         let headers = self.quota.standing(limits).headers(caller == Caller::OauthApp, search);

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use crate::course::Status;
 use crate::policy::interpret::RequestOutcome;
 use crate::policy::pause::Reason;
+use crate::telemetry::trend::{DelayCounter, Delays};
 
 /// What became of a course, as counted in `courses_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,6 +145,8 @@ pub struct Metrics {
     outbox_courses: Family<ByStatus, Gauge>,
     outbox_oldest: Family<ByStatus, Seconds>,
     sync_delay: Histogram,
+    /// The same, finely: the console tells quantiles of any stretch of time.
+    delays: DelayCounter,
     requests: Family<ByRequest, Counter>,
     request_duration: Family<ByOperation, Histogram>,
     batch_courses: Histogram,
@@ -183,6 +186,7 @@ impl Metrics {
             outbox_courses: Family::default(),
             outbox_oldest: Family::default(),
             sync_delay: Histogram::new(DELAY_BUCKETS),
+            delays: DelayCounter::default(),
             requests: Family::default(),
             request_duration,
             batch_courses: Histogram::new(SIZE_BUCKETS),
@@ -286,6 +290,12 @@ impl Metrics {
         self.courses.get_or_create(&ByOutcome { outcome: outcome.as_str() }).get()
     }
 
+    /// Courses that came to HubSpot so far, in whatever way.
+    #[must_use]
+    pub fn synced_so_far(&self) -> u64 {
+        self.courses_so_far(CourseOutcome::Synced) + self.courses_so_far(CourseOutcome::Adopted)
+    }
+
     /// The outbox holds `count` courses in this status; the oldest has been there for `oldest`.
     pub fn outbox(&self, status: Status, count: i64, oldest: Duration) {
         self.outbox_courses.get_or_create(&ByStatus { status: status.as_str() }).set(count);
@@ -297,6 +307,13 @@ impl Metrics {
     /// A course reached HubSpot this long after the catalogue enqueued it.
     pub fn sync_delay(&self, delay: Duration) {
         self.sync_delay.observe(delay.as_secs_f64());
+        self.delays.observe(delay);
+    }
+
+    /// The delays so far, by size.
+    #[must_use]
+    pub fn delays(&self) -> Delays {
+        self.delays.so_far()
     }
 
     /// A request ended.

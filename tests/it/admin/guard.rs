@@ -5,7 +5,7 @@ use reqwest::Method;
 use super::{ask, get};
 use crate::support::world::World;
 
-const PATHS: [&str; 5] = ["/", "/status", "/readyz", "/livez", "/metrics"];
+const PATHS: [&str; 7] = ["/", "/console.css", "/console.js", "/status", "/readyz", "/livez", "/metrics"];
 
 #[tokio::test]
 async fn a_page_from_elsewhere_cannot_read_console_and_status() {
@@ -17,7 +17,7 @@ async fn a_page_from_elsewhere_cannot_read_console_and_status() {
     let by_name = async |path: &str, host: &str| {
         ask(Method::GET, &format!("{admin}{path}"), &[("host", host)]).await.status.as_u16()
     };
-    for path in ["/", "/status"] {
+    for path in ["/", "/console.js", "/status"] {
         for foreign in ["evil.example", "evil.example:9464", "courses.example.com.evil.example", "10.0.0.1"] {
             assert_eq!(by_name(path, foreign).await, 421, "{path} as {foreign}");
         }

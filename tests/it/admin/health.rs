@@ -37,6 +37,7 @@ async fn a_database_that_goes_and_returns() {
     for path in ["/status", "/"] {
         let answer = get(&format!("{admin}{path}")).await;
         assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert!(path != "/" || answer.text.contains("The database cannot be read"), "{answer:?}");
     }
 
     cluster.start_server().await.unwrap();

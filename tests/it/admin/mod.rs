@@ -1,5 +1,7 @@
 //! The admin port over real sockets: health, metrics, status, console, and who may ask.
 
+mod browser;
+mod console;
 mod crowds;
 mod guard;
 mod health;

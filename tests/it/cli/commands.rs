@@ -12,13 +12,13 @@ use crate::support::postgres;
 use crate::support::world::World;
 
 /// What a command said, and its exit code.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
-async fn said(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
+pub(super) async fn said(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
     let mut command = program(settings);
     command.args(arguments);
     let Output { status, stdout, stderr } = output(command).await;
@@ -28,7 +28,7 @@ async fn said(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Said {
 
 impl Said {
     /// It failed with this exit code, and said on stderr alone all of these.
-    fn failed(&self, code: i32, words: &[&str]) {
+    pub(super) fn failed(&self, code: i32, words: &[&str]) {
         let Self { code: got, out, err } = self;
         assert_eq!((*got, out.as_str()), (Some(code), ""), "{err}");
         assert!(words.iter().all(|word| err.contains(word)), "{words:?} in {err}");
@@ -36,7 +36,7 @@ impl Said {
     }
 
     /// It was fine, and said this on stdout alone.
-    fn fine(self) -> String {
+    pub(super) fn fine(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out
     }
@@ -273,5 +273,19 @@ async fn run_says_which_promise_the_configuration_gives() {
         world.set("OUTBOX__UNCONFIRMED", unconfirmed);
         let started = world.daemon().logged("\"started\"").await;
         assert!(started.contains(promise), "{started}");
+    }
+}
+
+#[tokio::test]
+async fn completions_and_the_manual_know_every_command() {
+    let settings = BTreeMap::new();
+    let manual = said(&settings, &["man"]).await.fine();
+    let shells = ["bash", "zsh", "fish", "elvish", "powershell"];
+    for command in ["run", "enqueue", "status", "explain", "failures", "retry", "resolve", "simulate"] {
+        assert!(manual.contains(&format!("course\\-sync\\-{command}")), "{command} in {manual}");
+        for shell in shells {
+            let script = said(&settings, &["completions", shell]).await.fine();
+            assert!(script.contains(command), "{command} for {shell}");
+        }
     }
 }

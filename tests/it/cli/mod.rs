@@ -1,7 +1,37 @@
-//! The commands, against a real database.
+//! The command line, as the real program: the short commands, `enqueue`, `demo`, and what an operator does.
 
 mod commands;
 mod demo;
 mod enqueue;
+mod explain;
+mod failures;
 mod readme;
+mod resolve;
+mod retry;
 mod texts;
+
+use serde_json::json;
+
+use crate::support::world::World;
+
+/// Ends a course in doubt, as if its answer had been lost, or failed, as if HubSpot had refused it.
+async fn ended(world: &World, status: &str, key: &str, error: serde_json::Value) {
+    sqlx::query(
+        "insert into course_outbox (course_key, properties, status, attempts, faults, batch_limit, error, batch_id)
+         values ($2, jsonb_build_object('hs_course_name', 'Course ' || replace($2, '-', ' ')), $1, 1, 3, 1,
+                 $3 || jsonb_build_object('at', now()), gen_random_uuid())",
+    )
+    .bind(status)
+    .bind(key)
+    .bind(error)
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+/// A failed course whose property HubSpot does not know, as it would be after a daemon had sent it.
+async fn failed(world: &World, key: &str) {
+    let error = json!({ "category": "VALIDATION_ERROR", "code": "PROPERTY_DOESNT_EXIST", "property": "colour",
+                        "message": "Property \"colour\" does not exist" });
+    ended(world, "failed", key, error).await;
+}

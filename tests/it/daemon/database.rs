@@ -7,7 +7,6 @@ use crate::support::postgres::cluster;
 use crate::support::world::World;
 
 #[tokio::test]
-#[ignore = "takes a minute"]
 async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
     // Without a unique property a doubt would be held: what was claimed and not sent is none.
     let mut world = World::with(false, Behaviour::default()).await;

@@ -54,6 +54,8 @@ async fn changes(world: &World, statement: String) {
 async fn a_database_that_may_only_be_read_for_a_while_holds_everything_up_and_loses_nothing() {
     let mut world = World::new().await;
     world.set("BATCH__MAX_SIZE", "10");
+    // The trouble is told once, with whatever it began.
+    world.set("LOG__FILTER", "info,course_sync=debug");
     let mut daemon = world.daemon();
     daemon.logged("\"leading\"").await;
     world.enqueue_many("A", 2_000).await;

@@ -152,3 +152,21 @@ async fn an_outage_fails_no_course() {
         "what was not sent does not count as an attempt"
     );
 }
+
+#[tokio::test]
+async fn a_refusal_after_a_doubt_is_not_believed_before_hubspot_was_asked() {
+    let world = World::new().await;
+    let bad_gateway =
+        Answer::Error { status: 502, body: course_sync::simulator::ErrorForm::Html, retry_after: None };
+    let late = Fault::new(bad_gateway).committing(Commit::Late { after_ms: 1_500 });
+    world.hubspot.add_fault(late.on(Operation::BatchCreate).times(1));
+    // It comes when the first request has been carried out after all.
+    let body = r#"{"status":"error","message":"That will not do","category":"VALIDATION_ERROR"}"#;
+    let refusal = Answer::Literal { status: 400, headers: Default::default(), body: body.into() };
+    world.hubspot.add_fault(Fault::new(refusal).on(Operation::BatchCreate).times(1).after_ms(3_000));
+    world.enqueue_many("A", 1).await;
+    let _daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+    assert_eq!(world.sends()["A-1"], 2);
+}

@@ -42,6 +42,8 @@ async fn led(unique: bool, instances: usize) -> Failover {
     let proxy = Proxy::to(Target::Socket(socket)).await;
     let through = format!("postgres://course_sync@127.0.0.1:{}/postgres?sslmode=disable", proxy.port);
     world.settings.insert("DATABASE_URL".into(), through);
+    // Trouble with the database is told once, with whatever it began.
+    world.set("LOG__FILTER", "info,course_sync=debug");
     let daemons: Vec<_> = (0..instances).map(|_| world.daemon()).collect();
     let led = Failover { world, daemons, proxy, standby: None, primary };
     led.logged("\"leading\"").await;

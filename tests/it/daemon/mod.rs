@@ -1,16 +1,24 @@
 //! The daemon, as the real program, between a real Postgres and the simulator.
 
+mod clocks;
 mod crashes;
+mod credentials;
 mod database;
 mod database_falls;
+mod database_weather;
+mod day;
 mod doubts;
 mod failover;
+mod hostile;
+mod isolation;
 mod leadership;
+mod log_pipe;
 mod lost_commits;
 mod main_job;
 mod network;
 mod pace;
 mod pauses;
+mod poison;
 mod pooler;
 mod refusals;
 mod shutdown;

@@ -1,7 +1,8 @@
 //! The quota at the receiver: never above, and used where there is work.
 
-use course_sync::simulator::{Answer, Behaviour, Dialect, Fault, Latency, Limits, Operation};
+use course_sync::simulator::{Answer, Behaviour, Dialect, Fault, Latency, Limits, Neighbour, Operation};
 
+use crate::support::eventually::eventually;
 use crate::support::world::World;
 
 #[tokio::test]
@@ -60,18 +61,71 @@ async fn a_storm_of_429_fails_no_course() {
     world.audit().await;
 }
 
-#[tokio::test]
-async fn the_days_reserve_is_left_to_the_accounts_other_integrations() {
-    let limits = Limits { daily: 40, ..Limits::default() };
-    let mut world = World::with(true, Behaviour { limits, ..Behaviour::default() }).await;
-    world.set("RATE_LIMIT__DAILY_RESERVE", "50%");
+/// A world whose account allows 40 requests in 2 s.
+async fn forty(neighbour: Neighbour) -> World {
+    let limits = Limits { requests: 40, per_ms: 2_000, ..Limits::default() };
+    let latency = Latency { min_ms: 5, max_ms: 40 };
+    let mut world = World::with(true, Behaviour { limits, latency, neighbour, ..Behaviour::default() }).await;
+    world.set("RATE_LIMIT__REQUESTS", "40");
+    world.set("RATE_LIMIT__PER", "2s");
     world.set("BATCH__MAX_SIZE", "1");
-    world.set("BATCH__MAX_IN_FLIGHT", "1");
-    world.enqueue_many("A", 60).await;
-    let mut daemon = world.daemon();
-    daemon.logged("\"daily_quota\"").await;
-    assert!(daemon.stop().await.success());
-    assert_eq!(world.hubspot.summary().requests, 20);
-    assert_eq!(world.counts().await.get("pending"), Some(&40));
+    world
+}
+
+/// How many of our requests ended in 429, and how many there were.
+fn refused(world: &World) -> (usize, usize) {
+    let journal = world.hubspot.journal();
+    (journal.iter().filter(|entry| entry.status == Some(429)).count(), journal.len())
+}
+
+async fn nobody_is_blamed(world: &World) {
+    let blamed =
+        world.rows().await.into_iter().filter(|row| row.faults > 0 || row.status == "failed").count();
+    assert_eq!(blamed, 0);
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn beside_a_neighbour_that_takes_most_hardly_a_request_is_refused() {
+    for burst in [1, 6] {
+        let world = forty(Neighbour { requests: 24, burst }).await;
+        world.enqueue_many("A", 150).await;
+        let daemon = world.daemon();
+        world.all_are(&["synced"]).await;
+        let (refused, requests) = refused(&world);
+        assert!(refused * 50 <= requests, "bursts of {burst}: {refused} of {requests}\n{}", daemon.log());
+        nobody_is_blamed(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn a_neighbour_comes_and_goes() {
+    let world = forty(Neighbour::default()).await;
+    world.enqueue_many("A", 400).await;
+    let daemon = world.daemon();
+    eventually("the window is full", async || match world.hubspot.summary().requests {
+        few @ 0..45 => Err(few),
+        _ => Ok(()),
+    })
+    .await;
+    world.hubspot.change_behaviour(|behaviour| behaviour.neighbour = Neighbour { requests: 24, burst: 1 });
+    daemon.logged("others use the same quota").await;
+    world.hubspot.change_behaviour(|behaviour| behaviour.neighbour = Neighbour::default());
+    daemon.logged("others no longer use the same quota").await;
+    world.all_are(&["synced"]).await;
+    nobody_is_blamed(&world).await;
+}
+
+#[tokio::test]
+async fn an_account_that_allows_less_than_is_configured_is_obeyed() {
+    let mut world = forty(Neighbour::default()).await;
+    world.set("RATE_LIMIT__REQUESTS", "190");
+    world.enqueue_many("A", 120).await;
+    let daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    assert_eq!(world.hubspot.summary().by_status.get(&429), None);
+    assert!(world.hubspot.summary().worst_window <= 40);
+    let said = daemon.log().lines().filter(|line| line.contains("rate_limit.requests")).count();
+    assert_eq!(said, 1, "{}", daemon.log());
     world.audit().await;
 }

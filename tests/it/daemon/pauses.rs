@@ -1,6 +1,6 @@
-//! A person's pause: heard before anything is sent, and in the middle of a backlog.
+//! A person's pause: heard before anything is sent, and in the middle of a backlog. And HubSpot's own: an outage.
 
-use course_sync::simulator::{Behaviour, Latency};
+use course_sync::simulator::{Answer, Behaviour, ErrorForm, Fault, Latency};
 
 use crate::support::eventually::eventually;
 use crate::support::world::World;
@@ -53,5 +53,32 @@ async fn it_is_heard_while_there_is_always_more_to_send() {
     assert!(counts.contains_key("pending"), "it was heard only when nothing was left: {counts:?}");
     resume(&world).await;
     world.all_are(&["synced"]).await;
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn an_outage_that_answers_everything_with_503_fails_no_course() {
+    let mut world = World::new().await;
+    world.set("RETRY__MAX_ATTEMPTS", "1");
+    world.hubspot.add_fault(Fault::new(Answer::Error {
+        status: 503,
+        body: ErrorForm::Html,
+        retry_after: None,
+    }));
+    world.enqueue_many("A", 1_500).await;
+    let _daemon = world.daemon();
+    // Several tries of one course each, after those of the first moment.
+    eventually("it was tried again", async || {
+        let journal = world.hubspot.journal();
+        let tries = journal.iter().filter(|entry| entry.inputs.len() == 1).count();
+        if tries >= 4 { Ok(()) } else { Err(tries) }
+    })
+    .await;
+    let requests = world.hubspot.summary().requests;
+    assert!(requests < 32 + 15, "{requests} requests for nothing");
+    assert!(!world.counts().await.contains_key("failed"));
+    world.hubspot.clear_faults();
+    world.all_are(&["synced"]).await;
+    assert!(world.rows().await.iter().all(|row| row.faults == 0), "a course was blamed");
     world.audit().await;
 }

@@ -47,7 +47,7 @@ async fn while_the_database_is_away_it_ends_all_the_same() {
     let mut world = World::new().await;
     world.settings.insert("DATABASE_URL".into(), "postgres://nobody@127.0.0.1:1/nothing".into());
     let mut daemon = world.daemon();
-    daemon.logged("the database is not ready").await;
+    daemon.logged("the database is in trouble: the daemon waits for it").await;
     let admin = daemon.admin().await;
     assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{admin}/readyz")).await.unwrap().status(), 503);

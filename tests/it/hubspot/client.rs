@@ -34,7 +34,7 @@ pub fn client_of(settings: &config::HubSpot) -> Client {
     Client::new(settings, 4, Arc::new(Metrics::new())).unwrap()
 }
 
-fn token() -> Credentials {
+pub fn token() -> Credentials {
     Credentials::AccessToken(SecretSource::value("hubspot.access_token", TOKEN))
 }
 
@@ -106,6 +106,8 @@ async fn a_read_on_the_wire() {
         key: one_course().courses()[0].key.clone(),
         attempts: 1,
         faults: 0,
+        doubts: 1,
+        company: 1,
         error: None,
     };
     client_of(&dated).read(&[course], UNIQUE, Place::Archived).await;

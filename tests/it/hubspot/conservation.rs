@@ -179,6 +179,8 @@ fn findings(batch: &Batch, exchange: &Exchange) -> Vec<Finding> {
         key: course.key.clone(),
         attempts: 1,
         faults: 0,
+        doubts: 1,
+        company: 1,
         error: None,
     };
     let asked: Vec<_> = batch.courses().iter().map(doubted).collect();

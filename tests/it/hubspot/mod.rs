@@ -1,10 +1,11 @@
 //! What HubSpot's answers mean, and what the client does at the socket.
 
 mod answers;
+mod certificates;
 mod client;
 mod conservation;
 mod oauth;
-mod server;
+pub mod server;
 mod twins;
 
 use course_sync::course::{Associations, CourseKey, Properties};
@@ -28,6 +29,7 @@ fn claimed(row: i64, key: &str, properties: Value) -> Claimed {
         associations: Associations::default(),
         attempts: 1,
         faults: 0,
+        doubts: 0,
         created_at: NOW,
     }
 }

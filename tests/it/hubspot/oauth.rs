@@ -135,17 +135,17 @@ async fn a_refused_grant_is_told_in_hubspots_words() {
         (
             "400 Bad Request",
             r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#,
-            "400 BAD_REFRESH_TOKEN missing or invalid refresh token",
+            "400 BAD_REFRESH_TOKEN missing or invalid refresh token; the grant has ended: install the app again",
         ),
         (
             "400 Bad Request",
             r#"{"status":"BAD_HUB","message":"missing or unknown hub id","error":"access_denied"}"#,
-            "BAD_HUB missing or unknown hub id",
+            "BAD_HUB missing or unknown hub id; the app is not installed in the account any more",
         ),
         (
             "400 Bad Request",
             r#"{"status":"BAD_CLIENT_ID","message":"missing or invalid client id","error":"invalid_client"}"#,
-            "BAD_CLIENT_ID missing or invalid client id",
+            "BAD_CLIENT_ID missing or invalid client id; check hubspot.oauth.client_id",
         ),
         ("401 Unauthorized", "", "401 without a readable reason"),
         ("200 OK", r#"{"token_type":"bearer"}"#, "an answer without one"),
@@ -158,6 +158,32 @@ async fn a_refused_grant_is_told_in_hubspots_words() {
         assert!(why.contains(words), "{why}");
         assert_eq!(count(&server), (1, 0), "{words}");
     }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_hubspot_replaces_is_replaced() {
+    let server = Server::start(move |before, request| {
+        if !asks_for_a_token(request) {
+            return Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED));
+        }
+        let reply =
+            format!(r#"{{"refresh_token":"next-{before}","access_token":"sekret","expires_in":1800}}"#);
+        Reaction::Answer(json("200 OK", &reply))
+    })
+    .await;
+    let client = client(&server);
+    for _ in 0..3 {
+        client.create(&one_course()).await;
+    }
+    let shown: Vec<_> = server
+        .requests()
+        .iter()
+        .filter(|request| asks_for_a_token(request))
+        .map(|request| String::from_utf8(request.body.clone()).unwrap())
+        .map(|form| form.rsplit_once('=').unwrap().1.to_owned())
+        .collect();
+    assert_eq!(shown, ["sekret%26refresh%3D1", "next-0", "next-2"]);
+    assert!(!client.has_new_credentials(), "nobody configured another");
 }
 
 #[tokio::test]

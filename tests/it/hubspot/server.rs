@@ -37,6 +37,8 @@ pub enum Reaction {
     AnswerAndClose(Vec<u8>),
     /// These bytes, then these again and again for as long as somebody takes them.
     AnswerForEver(Vec<u8>, Vec<u8>),
+    /// These bytes, ten a second.
+    AnswerSlowly(Vec<u8>),
     /// The end, in order.
     Close,
     /// The end, by RST.
@@ -140,6 +142,15 @@ async fn perform(stream: &mut TcpStream, reaction: Reaction, seen: &Mutex<Seen>)
             stream.write_all(&start).await.ok();
             while stream.write_all(&more).await.is_ok() {
                 seen.lock().unwrap().bytes_written += more.len();
+            }
+            false
+        }
+        Reaction::AnswerSlowly(bytes) => {
+            for byte in bytes {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if stream.write_all(&[byte]).await.is_err() {
+                    break;
+                }
             }
             false
         }

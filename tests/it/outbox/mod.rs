@@ -2,6 +2,9 @@
 
 mod cancel;
 mod claim;
+mod failures;
+mod history;
+mod horizon;
 mod recover;
 mod retention;
 mod schema;

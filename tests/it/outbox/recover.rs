@@ -116,6 +116,31 @@ async fn an_answer_of_another_batch_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_would_go_back_to_pending_is_in_doubt_where_a_later_sending_may_be_forgotten() {
+    let database = database().await;
+    let pool = database.pool();
+    let (_, batch, ids) = claimed(pool, &["back", "created", "refused"]).await;
+    // What another cluster, timeline or database would say of itself.
+    sqlx::query("update course_sync_batch set incarnation = 'another'").execute(pool).await.unwrap();
+    let transitions = [
+        (ids[0], Transition::Pending(Again::Held)),
+        (ids[1], synced("7")),
+        (ids[2], Transition::Failed { error: error() }),
+    ];
+    assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 3);
+    let rows = statuses(pool).await;
+    let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
+    assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
+    assert_eq!(batch_state(pool, batch).await, "unknown");
+    let doubted = due(pool, 100).await.unwrap();
+    assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].company), ("back", 1, 3));
+    assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
+    // A repetition would be the same mistake.
+    assert_eq!(record(pool, batch, &transitions[..1], &ENDING).await.unwrap(), 1);
+    assert_eq!(statuses(pool).await[0].1, "unconfirmed");
+}
+
+#[tokio::test]
 async fn a_new_leader_doubts_what_the_old_one_left_in_flight() {
     let database = database().await;
     let pool = database.pool();
@@ -137,7 +162,7 @@ async fn a_new_leader_doubts_what_the_old_one_left_in_flight() {
     assert_eq!(record(pool, batch, &[(ids[0], synced("7"))], &ENDING).await.unwrap(), 1);
     let findings = [
         (ids[0], batch, synced("8")),
-        (ids[1], batch, Transition::Pending(Again::Resend { after: Duration::ZERO })),
+        (ids[1], batch, Transition::Pending(Again::Resend { after: Duration::ZERO, suspicion: None })),
     ];
     assert_eq!(settle(pool, old, &findings).await.unwrap(), 0, "a decision needs the lease");
     assert_eq!(settle(pool, new, &findings).await.unwrap(), 1, "the first is no longer in doubt");

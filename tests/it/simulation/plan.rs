@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use course_sync::simulator::{
     Answer, Behaviour, Commit, ConflictForm, Dialect, ErrorForm, Fault, Latency, Limits, Operation,
+    RefusedBatches,
 };
 use fastrand::Rng;
 
@@ -108,7 +109,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let unique = rng.u8(..4) > 0;
-        let behaviour = behaviour(&mut rng);
+        let mut behaviour = behaviour(&mut rng);
         let listen = rng.bool();
         let flawed = rng.bool();
         let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.bool()).collect();
@@ -128,6 +129,14 @@ impl Plan {
                 },
             };
             steps.push(step);
+        }
+        // Drawn apart, so that what a seed stood for before stays in it.
+        let mut rng = Rng::with_seed(!seed);
+        if unique && rng.bool() {
+            behaviour.refused_batches = RefusedBatches::WriteTheGood;
+        }
+        if rng.bool() {
+            steps.iter_mut().for_each(fail_within);
         }
         Self { unique, listen, behaviour, steps }
     }
@@ -178,6 +187,13 @@ fn happening(rng: &mut Rng, kind: Kind) -> Step {
         Kind::CutDatabase => Step::CutDatabase,
         Kind::DatabaseGoes => Step::DatabaseGoes { ms: rng.u64(20..400) },
         Kind::Answer(kind) => Step::Trouble(fault(rng, kind)),
+    }
+}
+
+/// HubSpot itself fails, instead of what stands before it.
+fn fail_within(step: &mut Step) {
+    if let Step::Trouble(Fault { answer: Answer::Error { status: status @ 502, body, .. }, .. }) = step {
+        (*status, *body) = (500, ErrorForm::Json);
     }
 }
 

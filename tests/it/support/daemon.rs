@@ -73,6 +73,14 @@ impl Daemon {
         format!("http://{}", line["address"].as_str().expect("an address"))
     }
 
+    /// The most memory it has had so far, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a process of Linux");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")

@@ -40,6 +40,20 @@ fn tokens() {
         ),
         ("blank", 401, "", "", "pause token, unauthorized"),
         ("a page", 401, "", "<html>401</html>", "pause token, unauthorized"),
+        (
+            "a wait is of no use, and yet kept",
+            401,
+            "Retry-After: 60",
+            r#"{"status":"error","message":"Authentication credentials not found","category":"INVALID_AUTHENTICATION"}"#,
+            "pause token 60s, unauthorized",
+        ),
+        (
+            "a category alone",
+            401,
+            "",
+            r#"{"category":"EXPIRED_AUTHENTICATION"}"#,
+            "pause token, unauthorized",
+        ),
     ]);
 }
 
@@ -64,6 +78,14 @@ fn scopes_and_object_types() {
             "",
             "<!DOCTYPE html><title>Attention Required! | Cloudflare</title>",
             "pause unavailable, unavailable",
+        ),
+        ("403 empty", 403, "", "", "pause unavailable, unavailable"),
+        (
+            "scopes of a switched-off object that cannot be granted",
+            403,
+            "",
+            r#"{"status":"error","message":"This app hasn't been granted all required scopes to make this call.","errors":[{"message":"One or more of the following scopes are required.","context":{"requiredGranularScopes":[]}}],"category":"MISSING_SCOPES"}"#,
+            "pause scopes, unauthorized",
         ),
         (
             "404 page",
@@ -154,37 +176,43 @@ fn quotas_in_three_dialects() {
             TEN_SECONDLY,
             "pause interval_quota 7s, rate_limited",
         ),
-        (
-            "a wait of nothing is no wait",
-            429,
-            "Retry-After: 0",
-            TEN_SECONDLY,
-            "pause interval_quota, rate_limited",
-        ),
-        ("a negative wait", 429, "Retry-After: -1", TEN_SECONDLY, "pause interval_quota, rate_limited"),
-        (
-            "a date",
-            429,
-            "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT",
-            TEN_SECONDLY,
-            "pause interval_quota, rate_limited",
-        ),
-        ("a word", 429, "Retry-After: soon", TEN_SECONDLY, "pause interval_quota, rate_limited"),
-        (
-            "an age",
-            429,
-            "Retry-After: 1000000000",
-            TEN_SECONDLY,
-            "pause interval_quota 1000000000s, rate_limited",
-        ),
-        (
-            "beyond every number",
-            429,
-            "Retry-After: 99999999999999999999999",
-            TEN_SECONDLY,
-            "pause interval_quota, rate_limited",
-        ),
         ("day", 429, "", DAILY, "pause daily_quota, rate_limited"),
+        ("day, with a wait", 429, "Retry-After: 3600", DAILY, "pause daily_quota 3600s, rate_limited"),
+        (
+            "day, as a policy in small letters beside a message of seconds",
+            429,
+            "",
+            r#"{"message":"You have reached your secondly limit.","policyName":"daily"}"#,
+            "pause daily_quota, rate_limited",
+        ),
+        (
+            "ten seconds, told by the message",
+            429,
+            "",
+            r#"{"status":"error","message":"You have reached your ten_secondly_rolling limit."}"#,
+            "pause interval_quota, rate_limited",
+        ),
+        (
+            "an error type alone",
+            429,
+            "",
+            r#"{"errorType":"RATE_LIMIT"}"#,
+            "pause interval_quota, rate_limited",
+        ),
+        (
+            "day, with the headers of one that is used up",
+            429,
+            "X-HubSpot-RateLimit-Daily: 250000\nX-HubSpot-RateLimit-Daily-Remaining: 0",
+            DAILY,
+            "pause daily_quota, rate_limited",
+        ),
+        (
+            "the edge's own",
+            429,
+            "Retry-After: 10",
+            "error code: 1015",
+            "pause interval_quota 10s, rate_limited",
+        ),
         (
             "day, told by the message",
             429,
@@ -208,6 +236,57 @@ fn quotas_in_three_dialects() {
             429,
             "",
             r#"{"message":"x","policyName":"FORTNIGHTLY"}"#,
+            "pause interval_quota, rate_limited",
+        ),
+    ]);
+}
+
+#[test]
+fn waits_that_an_answer_asks_for() {
+    untouched(&[
+        (
+            "a wait of nothing is no wait",
+            429,
+            "Retry-After: 0",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        ("a negative wait", 429, "Retry-After: -1", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        (
+            "a date",
+            429,
+            "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        (
+            "a date to come",
+            429,
+            "Date: Wed, 21 Oct 2026 07:28:00 GMT\nRetry-After: Wed, 21 Oct 2026 07:28:30 GMT",
+            TEN_SECONDLY,
+            "pause interval_quota 30s, rate_limited",
+        ),
+        (
+            "a date that has passed",
+            429,
+            "Date: Wed, 21 Oct 2026 07:28:00 GMT\nRetry-After: Wed, 21 Oct 2026 07:00:00 GMT",
+            TEN_SECONDLY,
+            "pause interval_quota, rate_limited",
+        ),
+        ("a fraction", 429, "Retry-After: 1.5", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        ("a word", 429, "Retry-After: soon", TEN_SECONDLY, "pause interval_quota, rate_limited"),
+        (
+            "an age",
+            429,
+            "Retry-After: 1000000000",
+            TEN_SECONDLY,
+            "pause interval_quota 1000000000s, rate_limited",
+        ),
+        (
+            "beyond every number",
+            429,
+            "Retry-After: 99999999999999999999999",
+            TEN_SECONDLY,
             "pause interval_quota, rate_limited",
         ),
     ]);

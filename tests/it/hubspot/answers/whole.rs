@@ -130,6 +130,57 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             means: &["all unnamed refused: Invalid input JSON", "proceed, rejected"],
         },
         Row {
+            name: "no inputs, which is never sent",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Batch input provided should have at least one object.","correlationId":"x"}"#,
+            means: &["all unnamed refused: Batch input provided", "proceed, rejected"],
+        },
+        Row {
+            name: "identifiers twice",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Duplicate IDs found in batch input: [123456]. IDs must be unique","correlationId":"x","category":"VALIDATION_ERROR","context":{"ids":["123456"]}}"#,
+            means: &["all unnamed VALIDATION_ERROR: Duplicate IDs found", "proceed, rejected"],
+        },
+        Row {
+            name: "READ_ONLY_VALUE, by somebody that is not told",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"hs_object_id is a read only property","code":"READ_ONLY_VALUE","context":{"propertyName":["hs_object_id"]}}]}"#,
+            means: &["all unnamed VALIDATION_ERROR/READ_ONLY_VALUE/hs_object_id", "proceed, rejected"],
+        },
+        Row {
+            name: "a code that nobody described, alone",
+            of: Keyed(1),
+            status: 400,
+            headers: "",
+            body: r#"{"status":"error","message":"Property values were not valid","errors":[{"message":"A value is missing under a condition","code":"MISSING_CONDITIONAL_REQUIRED_PROPERTY","context":{"propertyName":["hs_course_id"]}}]}"#,
+            means: &[
+                "refused VALIDATION_ERROR/MISSING_CONDITIONAL_REQUIRED_PROPERTY/hs_course_id",
+                "proceed, rejected",
+            ],
+        },
+        Row {
+            name: "413 in JSON",
+            of: Keyed(2),
+            status: 413,
+            headers: "",
+            body: r#"{"status":"error","message":"Request too large"}"#,
+            means: &["all unnamed too_large: HubSpot answered 413: Request too large", "proceed, rejected"],
+        },
+        Row {
+            name: "400 without a body proves nothing",
+            of: Keyed(2),
+            status: 400,
+            headers: "",
+            body: "",
+            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+        },
+        Row {
             name: "too many inputs",
             of: Keyed(3),
             status: 400,
@@ -145,6 +196,12 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             body: r#"{"status":"error","message":"one or more associations are not valid","correlationId":"c-3"}"#,
             means: &["refused refused: one or more associations are not valid", "proceed, rejected"],
         },
+    ]);
+}
+
+#[test]
+fn refusals_by_their_status() {
+    check(&[
         Row {
             name: "422",
             of: Keyed(1),

@@ -1,5 +1,10 @@
 //! Answers that speak of HubSpot's own trouble, or of the way to it.
 
+use course_sync::policy::batch::Claimed;
+use course_sync::policy::interpret::{Signal, interpret};
+use serde_json::json;
+
+use super::super::{NOW, answer, batch, claimed};
 use super::Of::{Keyed, Plain};
 use super::{Row, check};
 
@@ -49,19 +54,59 @@ fn it_did_not_happen() {
             (423, "", r#"{"status":"error","message":"Locked"}"#),
             (423, "Retry-After: 0", ""),
             (423, "Retry-After: 2", ""),
+            (423, "", "<html>Locked</html>"),
         ],
     );
     rows(
         &["all untouched", "pause unavailable 300s, unavailable"],
         &[(477, "", ""), (477, "Retry-After: tomorrow", r#"{"message":"Migration in Progress"}"#)],
     );
-    rows(&["all untouched", "pause unavailable 86400s, unavailable"], &[(477, "Retry-After: 86400", "")]);
+    rows(
+        &["all untouched", "pause unavailable 86400s, unavailable"],
+        &[
+            (477, "Retry-After: 86400", ""),
+            (477, "Retry-After: 86400", r#"{"status":"error","message":"Migration in progress"}"#),
+            (
+                477,
+                "Date: Wed, 21 Oct 2026 07:28:00 GMT\nRetry-After: Thu, 22 Oct 2026 07:28:00 GMT",
+                "<html>477</html>",
+            ),
+        ],
+    );
+    rows(
+        &["all untouched", "pause unavailable, rejected"],
+        &[
+            (421, "", r#"{"status":"error","message":"Misdirected Request"}"#),
+            (426, "", r#"{"status":"error","message":"Upgrade Required"}"#),
+            (451, "", r#"{"message":"Unavailable For Legal Reasons"}"#),
+        ],
+    );
 }
 
 #[test]
 fn statuses_that_no_standard_knows_prove_nothing() {
     rows(
         &["all unknown unknown_outcome", "pause unavailable, invalid"],
-        &[(100, "", ""), (304, "", ""), (418, "", "teapot"), (600, "", ""), (999, "", "x")],
+        &[
+            (100, "", ""),
+            (302, "Location: https://example.com", ""),
+            (304, "", ""),
+            (431, "", "<html>Request Header Fields Too Large</html>"),
+            (418, "", "teapot"),
+            (600, "", ""),
+            (999, "", "x"),
+        ],
     );
+}
+
+#[test]
+fn a_course_at_which_hubspot_is_known_to_fail_says_nothing_of_the_account() {
+    let interpreted = |status, faults| {
+        let course = Claimed { faults, ..claimed(1, "A", json!({})) };
+        interpret(&batch(vec![course], None), &answer(status, "", b""), NOW).signal
+    };
+    assert_eq!(interpreted(500, 1), Signal::Silence);
+    for (status, faults) in [(500, 0), (502, 1), (503, 1)] {
+        assert!(matches!(interpreted(status, faults), Signal::Pause(_)), "{status} with {faults}");
+    }
 }

@@ -1,0 +1,52 @@
+//! The life of one course, explained: read from the database alone, so that any instance, and none, can tell it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Settings;
+use crate::config::Unconfirmed;
+use crate::outbox::{OutboxError, Reach, history, pause, report};
+use crate::policy::explain::{Doubts, Explanation, Situation, Standstill, explain};
+
+impl Settings {
+    /// What this configuration does with a course whose outcome is unknown.
+    #[must_use]
+    pub fn doubts(&self) -> Doubts {
+        match (&self.unique_property, self.unconfirmed) {
+            (Some(_), _) => Doubts::LookedUp,
+            (None, Unconfirmed::Hold) => Doubts::Held,
+            (None, Unconfirmed::Resend) => Doubts::SentAgain { up_to: self.retry.max_attempts },
+        }
+    }
+}
+
+/// Explains the course with this key; `None`: there is none. `doubts` is what [`Settings::doubts`] says.
+pub async fn read(
+    database: impl Into<Reach<'_>>,
+    key: &str,
+    doubts: Doubts,
+) -> Result<Option<Explanation>, OutboxError> {
+    let reach = database.into();
+    let Some(life) = history::life(reach, key).await? else { return Ok(None) };
+    let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
+    let durable = pause::active(reach).await?;
+    let mut pauses: Vec<Standstill> = leader
+        .iter()
+        .filter_map(|leader| leader.report.get("pauses")?.as_array())
+        .flatten()
+        .filter_map(standstill)
+        .collect();
+    for pause in durable {
+        if pauses.iter().all(|said| said.reason != pause.reason) {
+            pauses.push(Standstill { reason: pause.reason, message: pause.message });
+        }
+    }
+    let around = Situation { now: Timestamp::now(), is_led: leader.is_some(), pauses, doubts };
+    Ok(Some(explain(life, &around)))
+}
+
+/// A pause as the leader reports it.
+fn standstill(said: &Value) -> Option<Standstill> {
+    let text = |name: &str| said.get(name)?.as_str().map(str::to_owned);
+    Some(Standstill { reason: text("reason")?, message: text("message").unwrap_or_default() })
+}

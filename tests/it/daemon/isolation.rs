@@ -1,0 +1,171 @@
+//! What a bad course costs the others: the requests that a batch of a hundred takes, by how HubSpot refuses,
+//! counted at the simulator and held against the table in docs/operations.md.
+
+use std::collections::BTreeMap;
+
+use course_sync::simulator::{Answer, Behaviour, ConflictForm, Fault, Operation};
+use serde_json::{Value, json};
+
+use crate::support::world::{UNIQUE, World};
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+const BAD: [usize; 4] = [0, 1, 2, 5];
+
+/// The row of the table: requests at most, by number of bad courses.
+fn published(label: &str) -> Vec<usize> {
+    let begin = format!("| {label} |");
+    let row = OPERATIONS.lines().find_map(|line| line.strip_prefix(&begin)).expect("a row of the table");
+    row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect()
+}
+
+/// A world of a hundred courses, of which some have what `spoil` gives them.
+async fn world(behaviour: Behaviour, bad: usize, spoil: impl Fn(usize) -> Value) -> World {
+    let world = World::with(true, behaviour).await;
+    for n in 0..100 {
+        let mut properties = json!({ "hs_course_name": format!("Course A {n}") });
+        // Spread over the batch, neither first nor last.
+        if let Some(at) = (0..bad).find(|at| 7 + at * 19 == n) {
+            properties.as_object_mut().unwrap().extend(spoil(at).as_object().unwrap().clone());
+        }
+        world.enqueue(&format!("A-{n}"), &properties).await;
+    }
+    world
+}
+
+/// Runs it to its end. The requests it took.
+async fn requests(world: &World, bad: usize) -> usize {
+    let mut daemon = world.daemon();
+    world.all_are(&["synced", "failed"]).await;
+    world.audit().await;
+    assert!(daemon.stop().await.success());
+    assert_eq!(world.counts().await.get("failed").copied().unwrap_or_default(), i64::try_from(bad).unwrap());
+    let counted = [Operation::BatchCreate, Operation::BatchRead];
+    world.hubspot.journal().iter().filter(|entry| counted.contains(&entry.operation)).count()
+}
+
+fn hold_against_the_table(label: &str, counted: &BTreeMap<usize, usize>) {
+    println!("{label}: {counted:?}");
+    let published = published(label);
+    assert_eq!(published.len(), BAD.len(), "{label}");
+    for ((bad, counted), published) in counted.iter().zip(published) {
+        assert!(*counted <= published, "{label}, {bad} bad: {counted} requests, published {published}");
+    }
+}
+
+/// A property of its own that HubSpot does not know.
+fn unknown_property(at: usize) -> Value {
+    json!({ (format!("unknown_{at}")): "x" })
+}
+
+/// HubSpot refuses every batch that holds one of the bad courses as a whole, with this body.
+async fn refused_whole(label: &str, body: impl Fn(usize) -> Value) {
+    let mut counted = BTreeMap::new();
+    for bad in BAD {
+        let world = world(Behaviour::default(), bad, unknown_property).await;
+        for at in 0..bad {
+            let answer =
+                Answer::Literal { status: 400, headers: BTreeMap::new(), body: body(at).to_string() };
+            let mut fault = Fault::new(answer).on(Operation::BatchCreate);
+            fault.on.contains = Some(format!("\"unknown_{at}\""));
+            world.hubspot.add_fault(fault);
+        }
+        counted.insert(bad, requests(&world, bad).await);
+    }
+    hold_against_the_table(label, &counted);
+}
+
+#[tokio::test]
+async fn named_by_trace_id() {
+    let mut counted = BTreeMap::new();
+    for bad in BAD {
+        let world = world(Behaviour::default(), bad, unknown_property).await;
+        counted.insert(bad, requests(&world, bad).await);
+    }
+    hold_against_the_table("207, names the courses by trace id", &counted);
+}
+
+#[tokio::test]
+async fn named_by_nobody_in_a_partial_answer() {
+    let mut counted = BTreeMap::new();
+    let no_such_record = |_| json!({});
+    for bad in BAD {
+        let behaviour = Behaviour {
+            name_inputs: false,
+            association_targets: Some(std::collections::BTreeSet::new()),
+            ..Behaviour::default()
+        };
+        let world = world(behaviour, 0, no_such_record).await;
+        sqlx::query(
+            "update course_outbox set associations =
+                 '[{\"to\":{\"id\":\"7\"},\"types\":[{\"associationCategory\":\"HUBSPOT_DEFINED\",\"associationTypeId\":860}]}]'
+              where course_key = any($1)",
+        )
+        .bind((0..bad).map(|at| format!("A-{}", 7 + at * 19)).collect::<Vec<_>>())
+        .execute(world.pool())
+        .await
+        .unwrap();
+        counted.insert(bad, requests(&world, bad).await);
+    }
+    hold_against_the_table("207, names nobody", &counted);
+}
+
+#[tokio::test]
+async fn refused_whole_with_the_property_named() {
+    refused_whole("400 for the whole batch, names property and fault", |at| {
+        let name = format!("unknown_{at}");
+        json!({ "status": "error", "category": "VALIDATION_ERROR", "message": "Property values were not valid",
+                "errors": [{ "message": format!("Property \"{name}\" does not exist"), "code": "PROPERTY_DOESNT_EXIST",
+                             "context": { "propertyName": [name] } }] })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refused_whole_and_named_by_nobody() {
+    refused_whole(
+        "400 for the whole batch, names nobody",
+        |_| json!({ "status": "error", "category": "VALIDATION_ERROR", "message": "Invalid input" }),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn another_unique_value_that_is_taken() {
+    let mut counted = BTreeMap::new();
+    for bad in BAD {
+        let world = world(Behaviour::default(), bad, |_| json!({ "code": "same" })).await;
+        world
+            .create_property(&json!({
+                "groupName": "course_information", "name": "code", "label": "Code", "type": "string",
+                "fieldType": "text", "hasUniqueValue": true,
+            }))
+            .await;
+        let holder = [("hs_course_name", "By hand"), ("code", "same")];
+        world.hubspot.create_record(holder.map(|(name, value)| (name.into(), value.into())).into());
+        counted.insert(bad, requests(&world, bad).await);
+        for row in world.rows().await.iter().filter(|row| row.status == "failed") {
+            assert_eq!(
+                (row.error("category").as_str(), row.error("property").as_str()),
+                ("CONFLICT", "code")
+            );
+        }
+    }
+    hold_against_the_table("207, another unique value is taken", &counted);
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken() {
+    let mut counted = BTreeMap::new();
+    for taken in BAD {
+        let behaviour = Behaviour { conflict: ConflictForm::WholeBatch, ..Behaviour::default() };
+        let world = world(behaviour, 0, unknown_property).await;
+        for at in 0..taken {
+            let properties =
+                [("hs_course_name", "By hand".to_owned()), (UNIQUE, format!("A-{}", 7 + at * 19))];
+            world.hubspot.create_record(properties.map(|(name, value)| (name.into(), value)).into());
+        }
+        // Taken keys fail nobody: they are adopted.
+        counted.insert(taken, requests(&world, 0).await);
+    }
+    hold_against_the_table("400 for the whole batch, a key is taken", &counted);
+}

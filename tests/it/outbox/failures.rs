@@ -1,0 +1,80 @@
+//! What failed, grouped and listed.
+
+use course_sync::course::{Category, Status};
+use course_sync::outbox::failures::{COUNTED, groups, list};
+use sqlx::PgPool;
+
+use crate::support::postgres::database;
+
+/// Enqueues `count` courses and ends them with this error.
+async fn ended(pool: &PgPool, status: &str, prefix: &str, count: i64, error: serde_json::Value) {
+    let sql = "insert into course_outbox (course_key, properties, status, error, batch_id)
+               select $2 || '-' || n, '{}', $1, $4 || jsonb_build_object('at', now(), 'message', 'no'), gen_random_uuid()
+                 from generate_series(1, $3) n";
+    let query = sqlx::query(sql).bind(status).bind(prefix).bind(count).bind(error);
+    query.execute(pool).await.unwrap();
+}
+
+async fn some(pool: &PgPool) {
+    let missing = serde_json::json!({ "category": "VALIDATION_ERROR", "code": "PROPERTY_DOESNT_EXIST", "property": "colour" });
+    ended(pool, "failed", "missing", 3, missing).await;
+    ended(pool, "failed", "plain", 2, serde_json::json!({ "category": "VALIDATION_ERROR" })).await;
+    ended(pool, "failed", "refused", 1, serde_json::json!({ "category": "refused" })).await;
+    ended(pool, "failed", "strange", 1, serde_json::json!({ "category": "by hand" })).await;
+    ended(pool, "unconfirmed", "doubt", 4, serde_json::json!({ "category": "unknown_outcome" })).await;
+}
+
+#[tokio::test]
+async fn courses_that_failed_alike_are_one_group_with_its_mend() {
+    let database = database().await;
+    some(database.pool()).await;
+    let found = groups(database.pool(), None).await.unwrap();
+    let told: Vec<_> = found
+        .iter()
+        .map(|it| (it.courses, it.category, it.property.as_deref(), it.example.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (4, Some(Category::UnknownOutcome), None, "doubt-4"),
+            (3, Some(Category::Validation), Some("colour"), "missing-3"),
+            (2, Some(Category::Validation), None, "plain-2"),
+            (1, None, None, "strange-1"),
+            (1, Some(Category::Refused), None, "refused-1"),
+        ]
+    );
+    assert!(found.iter().all(|group| group.is_exact));
+    assert!(found[1].mend.contains("create the property `colour`"), "{}", found[1].mend);
+    let of_one = groups(database.pool(), Some(Category::Validation)).await.unwrap();
+    assert_eq!(of_one, found[1..3]);
+    let too_large = groups(database.pool(), Some(Category::TooLarge)).await.unwrap();
+    assert!(too_large.is_empty(), "{too_large:?}");
+}
+
+#[tokio::test]
+async fn the_list_shows_the_latest_and_only_what_was_asked_for() {
+    let database = database().await;
+    let pool = database.pool();
+    some(pool).await;
+    let keys = async |category: Option<Category>, limit| {
+        let of = match category {
+            Some(_) => Some(groups(pool, category).await.unwrap()),
+            None => None,
+        };
+        let found = list(pool, of.as_deref(), limit).await.unwrap();
+        found.into_iter().map(|it| it.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(None, 2).await, ["strange-1", "refused-1", "doubt-1", "doubt-2"]);
+    assert_eq!(keys(Some(Category::Validation), 4).await, ["plain-2", "plain-1", "missing-3", "missing-2"]);
+    assert_eq!(keys(Some(Category::UnknownOutcome), 1).await, ["doubt-1"]);
+    assert!(keys(Some(Category::Conflict), 9).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_crowd_is_counted_up_to_a_bound() {
+    let database = database().await;
+    ended(database.pool(), "failed", "crowd", COUNTED + 1, serde_json::json!({ "category": "refused" }))
+        .await;
+    let found = groups(database.pool(), None).await.unwrap();
+    assert_eq!((found[0].status, found[0].courses, found[0].is_exact), (Status::Failed, COUNTED, false));
+}

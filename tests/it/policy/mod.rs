@@ -1,0 +1,4 @@
+//! Decisions in any order of events: what must hold for all of them.
+
+mod pauses;
+mod share;
