@@ -24,10 +24,13 @@ pub async fn measure(_: Scope, report: &mut Report) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs_f64(PER * (WINDOWS as f64 + 1.5))).await;
     daemon.stop().await?;
     let arrivals: Vec<f64> = hubspot.arrivals().await?.iter().map(|arrival| arrival.at).collect();
-    let begin = arrivals.first().copied().unwrap_or_default() + PER;
-    let end = begin + PER * WINDOWS as f64;
-    let within = arrivals.iter().filter(|at| (begin..end).contains(at)).count();
-    let used = within as f64 / (REQUESTS * WINDOWS) as f64;
+    // Requests come in a burst a window. From burst to burst, since a span that begins between two may
+    // hold one more or one less than its share.
+    let (first, last) = (arrivals.get(REQUESTS), arrivals.get(REQUESTS * (WINDOWS + 1)));
+    let (Some(first), Some(last)) = (first, last) else {
+        anyhow::bail!("only {} requests came", arrivals.len())
+    };
+    let used = PER * WINDOWS as f64 / (last - first);
     let fullest = arrivals
         .iter()
         .map(|from| arrivals.iter().filter(|at| (*from..=*from + PER).contains(*at)).count())
