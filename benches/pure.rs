@@ -45,6 +45,7 @@ fn claimed() -> Vec<Claimed> {
         associations: Associations::default(),
         attempts: 1,
         faults: 0,
+        doubts: 0,
         created_at: Timestamp::UNIX_EPOCH,
     };
     (0..COURSES).map(course).collect()

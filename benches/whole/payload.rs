@@ -57,6 +57,7 @@ pub fn body() -> anyhow::Result<Vec<u8>> {
             associations: Associations::default(),
             attempts: 1,
             faults: 0,
+            doubts: 0,
             created_at: Timestamp::UNIX_EPOCH,
         })
     };

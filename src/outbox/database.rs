@@ -21,12 +21,11 @@ const REASON: Duration = Duration::from_secs(2);
 /// How long an answer is waited for. The server itself gives up earlier, so after it nobody is there.
 const ANSWER: Duration = Duration::from_secs(40);
 
-/// For so long after its last use a connection is taken to live.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// The longest that one statement may take at the server. The daemon's own are far below; a lock held
 /// by a person, or a dead disk, must not hold it for ever.
-const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
+///
+/// Below an error the server has nothing to tell: the belt's ROLLBACK would be remarked every time.
+const SESSION: &str = "set client_min_messages = 'error'; set statement_timeout = '30s'; set lock_timeout = '15s'; \
                        set idle_in_transaction_session_timeout = '30s'";
 
 /// The same for one transaction, because a pooler gives every transaction another session. Whatever a
@@ -171,18 +170,6 @@ pub(super) fn options(url: &SecretString) -> Result<PgConnectOptions, OutboxErro
     Ok(options.application_name("course-sync").extra_float_digits(None))
 }
 
-/// A connection in use. One that is dropped before its statement ended is closed rather than returned:
-/// nobody knows what it still has to say, or what it left open.
-struct Unfinished(Option<PoolConnection<Postgres>>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
-        }
-    }
-}
-
 /// Runs one statement on a connection of the pool. Where no answer comes, not even the server's refusal,
 /// the connection is closed rather than returned: a line that died silently would be waited on for
 /// ever, and take whoever waits and its place in the pool with it.
@@ -191,27 +178,24 @@ pub(super) async fn ask<'a, T>(
     statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
     let reach = reach.into();
-    let mut unfinished = Unfinished(None);
-    let connection = unfinished.0.insert(reach.connection().await?);
+    let mut connection = reach.connection().await?;
     let answer = async {
         match reach.sessions {
-            Sessions::Kept => statement(connection).await,
-            Sessions::Pooled => in_transaction(connection, statement).await,
+            Sessions::Kept => statement(&mut connection).await,
+            Sessions::Pooled => in_transaction(&mut connection, statement).await,
         }
     };
     match tokio::time::timeout(ANSWER, answer).await {
-        Ok(answer) => {
-            drop(unfinished.0.take());
-            answer
-        }
+        Ok(answer) => answer,
         Err(_) => {
+            connection.close_on_drop();
             let silence = std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer");
             Err(sqlx::Error::Io(silence))
         }
     }
 }
 
-/// A transaction around one statement. Should it be cancelled, its connection is closed.
+/// A transaction around one statement. Should it be cancelled, its connection is closed by whoever does.
 async fn in_transaction<T>(
     connection: &mut PgConnection,
     statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
@@ -239,13 +223,12 @@ fn pool_options(max_connections: u32, sessions: Sessions) -> PgPoolOptions {
                 Ok(())
             })
         })
-        // Every use of a connection would cost a round trip more. One that was in use a moment ago is
-        // taken to live; an older one may have died since.
-        .test_before_acquire(false)
-        .before_acquire(|connection, about| {
+        // A belt: should a transaction ever be left open, its connection must not carry the next
+        // write into it. Where each statement begins one, an open one could not be missed.
+        .after_release(move |connection, _| {
             Box::pin(async move {
-                if about.idle_for > FRESH {
-                    connection.ping().await?;
+                if sessions == Sessions::Kept {
+                    connection.execute("rollback").await?;
                 }
                 Ok(true)
             })
