@@ -43,12 +43,12 @@ impl Properties {
         let Value::Object(members) = value else {
             return Err(Invalid::new("properties must be a JSON object of property name → value"));
         };
-        members
-            .into_iter()
-            .map(|(name, value)| Ok((checked_name(name)?, value)))
-            .map(|member| member.and_then(|(name, value)| Ok((name.clone(), parse_value(&name, value)?))))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let member = |(name, value)| {
+            let name = checked_name(name)?;
+            let value = parse_value(&name, value)?;
+            Ok((name, value))
+        };
+        members.into_iter().map(member).collect::<Result<_, _>>().map(Self)
     }
 
     /// What goes to HubSpot: names with their values as strings, nulls left out, in order of name.

@@ -222,7 +222,7 @@ impl Engine {
     async fn claim(&mut self, held: Held, permit: Permit, courses: u16) {
         let batch = Uuid::now_v7();
         let begin_by = held.valid_until.min(Deadline::after(self.shared.settings.request_timeout));
-        let since = SystemTime::now();
+        let (since, began) = (SystemTime::now(), Instant::now());
         let taken = self.take(held, batch, courses).await;
         let taken = match taken {
             Some(Ok(taken)) => taken,
@@ -239,7 +239,7 @@ impl Engine {
         };
         self.shared.trouble.is_well(Work::Claim);
         self.is_hungry = taken.is_full;
-        self.bookmark.set(taken.cursor);
+        self.bookmark.set(taken.cursor, began.elapsed());
         if taken.courses.is_empty() && taken.unreadable.is_empty() {
             return permit.unused();
         }

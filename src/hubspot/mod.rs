@@ -6,7 +6,7 @@
 mod account;
 mod auth;
 mod client;
-mod request;
+pub mod request;
 pub mod schema;
 pub mod wire;
 

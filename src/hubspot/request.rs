@@ -131,7 +131,7 @@ impl Serialize for Sent<'_> {
 }
 
 /// The body that creates the courses of a batch.
-pub(super) fn create_body(batch: &Batch) -> serde_json::Result<Vec<u8>> {
+pub fn create_body(batch: &Batch) -> serde_json::Result<Vec<u8>> {
     let input = |(position, course)| Input {
         properties: Sent { batch, course },
         associations: &course.associations,

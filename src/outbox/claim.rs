@@ -36,15 +36,21 @@ pub struct Bookmark {
     cursor: Cursor,
     /// When the outbox was last read from its beginning.
     since: Option<Instant>,
+    /// How long that took.
+    cost: Duration,
 }
 
-/// The outbox is read from its beginning at least so often.
+/// The outbox is read from its beginning so often,
 const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
+/// unless that took more than one part in so many of the time: while somebody holds a snapshot open, what
+/// was claimed since lies there dead, and cannot be removed.
+const BEGINNING_SHARE: u32 = 20;
 
 impl Bookmark {
     /// Where to read from now.
     pub fn cursor(&mut self, now: Instant) -> Cursor {
-        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) > CURSOR_MAX_AGE);
+        let max_age = CURSOR_MAX_AGE.max(self.cost * BEGINNING_SHARE);
+        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) > max_age);
         if is_old {
             self.cursor = Cursor::default();
         }
@@ -54,8 +60,11 @@ impl Bookmark {
         self.cursor
     }
 
-    /// Where the last claim ended.
-    pub fn set(&mut self, cursor: Cursor) {
+    /// Where the last claim ended, and how long it took.
+    pub fn set(&mut self, cursor: Cursor, took: Duration) {
+        if self.cursor == Cursor::default() {
+            self.cost = took;
+        }
         self.cursor = cursor;
     }
 
@@ -219,14 +228,18 @@ mod tests {
     fn a_backlog_is_read_on_from_the_bookmark_and_now_and_then_from_the_beginning() {
         let (mut bookmark, start) = (Bookmark::default(), Instant::now());
         let far = Cursor(Some((Timestamp::UNIX_EPOCH, 7)));
-        let from_beginning = (0..=20)
-            .filter(|second| {
-                let cursor = bookmark.cursor(start + Duration::from_secs(*second));
-                bookmark.set(far);
-                cursor == Cursor::default()
-            })
-            .collect::<Vec<_>>();
-        assert_eq!(from_beginning, [0, 6, 12, 18]);
+        let mut from_beginning = |seconds: std::ops::RangeInclusive<u64>, took| {
+            seconds
+                .filter(|second| {
+                    let cursor = bookmark.cursor(start + Duration::from_secs(*second));
+                    bookmark.set(far, took);
+                    cursor == Cursor::default()
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(from_beginning(0..=20, Duration::from_millis(4)), [0, 6, 12, 18]);
+        // The dearer, the rarer.
+        assert_eq!(from_beginning(21..=100, Duration::from_secs(1)), [24, 45, 66, 87]);
         bookmark.forget();
         assert_eq!(bookmark.cursor(start), Cursor::default());
     }

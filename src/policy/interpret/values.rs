@@ -56,10 +56,20 @@ fn shows(batch: &Batch, course: &Claimed, record: &Record, same: fn(&str, &str) 
     shows_all && shows_any
 }
 
+/// Whether they differ in upper and lower case at most. Mostly they are ASCII, which needs no copies; every
+/// record may be held against every course.
+fn same_letters(sent: &str, shown: &str) -> bool {
+    if sent.is_ascii() && shown.is_ascii() {
+        sent.eq_ignore_ascii_case(shown)
+    } else {
+        sent.to_lowercase() == shown.to_lowercase()
+    }
+}
+
 fn equal_when_normalised(sent: &str, shown: &str) -> bool {
     let (sent, shown) = (sent.trim(), shown.trim());
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
     sent == shown
-        || sent.to_lowercase() == shown.to_lowercase()
+        || same_letters(sent, shown)
         || number(sent).is_some_and(|value| number(shown) == Some(value))
 }

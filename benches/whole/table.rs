@@ -1,0 +1,72 @@
+//! What was measured, as a table that can be pasted into a document.
+
+use std::fmt;
+
+use comfy_table::{Table, presets};
+
+/// The table's lines.
+#[derive(Debug, Default)]
+pub struct Report {
+    lines: Vec<[String; 4]>,
+}
+
+/// What a figure should be.
+#[derive(Debug, Clone, Copy)]
+pub enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+    /// Shown for what it is.
+    None,
+}
+
+impl Report {
+    /// A figure with its unit: "×" stands for a ratio.
+    pub fn add(&mut self, what: impl Into<String>, value: f64, unit: &str, goal: Goal) {
+        let (wanted, is_met) = match goal {
+            Goal::AtLeast(least) => (format!("≥ {}", number(least)), Some(value >= least)),
+            Goal::AtMost(most) => (format!("≤ {}", number(most)), Some(value <= most)),
+            Goal::None => (String::new(), None),
+        };
+        let met = match is_met {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "",
+        };
+        let what = what.into();
+        eprintln!("  {what}: {} {unit} {wanted} {met}", number(value));
+        self.lines.push([what, format!("{} {unit}", number(value)), wanted, met.to_owned()]);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(["What", "Measured", "Goal", "Met"]);
+        table.add_rows(self.lines.iter().map(|line| line.to_vec()));
+        table.fmt(f)
+    }
+}
+
+/// As many digits as mean something.
+fn number(value: f64) -> String {
+    match value.abs() {
+        large if large >= 1_000.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which this share of the values lies.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
