@@ -240,8 +240,8 @@ impl News {
             Self::Known => {
                 tracing::info!("courses are checked against the account's properties before they are sent");
             }
-            Self::Unknown(why) => tracing::warn!(
-                why,
+            Self::Unknown(detail) => tracing::warn!(
+                detail,
                 "courses are not checked against the account's properties before they are sent; HubSpot alone judges them"
             ),
         }

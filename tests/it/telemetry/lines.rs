@@ -14,6 +14,7 @@ fn lines(daemon: &Daemon, message: &str) -> Vec<Value> {
 #[tokio::test]
 async fn failed_courses_have_a_line_each_up_to_so_many_and_all_work_has_a_summary() {
     let world = World::new().await;
+    world.hubspot_alone_judges();
     world.enqueue_many("good", 150).await;
     for n in 0..25 {
         let properties = serde_json::json!({ "hs_course_name": format!("x {n}"), "no_such": 1 });
