@@ -13,7 +13,7 @@ impl Settings {
     #[must_use]
     pub fn doubts(&self) -> Doubts {
         match (&self.unique_property, self.unconfirmed) {
-            (Some(_), _) => Doubts::LookedUp,
+            (Some(unique), _) => Doubts::LookedUp { by: unique.clone() },
             (None, Unconfirmed::Hold) => Doubts::Held,
             (None, Unconfirmed::Resend) => Doubts::SentAgain { up_to: self.retry.max_attempts },
         }
@@ -27,7 +27,11 @@ pub async fn read(
     doubts: Doubts,
 ) -> Result<Option<Explanation>, OutboxError> {
     let reach = database.into();
-    let Some(life) = history::life(reach, key).await? else { return Ok(None) };
+    let by = match &doubts {
+        Doubts::LookedUp { by } => Some(by.as_str()),
+        Doubts::Held | Doubts::SentAgain { .. } => None,
+    };
+    let Some(life) = history::life(reach, key, by).await? else { return Ok(None) };
     let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
     let durable = pause::active(reach).await?;
     let mut pauses: Vec<Standstill> = leader

@@ -43,10 +43,13 @@ pub struct Standstill {
 }
 
 /// What becomes of a course whose outcome is unknown, by the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubts {
-    /// HubSpot is asked by the unique property.
-    LookedUp,
+    /// HubSpot is asked by the unique property, where the course was sent with its key in it; else it is held.
+    LookedUp {
+        /// That property.
+        by: String,
+    },
     /// It is held for a person.
     Held,
     /// It is sent again, and may be created twice; held once it was in doubt so often.
@@ -126,8 +129,8 @@ fn state(course: &Course, around: &Situation) -> State {
         Status::Pending => State::Waiting,
         Status::InFlight => State::InFlight,
         Status::Unconfirmed => match around.doubts {
-            Doubts::LookedUp => State::LookedUp,
-            Doubts::Held => State::Held,
+            Doubts::LookedUp { .. } if course.carried_key => State::LookedUp,
+            Doubts::LookedUp { .. } | Doubts::Held => State::Held,
             Doubts::SentAgain { up_to } if course.doubts >= up_to => State::Held,
             Doubts::SentAgain { .. } => State::SentAgain,
         },
@@ -231,9 +234,9 @@ fn you_can(state: State, course: &Course, around: &Situation) -> Vec<String> {
         State::Held => vec![
             "look for it in HubSpot".to_owned(),
             format!("if it is there, `course-sync resolve {key} --hubspot-id ID`"),
-            format!("if it is certainly not there, `course-sync resolve {key} --not-created`, and it is sent again"),
-            "settle it before you set hubspot.unique_property: it was sent without, so no look by it would find it"
-                .to_owned(),
+            format!(
+                "if it is certainly not there, `course-sync resolve {key} --not-created`, and it is sent again"
+            ),
         ],
         State::LookedUp if error.is_some_and(|error| error.category == Category::Conflict) => {
             vec!["if HubSpot holds several records with its key, merge or archive all but one".to_owned()]

@@ -35,6 +35,8 @@ pub struct Course {
     pub faults: u32,
     /// How often its outcome was unknown.
     pub doubts: u32,
+    /// It was sent last with its key in the property that it would be looked up by.
+    pub carried_key: bool,
     /// The largest batch it may travel in.
     pub batch_limit: u16,
     /// Pending: not sent before. Unconfirmed: HubSpot is not asked before.

@@ -21,6 +21,7 @@ fn life(status: Status) -> Life {
         attempts: 1,
         faults: 0,
         doubts: 0,
+        carried_key: true,
         batch_limit: 100,
         next_attempt_at: at(-60),
         hubspot_id: None,
@@ -54,13 +55,17 @@ fn synced(how: Option<Happening>) -> Life {
     life
 }
 
+fn looked_up() -> Doubts {
+    Doubts::LookedUp { by: "course_key".into() }
+}
+
 fn around(doubts: Doubts) -> Situation {
     Situation { now: NOW, is_led: true, pauses: Vec::new(), doubts }
 }
 
 fn paused(reason: &str) -> Situation {
     let pauses = vec![Standstill { reason: reason.into(), message: "because".into() }];
-    Situation { pauses, ..around(Doubts::LookedUp) }
+    Situation { pauses, ..around(looked_up()) }
 }
 
 fn with(mut life: Life, change: impl FnOnce(&mut Course)) -> Life {
@@ -86,7 +91,7 @@ fn pending_in_each_way() {
     let fresh = with(pending(), |it| it.attempts = 0);
     let backing_off = with(pending(), |it| it.next_attempt_at = at(30));
     let isolated = with(pending(), |it| it.batch_limit = 7);
-    let led = around(Doubts::LookedUp);
+    let led = around(looked_up());
     let nobody = Situation { is_led: false, ..led.clone() };
     told(fresh, &led, State::Waiting, ["not sent yet", "next requests", ""], Some(-60));
     told(backing_off, &led, State::BackingOff, ["sent once", "sent again", ""], Some(30));
@@ -100,13 +105,13 @@ fn pending_in_each_way() {
 
 #[test]
 fn in_flight_and_in_doubt_in_each_way() {
-    use Doubts::{Held, LookedUp};
+    use Doubts::Held;
     let flying = || life(Status::InFlight);
-    let nobody = Situation { is_led: false, ..around(LookedUp) };
-    told(flying(), &around(LookedUp), State::InFlight, ["handed to HubSpot", "within seconds", ""], None);
+    let nobody = Situation { is_led: false, ..around(looked_up()) };
+    told(flying(), &around(looked_up()), State::InFlight, ["handed to HubSpot", "within seconds", ""], None);
     told(flying(), &nobody, State::InFlight, ["handed to HubSpot", "nobody sends", "course-sync run"], None);
-    let looked_up = ["looked up in HubSpot", "HubSpot is asked", ""];
-    told(doubted(), &around(LookedUp), State::LookedUp, looked_up, Some(20));
+    let by_its_key = ["looked up in HubSpot", "HubSpot is asked", ""];
+    told(doubted(), &around(looked_up()), State::LookedUp, by_its_key, Some(20));
     told(
         doubted(),
         &paused("unavailable"),
@@ -116,18 +121,25 @@ fn in_flight_and_in_doubt_in_each_way() {
     );
     let held = ["held for a person", "until a person", "resolve A-1 --hubspot-id ID"];
     told(doubted(), &around(Held), State::Held, held, None);
+    told(with(doubted(), |it| it.carried_key = false), &around(looked_up()), State::Held, held, None);
     let again = around(Doubts::SentAgain { up_to: 2 });
     told(doubted(), &again, State::SentAgain, ["it is not known", "there twice", ""], Some(20));
     told(with(doubted(), |it| it.doubts = 2), &again, State::Held, held, None);
     let several = with(doubted(), |it| {
         it.error = Some(CourseError::new(Category::Conflict, "several records", at(-50)));
     });
-    told(several, &around(LookedUp), State::LookedUp, ["several", "asked", "archive all but one"], Some(20));
+    told(
+        several,
+        &around(looked_up()),
+        State::LookedUp,
+        ["several", "asked", "archive all but one"],
+        Some(20),
+    );
 }
 
 #[test]
 fn synced_and_failed_in_each_way() {
-    let led = around(Doubts::LookedUp);
+    let led = around(looked_up());
     for (how, words) in [
         (None, "record 77"),
         (Some(Happening::Confirmed), "in doubt"),
@@ -146,7 +158,7 @@ fn synced_and_failed_in_each_way() {
 #[test]
 fn a_failed_course_is_told_the_mend_of_its_category() {
     for category in Category::ALL {
-        let told = explain(failed(category), &around(Doubts::LookedUp));
+        let told = explain(failed(category), &around(looked_up()));
         assert_eq!(told.you_can[0], mend(Some(category), None, None));
     }
 }
@@ -172,7 +184,7 @@ fn what_happened_is_told_in_order_with_the_requests_that_carried_it() {
     let doubt = Event { at: at(-39), event: Happening::Unconfirmed, request: None, error: Some(error) };
     life.events.insert(0, doubt);
     let told: Vec<_> =
-        explain(life, &around(Doubts::LookedUp)).happened.into_iter().map(|step| step.what).collect();
+        explain(life, &around(looked_up())).happened.into_iter().map(|step| step.what).collect();
     assert_eq!(
         told,
         [
@@ -193,8 +205,7 @@ fn a_command_holds_the_key_as_a_shell_takes_it() {
         ("two words", "--key 'two words'`"),
         ("it's; rm -rf", r"--key 'it'\''s; rm -rf'`"),
     ] {
-        let told =
-            explain(with(failed(Category::Refused), |it| it.key = key.into()), &around(Doubts::LookedUp));
+        let told = explain(with(failed(Category::Refused), |it| it.key = key.into()), &around(looked_up()));
         assert!(told.you_can[1].contains(expected), "{:?}", told.you_can);
     }
 }

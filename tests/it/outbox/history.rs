@@ -49,7 +49,7 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
     assert_eq!(settle(pool, lease, &[(ids[0], first, found)]).await.unwrap(), 1);
     let (second, _) = take(pool, lease, GENEROUS, Cursor::default()).await;
 
-    let told = life(pool, "a").await.unwrap().expect("the course is there");
+    let told = life(pool, "a", Some("key")).await.unwrap().expect("the course is there");
     assert_eq!((told.course.status, told.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
     let events: Vec<_> = told.events.iter().map(|event| (event.event, event.request)).collect();
     assert_eq!(events, [(Happening::Unconfirmed, Some(first)), (Happening::Confirmed, Some(first))]);
@@ -63,11 +63,11 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
     );
     assert!(!told.is_cut);
 
-    let told = life(pool, "b").await.unwrap().unwrap();
+    let told = life(pool, "b", Some("key")).await.unwrap().unwrap();
     assert_eq!((told.course.status, told.course.attempts), (Status::InFlight, 2));
     let requests: Vec<_> = told.requests.iter().map(|request| request.id).collect();
     assert_eq!(requests, [first, second], "no event names the first one");
-    assert!(life(pool, "c").await.unwrap().is_none());
+    assert!(life(pool, "c", Some("key")).await.unwrap().is_none());
 }
 
 #[tokio::test]
