@@ -71,8 +71,9 @@ fn any_fault(random: &mut fastrand::Rng) -> Fault {
 async fn survives(world: &World, ways: &[&Proxy], random: &mut fastrand::Rng) -> Daemon {
     let mut daemon = world.daemon();
     daemon.logged("\"leading\"").await;
-    world.enqueue_many("A", 2_000).await;
-    for _ in 0..25 {
+    for round in 0..25 {
+        // All the time, so that there is always something to strike.
+        world.enqueue_many(&format!("R{round}"), 80).await;
         for proxy in ways {
             proxy.does(any_fault(random));
         }
