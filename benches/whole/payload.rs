@@ -63,5 +63,5 @@ pub fn body() -> anyhow::Result<Vec<u8>> {
     };
     let claimed = (0..BATCH).map(course).collect::<anyhow::Result<_>>()?;
     let (batch, _) = Batch::assemble(Uuid::now_v7(), claimed, Some(UNIQUE), Timestamp::UNIX_EPOCH);
-    Ok(request::create_body(&batch)?)
+    Ok(request::create_body(&batch)?.into_bytes())
 }

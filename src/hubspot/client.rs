@@ -109,7 +109,11 @@ impl Client {
         self.auth.has_changed()
     }
 
-    async fn post(&self, url: String, body: Vec<u8>) -> Exchange {
+    async fn post(&self, url: String, mut body: String) -> Exchange {
+        // Up to twice as long as it need be, for as long as it takes HubSpot to read it.
+        body.shrink_to_fit();
+        // Wrapped, it cannot be sent a second time, and is gone once it was sent: a batch in flight holds no copy.
+        let body = reqwest::Body::wrap(body);
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         self.send(request).await.0
     }

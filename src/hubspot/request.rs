@@ -131,13 +131,13 @@ impl Serialize for Sent<'_> {
 }
 
 /// The body that creates the courses of a batch.
-pub fn create_body(batch: &Batch) -> serde_json::Result<Vec<u8>> {
+pub fn create_body(batch: &Batch) -> serde_json::Result<String> {
     let input = |(position, course)| Input {
         properties: Sent { batch, course },
         associations: &course.associations,
         object_write_trace_id: batch.trace_id(position),
     };
-    serde_json::to_vec(&CreateBody { inputs: batch.courses().iter().enumerate().map(input).collect() })
+    serde_json::to_string(&CreateBody { inputs: batch.courses().iter().enumerate().map(input).collect() })
 }
 
 #[derive(Serialize)]
@@ -158,8 +158,8 @@ struct Id<'a> {
 pub(super) fn read_body<'a>(
     keys: impl Iterator<Item = &'a CourseKey>,
     unique_property: &'a str,
-) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&ReadBody {
+) -> serde_json::Result<String> {
+    serde_json::to_string(&ReadBody {
         id_property: unique_property,
         inputs: keys.map(|key| Id { id: Cow::Borrowed(key.as_str()) }).collect(),
         properties: [unique_property],
@@ -199,14 +199,14 @@ mod tests {
         let expected = format!(
             r#"{{"inputs":[{{"properties":{{"n":"50","s":"x","key":"A-1"}},"associations":{link},"objectWriteTraceId":"{id}:0"}},{{"properties":{{"n":"50","s":"x","key":"A-1"}},"associations":[],"objectWriteTraceId":"{id}:1"}}]}}"#
         );
-        assert_eq!(String::from_utf8(create_body(&batch).unwrap()).unwrap(), expected);
+        assert_eq!(create_body(&batch).unwrap(), expected);
     }
 
     #[test]
     fn a_read_asks_by_the_unique_property_and_wants_it_back() {
         let key = CourseKey::parse("A-1").unwrap();
         assert_eq!(
-            String::from_utf8(read_body([&key].into_iter(), "key").unwrap()).unwrap(),
+            read_body([&key].into_iter(), "key").unwrap(),
             r#"{"idProperty":"key","inputs":[{"id":"A-1"}],"properties":["key"],"propertiesWithHistory":[]}"#
         );
     }

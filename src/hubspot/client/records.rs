@@ -55,7 +55,7 @@ impl Client {
             "properties": [NAME],
             "limit": CANDIDATES,
         });
-        match self.post(self.urls.search(), body.to_string().into_bytes()).await {
+        match self.post(self.urls.search(), body.to_string()).await {
             Exchange::Answered { meta, body: Body::Batch(reply) } if (200..300).contains(&meta.status) => {
                 Ok(reply.results.into_iter().flatten().filter_map(candidate).collect())
             }
