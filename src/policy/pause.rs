@@ -147,7 +147,7 @@ pub struct Pauses {
 }
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
-const UNAVAILABLE_MAX: Duration = Duration::from_mins(1);
+const UNAVAILABLE_MAX: Duration = Duration::from_secs(30);
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
 const PERSON_INTERVAL: Duration = Duration::from_mins(1);
 /// How often a used-up day is tried again before it ends: somebody may have bought more of it, or it ends
