@@ -22,7 +22,13 @@ pub(super) fn tell(life: &Life) -> Vec<Step> {
     if life.is_cut {
         steps.push(Step { at: course.created_at, what: "(older steps are left out)".to_owned() });
     }
-    steps.extend(life.requests.iter().map(|request| Step { at: request.at, what: sent(request) }));
+    // What failed unasked was taken out of the batch that it was claimed for.
+    let is_unasked = |request: &Request| {
+        let is_own = |event: &&Event| event.request == Some(request.id);
+        life.events.iter().filter(is_own).any(|event| event.error.as_ref().is_some_and(|it| !it.was_asked()))
+    };
+    let requests = life.requests.iter().filter(|request| !is_unasked(request));
+    steps.extend(requests.map(|request| Step { at: request.at, what: sent(request) }));
     steps.extend(life.events.iter().map(|event| Step { at: event.at, what: happened(event) }));
     if let (Some(at), Some(id)) = (course.synced_at, &course.hubspot_id) {
         steps.push(Step { at, what: format!("synced as HubSpot's record {id}") });

@@ -209,3 +209,23 @@ fn a_command_holds_the_key_as_a_shell_takes_it() {
         assert!(told.you_can[1].contains(expected), "{:?}", told.you_can);
     }
 }
+
+#[test]
+fn what_failed_unasked_was_not_sent() {
+    let mut life = failed(Category::Validation);
+    life.requests = vec![Request {
+        id: Uuid::nil(),
+        operation: Purpose::Create,
+        at: at(-51),
+        courses: 100,
+        answered_at: None,
+        http_status: Some(201),
+        correlation_id: None,
+        outcome: Some("ok".into()),
+    }];
+    let error = life.course.error.clone();
+    life.events = vec![Event { at: at(-50), event: Happening::Failed, request: Some(Uuid::nil()), error }];
+    let told: Vec<_> =
+        explain(life, &around(looked_up())).happened.into_iter().map(|step| step.what).collect();
+    assert_eq!(told, ["enqueued", "failed: VALIDATION_ERROR: HubSpot's words"]);
+}
