@@ -35,6 +35,45 @@ fn the_repository_keeps_its_rules() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// What stands beside the source at the top, by its card and what a repository needs.
+const TOP_LEVEL: [&str; 19] = [
+    ".ci",
+    ".clippy.toml",
+    ".deny.toml",
+    ".dockerignore",
+    ".gitignore",
+    ".rustfmt.toml",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "Dockerfile",
+    "README.md",
+    "benches",
+    "config",
+    "deploy",
+    "docs",
+    "migrations",
+    "src",
+    "tests",
+];
+
+#[test]
+fn nothing_else_lies_at_the_top() {
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let Some(listed) = listed.ok().filter(|listed| listed.status.success()) else {
+        return eprintln!("skipped: this is no checkout of git");
+    };
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let top = |file: &str| file.split('/').next().unwrap_or_default().to_owned();
+    let strays: std::collections::BTreeSet<_> =
+        listed.split_terminator('\0').map(top).filter(|name| !TOP_LEVEL.contains(&name.as_str())).collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}
+
 #[tokio::test]
 async fn every_table_and_column_says_what_it_is_for() {
     const UNSAID: &str = "
