@@ -203,3 +203,27 @@ async fn the_fewest_connections_are_enough() {
     let _daemon = world.daemon();
     world.all_are(&["synced"]).await;
 }
+
+#[tokio::test]
+async fn courses_of_sixty_kilobytes_stay_within_the_bytes_of_a_request_and_little_memory() {
+    const COURSES: usize = 400;
+    const BYTES: usize = 60_000;
+    let world = World::new().await;
+    sqlx::query(
+        "insert into course_outbox (course_key, properties)
+         select 'A-' || n, jsonb_build_object('hs_course_name', 'Course A ' || n, 'hs_course_description', repeat('x', $1))
+           from generate_series(1, $2) n",
+    )
+    .bind(i32::try_from(BYTES).unwrap())
+    .bind(i32::try_from(COURSES).unwrap())
+    .execute(world.pool())
+    .await
+    .unwrap();
+    let daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+    // batch.max_bytes is 2 MiB.
+    let most = world.received(Operation::BatchCreate).iter().map(|entry| entry.inputs.len()).max().unwrap();
+    assert!(most > 1 && most * BYTES <= 2 << 20, "{most} courses in a request");
+    assert!(daemon.peak_memory_kib() < 256 * 1024, "{} KiB", daemon.peak_memory_kib());
+}
