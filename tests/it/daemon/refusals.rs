@@ -10,13 +10,7 @@ use crate::support::world::World;
 async fn spoiled(behaviour: Behaviour) -> World {
     let world = World::with(true, behaviour).await;
     world.hubspot_alone_judges();
-    let option = |value: &str| json!({ "label": value, "value": value });
-    world
-        .create_property(&json!({
-            "groupName": "course_information", "name": "format", "label": "Format", "type": "enumeration",
-            "fieldType": "select", "options": [option("online"), option("campus")],
-        }))
-        .await;
+    world.create_format().await;
     world.enqueue_many("A", 30).await;
     let bad = [
         ("no-property", json!({ "hs_course_name": "x", "credits_of_old": "3" })),

@@ -41,13 +41,7 @@ fn is_unasked(world: &World, row: &Row) {
 #[tokio::test]
 async fn what_hubspot_would_refuse_costs_no_request() {
     let world = world().await;
-    let option = |value: &str| json!({ "label": value, "value": value });
-    world
-        .create_property(&json!({
-            "groupName": "course_information", "name": "format", "label": "Format", "type": "enumeration",
-            "fieldType": "select", "options": [option("online"), option("campus")],
-        }))
-        .await;
+    world.create_format().await;
     world.enqueue_many("A", 20).await;
     let bad = [
         (

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use course_sync::simulator::{
     Answer, Behaviour, Entry, ErrorForm, Fault, Handle, Operation, Settings, Simulator,
 };
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
@@ -97,6 +98,16 @@ impl World {
             .await
             .expect("the simulator answers");
         assert_eq!(answer.status(), 201, "{:?}", answer.text().await);
+    }
+
+    /// Makes the property `format`, which takes `online` and `campus`.
+    pub async fn create_format(&self) {
+        let option = |value: &str| json!({ "label": value, "value": value });
+        self.create_property(&json!({
+            "groupName": "course_information", "name": "format", "label": "Format", "type": "enumeration",
+            "fieldType": "select", "options": [option("online"), option("campus")],
+        }))
+        .await;
     }
 
     /// Moves to a database of another cluster, whose schema is not there yet.
