@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Settings;
+use super::{Settings, status};
 use crate::config::Unconfirmed;
 use crate::outbox::{OutboxError, Reach, history, pause, report};
 use crate::policy::explain::{Doubts, Explanation, Situation, Standstill, explain};
@@ -34,22 +34,12 @@ pub async fn read(
     let Some(life) = history::life(reach, key, by).await? else { return Ok(None) };
     let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
     let durable = pause::active(reach).await?;
-    let mut pauses: Vec<Standstill> = leader
-        .iter()
-        .filter_map(|leader| leader.report.get("pauses")?.as_array())
-        .flatten()
-        .filter_map(standstill)
-        .collect();
-    for pause in durable {
-        if pauses.iter().all(|said| said.reason != pause.reason) {
-            pauses.push(Standstill { reason: pause.reason, message: pause.message });
-        }
-    }
+    let pauses = status::pauses(leader.as_ref(), &durable).iter().filter_map(standstill).collect();
     let around = Situation { now: Timestamp::now(), is_led: leader.is_some(), pauses, doubts };
     Ok(Some(explain(life, &around)))
 }
 
-/// A pause as the leader reports it.
+/// A pause as it is reported.
 fn standstill(said: &Value) -> Option<Standstill> {
     let text = |name: &str| said.get(name)?.as_str().map(str::to_owned);
     Some(Standstill { reason: text("reason")?, message: text("message").unwrap_or_default() })

@@ -83,6 +83,19 @@ pub struct Readings {
     pub durable: Vec<DurablePause>,
 }
 
+/// The pauses that hold: those that the leader reports, and those that outlive a restart and it has not heard of.
+pub(super) fn pauses(leader: Option<&Leader>, durable: &[DurablePause]) -> Vec<Value> {
+    let reported = leader.and_then(|leader| leader.report.get("pauses")).and_then(Value::as_array);
+    let mut pauses = reported.cloned().unwrap_or_default();
+    for pause in durable {
+        let reason = Some(pause.reason.as_str());
+        if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != reason) {
+            pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
+        }
+    }
+    pauses
+}
+
 /// Reads it. `requests` and `per` are the quota as configured here.
 pub async fn read(
     database: impl Into<Reach<'_>>,
@@ -111,16 +124,7 @@ impl Readings {
     pub fn report(self, requests: u32, per: Duration, batch_size: usize) -> StatusReport {
         let Self { counts, oldest, recent, leader, durable } = self;
         let said = |name: &str| leader.as_ref().and_then(|leader| leader.report.get(name)).cloned();
-        let mut pauses: Vec<Value> = match said("pauses") {
-            Some(Value::Array(pauses)) => pauses,
-            _ => Vec::new(),
-        };
-        for pause in &durable {
-            let reason = Some(pause.reason.as_str());
-            if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != reason) {
-                pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
-            }
-        }
+        let pauses = pauses(leader.as_ref(), &durable);
         let pending =
             counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
         let is_sending = leader.is_some() && pauses.is_empty();
