@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::engine::in_task;
 use super::leader::Held;
+use super::trouble::Work;
 use crate::outbox::pause::{self, DurablePause};
 use crate::outbox::recover;
 use crate::policy::answer::{Exchange, Meta};
@@ -39,8 +40,10 @@ pub(super) async fn agree(shared: &Arc<Shared>, rows: &[DurablePause]) {
         }
         Agree::Already | Agree::Adopt | Agree::Lift => return,
     };
-    if let Some(Err(error)) = done {
-        tracing::warn!(%error, "the pause of a used-up day is not noted yet");
+    match done {
+        Some(Ok(())) => shared.trouble.is_well(Work::NoteDay),
+        Some(Err(error)) => shared.trouble.failed(Work::NoteDay, &error),
+        None => {}
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Work {
     Record,
     /// Asking whether a person paused.
     HearOperator,
+    /// Noting that the account's day is used up, or no longer.
+    NoteDay,
     /// Settling doubts.
     Settle,
     /// Reading the account's properties, and letting failed courses go again by them.
@@ -38,6 +40,7 @@ impl Work {
             Self::Claim => "claiming nothing for now",
             Self::Record => "an answer could not be recorded; it is kept and recorded later",
             Self::HearOperator => "nobody can tell whether a person paused",
+            Self::NoteDay => "the pause of a used-up day is not noted yet",
             Self::Settle => "doubts are not settled for now",
             Self::Properties => "courses are not checked against the account's properties for now",
             Self::TakeBack => "a claim may have to be taken back",
@@ -47,7 +50,7 @@ impl Work {
 
     /// Whether without it the daemon cannot do its work.
     fn is_vital(self) -> bool {
-        !matches!(self, Self::Properties | Self::TakeBack | Self::Listen)
+        !matches!(self, Self::NoteDay | Self::Properties | Self::TakeBack | Self::Listen)
     }
 }
 
