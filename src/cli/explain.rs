@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::terminal::plain;
-use super::{Outcome, say};
+use super::{Outcome, say_as};
 use crate::config::Config;
 use crate::daemon::{Settings, explain};
 use crate::hubspot::Candidate;
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args, config: &Config, database: &Database) -> an
         None => (None, None),
     };
     let told = Told { explanation, candidates, candidates_error };
-    say(&if args.json { serde_json::to_string_pretty(&told)? } else { in_words(&told) })?;
+    say_as(args.json, &told, in_words)?;
     Ok(Outcome::Fine)
 }
 

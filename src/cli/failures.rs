@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::terminal::{plain, short};
-use super::{Outcome, say};
+use super::{Outcome, say_as};
 use crate::course::{Category, CourseError, Status};
 use crate::outbox::failures::{self, Failure, Group};
 use crate::outbox::{Database, report};
@@ -54,7 +54,7 @@ pub(super) async fn run(args: &Args, database: &Database) -> anyhow::Result<Outc
     let count = |status| counts.iter().find(|count| count.status == status).map_or(0, |count| count.courses);
     let told =
         Told { failed: count(Status::Failed), unconfirmed: count(Status::Unconfirmed), groups, courses };
-    say(&if args.json { serde_json::to_string_pretty(&told)? } else { in_words(&told) })?;
+    say_as(args.json, &told, in_words)?;
     Ok(Outcome::Fine)
 }
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::{Config, Needs, Problems, Sources};
 use crate::hubspot::{Client, ClientError};
@@ -51,10 +52,7 @@ enum Command {
     /// (25s) and hands over to another instance. Logs to stderr.
     Run(run::Args),
     Demo(demo::Args),
-    /// Bring the database's schema up to date
-    ///
-    /// `run` does so too, unless `database.migrate` is false. Safe to run again, and by several at once.
-    Migrate,
+    Migrate(migrate::Args),
     Check(check::Args),
     Preview(preview::Args),
     Enqueue(enqueue::Args),
@@ -64,8 +62,7 @@ enum Command {
     Retry(retry::Args),
     Resolve(resolve::Args),
     Pause(pause::Args),
-    /// Send again after a pause
-    Resume,
+    Resume(pause::ResumeArgs),
     Simulate(simulate::Args),
     /// Ask the daemon on this machine whether it is ready (exit code 0 or 1)
     ///
@@ -121,11 +118,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             pause::pause(&args, &ready_database(&load(Needs { database: true, hubspot: false })?).await?)
                 .await
         }
-        Command::Resume => {
-            pause::resume(&ready_database(&load(Needs { database: true, hubspot: false })?).await?).await
+        Command::Resume(args) => {
+            pause::resume(&args, &ready_database(&load(Needs { database: true, hubspot: false })?).await?)
+                .await
         }
         Command::Demo(args) => demo::run(args).await,
-        Command::Migrate => migrate::run(&load(Needs { database: true, hubspot: false })?).await,
+        Command::Migrate(args) => migrate::run(&args, &load(Needs { database: true, hubspot: false })?).await,
         Command::Check(args) => check::run(&args, load(Needs { database: true, hubspot: true })).await,
         Command::Preview(args) => preview::run(&args, &load(Needs { database: true, hubspot: true })?).await,
         Command::Enqueue(args) => {
@@ -179,6 +177,12 @@ fn sessions(config: &Config) -> Sessions {
 
 fn load(file: Option<PathBuf>, needs: Needs) -> Result<Config, Problems> {
     Config::load(&Sources::from_process(file), needs)
+}
+
+/// Prints a result in the form that was asked for: JSON, or what `in_words` makes of it.
+fn say_as<T: Serialize>(json: bool, result: &T, in_words: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    say(&if json { serde_json::to_string_pretty(result)? } else { in_words(result) })?;
+    Ok(())
 }
 
 /// Prints a result. A reader that has seen enough is no failure; false then.

@@ -1,6 +1,8 @@
 //! `pause` and `resume`: a person's word, kept in the database.
 
-use super::Outcome;
+use serde::Serialize;
+
+use super::{Outcome, say_as};
 use crate::outbox::{Database, pause};
 
 /// Stop sending until resumed
@@ -15,16 +17,47 @@ pub(super) struct Args {
     /// Who says so [default: the variable USER]
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Send again after a pause
+///
+/// Ends a person's pause, and that of a used-up day, should there be more of it before midnight.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Paused<'a> {
+    message: &'a str,
+    author: &'a str,
+}
+
+#[derive(Serialize)]
+struct Resumed {
+    /// False where there was no pause to end.
+    resumed: bool,
 }
 
 pub(super) async fn pause(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
-    let author = args.author.clone().or_else(|| std::env::var("USER").ok());
-    pause::pause(database, &args.reason, author.as_deref().unwrap_or("unknown")).await?;
-    super::say("paused: nothing new is sent, also after a restart, until `course-sync resume`")?;
+    let user = std::env::var("USER").ok();
+    let author = args.author.as_deref().or(user.as_deref()).unwrap_or("unknown");
+    pause::pause(database, &args.reason, author).await?;
+    say_as(args.json, &Paused { message: &args.reason, author }, |_| {
+        "paused: nothing new is sent, also after a restart, until `course-sync resume`".to_owned()
+    })?;
     Ok(Outcome::Fine)
 }
 
-pub(super) async fn resume(database: &Database) -> anyhow::Result<Outcome> {
-    super::say(if pause::resume(database).await? { "resumed" } else { "nobody had paused" })?;
+pub(super) async fn resume(args: &ResumeArgs, database: &Database) -> anyhow::Result<Outcome> {
+    let resumed = Resumed { resumed: pause::resume(database).await? };
+    say_as(args.json, &resumed, |told| {
+        if told.resumed { "resumed" } else { "nobody had paused" }.to_owned()
+    })?;
     Ok(Outcome::Fine)
 }

@@ -1,6 +1,8 @@
 //! `resolve`: a person's word on a course in doubt.
 
-use super::terminal::plain;
+use serde::Serialize;
+
+use super::terminal::{plain, tell};
 use super::{Outcome, UsageError, explain, say};
 use crate::config::Config;
 use crate::course::HubSpotId;
@@ -27,33 +29,87 @@ pub(super) struct Args {
     /// It was not created: it is sent again, and will be there twice if that was wrong
     #[arg(long)]
     not_created: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A person's word on one course.
+#[derive(Serialize)]
+struct Course {
+    key: String,
+    #[serde(flatten)]
+    became: Became,
+}
+
+/// What became of it.
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Became {
+    /// It is sent again.
+    Pending,
+    /// It is this record; without a name where HubSpot was not asked.
+    Synced { hubspot_id: String, hubspot_name: Option<String> },
+    /// It is left as it is.
+    Left { why: String },
+}
+
+#[derive(Serialize)]
+struct Told {
+    courses: Vec<Course>,
 }
 
 pub(super) async fn run(args: &Args, config: &Config, database: &Database) -> anyhow::Result<Outcome> {
-    let outcome = match (&args.hubspot_id, args.keys.as_slice()) {
-        (None, keys) => not_created(keys, database).await?,
-        (Some(id), [key]) => created(args, key, id, config, database).await?,
+    let mut courses = Vec::with_capacity(args.keys.len());
+    match (&args.hubspot_id, args.keys.as_slice()) {
+        (None, keys) => {
+            for key in keys {
+                let became = not_created(key, database).await?;
+                courses.push(Course { key: key.clone(), became });
+            }
+        }
+        (Some(id), [key]) => {
+            let became = created(args, key, id, config, database).await?;
+            courses.push(Course { key: key.clone(), became });
+        }
         (Some(_), _) => return Err(UsageError("one record is one course: give one KEY".into()).into()),
-    };
+    }
     // Also where nothing was left to say: whoever said it may have been interrupted before this.
     recover::close(database).await?;
+    let (left, settled): (Vec<_>, Vec<_>) =
+        courses.iter().partition(|course| matches!(course.became, Became::Left { .. }));
+    let outcome = if left.is_empty() { Outcome::Fine } else { Outcome::Failed };
+    if args.json {
+        say(&serde_json::to_string_pretty(&Told { courses })?)?;
+        return Ok(outcome);
+    }
+    for course in settled {
+        say(&line(course))?;
+    }
+    left.into_iter().for_each(|course| tell(&line(course)));
     Ok(outcome)
 }
 
-async fn not_created(keys: &[String], database: &Database) -> anyhow::Result<Outcome> {
-    let mut outcome = Outcome::Fine;
-    for key in keys {
-        match resolve::not_created(database, key).await? {
-            Resolved::Done => {
-                say(&format!("{}: pending, and sent again", plain(key)))?;
-            }
-            refused => {
-                say(&format!("{}: left as it is: {}", plain(key), why(key, refused, database).await?))?;
-                outcome = Outcome::Failed;
-            }
+fn line(course: &Course) -> String {
+    let key = plain(&course.key);
+    match &course.became {
+        Became::Pending => format!("{key}: pending, and sent again"),
+        Became::Synced { hubspot_id, hubspot_name } => {
+            let shown = match hubspot_name {
+                Some(name) => format!("{:?}", plain(name)),
+                None => "(HubSpot was not asked)".to_owned(),
+            };
+            format!("{key}: synced as HubSpot's record {hubspot_id} {shown}")
         }
+        Became::Left { why } => format!("{key} is left as it is: {why}"),
     }
-    Ok(outcome)
+}
+
+async fn not_created(key: &str, database: &Database) -> anyhow::Result<Became> {
+    Ok(match resolve::not_created(database, key).await? {
+        Resolved::Done => Became::Pending,
+        refused => Became::Left { why: why(key, refused, database).await? },
+    })
 }
 
 async fn created(
@@ -62,23 +118,18 @@ async fn created(
     id: &str,
     config: &Config,
     database: &Database,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Became> {
     let id = HubSpotId::parse(id)
         .filter(|id| id.as_str().bytes().all(|byte| byte.is_ascii_digit()))
         .ok_or_else(|| UsageError(format!("{:?} is no id of a HubSpot record: it is a number", plain(id))))?;
-    let shown = match super::client(config).filter(|_| !args.unverified) {
-        Some(client) => format!(" {:?}", plain(&live(&client?, &id).await?)),
-        None => " (HubSpot was not asked)".to_owned(),
+    let hubspot_name = match super::client(config).filter(|_| !args.unverified) {
+        Some(client) => Some(live(&client?, &id).await?),
+        None => None,
     };
-    match resolve::created(database, key, &id).await? {
-        Resolved::Done => {
-            say(&format!("{}: synced as HubSpot's record {}{shown}", plain(key), id.as_str()))?;
-            Ok(Outcome::Fine)
-        }
-        refused => {
-            anyhow::bail!("{} is left as it is: {}", plain(key), why(key, refused, database).await?)
-        }
-    }
+    Ok(match resolve::created(database, key, &id).await? {
+        Resolved::Done => Became::Synced { hubspot_id: id.as_str().to_owned(), hubspot_name },
+        refused => Became::Left { why: why(key, refused, database).await? },
+    })
 }
 
 /// The record's name, if it is there.
@@ -109,7 +160,7 @@ async fn why(key: &str, refused: Resolved, database: &Database) -> anyhow::Resul
         Resolved::Done | Resolved::NotInDoubt => {
             match retry::standing(database, &[key.to_owned()]).await?.first() {
                 Some(standing) => format!("it is {}, not unconfirmed", standing.status.as_str()),
-                None => return Err(explain::unknown(key, &history::neighbours(database, key).await?)),
+                None => explain::unknown(key, &history::neighbours(database, key).await?).to_string(),
             }
         }
     })

@@ -6,10 +6,12 @@
 use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::failures::{category, reason};
 use super::terminal::{counted, plain, tell};
-use super::{Outcome, explain, say};
+use super::{Outcome, explain, say_as};
 use crate::course::{Category, Status};
 use crate::outbox::failures::{self, Group};
 use crate::outbox::retry::{self, Choice, Standing};
@@ -43,6 +45,9 @@ pub(super) struct Args {
     /// Tell how many it would be, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// How often the first few are looked at.
@@ -50,43 +55,134 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often their progress is told.
 const TELL: Duration = Duration::from_secs(10);
 
+/// What was put back, and what was not.
+#[derive(Serialize)]
+struct Retried {
+    /// Nothing was put back; `courses` tells how many it would be.
+    dry_run: bool,
+    /// Courses put back, the first few among them.
+    courses: i64,
+    /// Those that went first; `None`: all went at once.
+    canaries: Option<Canaries>,
+    /// Named courses that were left as they are.
+    left: Vec<Left>,
+}
+
+#[derive(Serialize)]
+struct Canaries {
+    /// All are synced, so the rest went too.
+    arrived: bool,
+    /// Where each stood at last.
+    courses: Vec<Standing>,
+}
+
+#[derive(Serialize)]
+struct Left {
+    key: String,
+    why: String,
+}
+
 pub(super) async fn run(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
-    let Some(canary) = args.canary.filter(|_| !args.dry_run) else {
-        return match args.keys.as_slice() {
-            [] => some(args, database).await,
-            keys => these(keys, args.dry_run, 0, database).await,
-        };
-    };
-    let work = with_canary(args, canary, database);
-    tokio::select! {
-        outcome = work => outcome,
+    let retried = tokio::select! {
+        retried = retry_meant(args, database) => retried?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             tell("stopped: what was not put back yet stays failed");
-            Ok(Outcome::Interrupted(2))
+            return Ok(Outcome::Interrupted(2));
+        }
+    };
+    if !args.json {
+        complaints(&retried).iter().for_each(|complaint| tell(complaint));
+    }
+    say_as(args.json, &retried, in_words)?;
+    let is_held_back = retried.canaries.is_some_and(|canaries| !canaries.arrived);
+    Ok(if is_held_back || !retried.left.is_empty() { Outcome::Failed } else { Outcome::Fine })
+}
+
+fn in_words(retried: &Retried) -> String {
+    let courses = counted(retried.courses, "course");
+    match &retried.canaries {
+        _ if retried.dry_run => format!("would put back {courses}"),
+        Some(canaries) if !canaries.arrived => format!("put back {courses}; the rest stays failed"),
+        _ => format!("put back {courses}"),
+    }
+}
+
+/// Why not everything that was wished was done, a line each.
+fn complaints(retried: &Retried) -> Vec<String> {
+    let left = |left: &Left| format!("{} is left as it is: {}", plain(&left.key), left.why);
+    let canary = |course: &Standing| match course.status {
+        Status::Synced => None,
+        Status::Failed => {
+            let why = course.error.as_ref().map(reason).unwrap_or_default();
+            Some(format!("{} failed again: {why}", plain(&course.key)))
+        }
+        Status::Pending | Status::InFlight | Status::Unconfirmed => {
+            Some(format!("{} is still {}", plain(&course.key), course.status.as_str()))
+        }
+    };
+    let canaries = retried.canaries.iter().flat_map(|canaries| &canaries.courses).filter_map(canary);
+    retried.left.iter().map(left).chain(canaries).collect()
+}
+
+async fn retry_meant(args: &Args, database: &Database) -> anyhow::Result<Retried> {
+    let since = retry::now(database).await?;
+    let choice = Choice { category: args.category, code: args.code.clone() };
+    let (named, left) = sort_out(&args.keys, database).await?;
+    let mut retried = Retried { dry_run: args.dry_run, courses: 0, canaries: None, left };
+    if args.dry_run {
+        retried.courses = if args.keys.is_empty() {
+            retry::count(database, &choice, since).await?
+        } else {
+            i64::try_from(named.len()).unwrap_or(i64::MAX)
+        };
+        return Ok(retried);
+    }
+    if let Some(count) = args.canary {
+        let few = few(args, &named, count, database).await?;
+        if few.is_empty() {
+            return Ok(retried);
+        }
+        retried.courses = retry::these(database, &few).await?;
+        let canaries = arrival(&few, args.wait, database).await?;
+        let goes_on = canaries.arrived;
+        retried.canaries = Some(canaries);
+        if !goes_on {
+            return Ok(retried);
         }
     }
+    // The first few are no longer failed, so they are not put back again.
+    retried.courses += if args.keys.is_empty() {
+        some(&choice, since, database).await?
+    } else {
+        retry::these(database, &named).await?
+    };
+    Ok(retried)
 }
 
-fn choice(args: &Args) -> Choice {
-    Choice { category: args.category, code: args.code.clone() }
-}
-
-/// Those of a kind.
-async fn some(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
-    let (choice, since) = (choice(args), retry::now(database).await?);
-    if args.dry_run {
-        let count = retry::count(database, &choice, since).await?;
-        say(&format!("would put back {}", counted(count, "course")))?;
-        return Ok(Outcome::Fine);
+/// Of the courses named those that are failed, and why the others are left alone.
+async fn sort_out(keys: &[String], database: &Database) -> anyhow::Result<(Vec<String>, Vec<Left>)> {
+    let (mut failed, mut left) = (Vec::new(), Vec::new());
+    if keys.is_empty() {
+        return Ok((failed, left));
     }
-    let retried = put_back(database, &choice, since).await?;
-    say(&format!("put back {}", counted(retried, "course")))?;
-    Ok(Outcome::Fine)
+    for Standing { key, status, .. } in retry::standing(database, keys).await? {
+        match status {
+            Status::Failed => failed.push(key),
+            other => left.push(Left { key, why: format!("it is {}, not failed", other.as_str()) }),
+        }
+    }
+    let is_there = |key: &String| failed.contains(key) || left.iter().any(|left| left.key == *key);
+    let missing: Vec<&String> = keys.iter().filter(|key| !is_there(key)).collect();
+    for key in missing {
+        let why = explain::unknown(key, &history::neighbours(database, key).await?).to_string();
+        left.push(Left { key: key.clone(), why });
+    }
+    Ok((failed, left))
 }
 
-/// In bites; each is a transaction of its own.
-async fn put_back(database: &Database, choice: &Choice, since: jiff::Timestamp) -> anyhow::Result<i64> {
+/// Those of a kind, in bites; each is a transaction of its own.
+async fn some(choice: &Choice, since: Timestamp, database: &Database) -> anyhow::Result<i64> {
     let (mut retried, mut after) = (0, Some(i64::MIN));
     while let Some(from) = after {
         let pass = retry::some(database, choice, since, from).await?;
@@ -96,94 +192,37 @@ async fn put_back(database: &Database, choice: &Choice, since: jiff::Timestamp) 
     Ok(retried)
 }
 
-/// Those named. Each that is not put back is told, with the reason. `already` are put back and counted too.
-async fn these(keys: &[String], dry_run: bool, already: i64, database: &Database) -> anyhow::Result<Outcome> {
-    let standing = retry::standing(database, keys).await?;
-    let (failed, others): (Vec<_>, Vec<_>) =
-        standing.iter().partition(|course| course.status == Status::Failed);
-    for course in &others {
-        let status = course.status.as_str();
-        tell(&format!("{} is {status}, not failed: left as it is", plain(&course.key)));
+/// The courses that go first.
+async fn few(args: &Args, named: &[String], count: u32, database: &Database) -> anyhow::Result<Vec<String>> {
+    if !args.keys.is_empty() {
+        return Ok(named.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).cloned().collect());
     }
-    let mut missing = 0;
-    for key in keys.iter().filter(|key| standing.iter().all(|course| course.key != **key)) {
-        tell(&explain::unknown(key, &history::neighbours(database, key).await?).to_string());
-        missing += 1;
-    }
-    let failed: Vec<String> = failed.into_iter().map(|course| course.key.clone()).collect();
-    if dry_run {
-        let count = i64::try_from(failed.len()).unwrap_or(i64::MAX);
-        say(&format!("would put back {}", counted(count, "course")))?;
-    } else {
-        let retried = already + retry::these(database, &failed).await?;
-        say(&format!("put back {}", counted(retried, "course")))?;
-    }
-    Ok(if others.is_empty() && missing == 0 { Outcome::Fine } else { Outcome::Failed })
+    let mut groups = failures::groups(database, args.category).await?;
+    let is_meant = |group: &Group| args.code.is_none() || group.code == args.code;
+    groups.retain(is_meant);
+    Ok(retry::few(database, &groups, count).await?)
 }
 
-/// A few, and the rest if these arrive.
-async fn with_canary(args: &Args, canary: u32, database: &Database) -> anyhow::Result<Outcome> {
-    let since = retry::now(database).await?;
-    let few = if args.keys.is_empty() {
-        let mut groups = failures::groups(database, args.category).await?;
-        let is_meant = |group: &Group| args.code.is_none() || group.code == args.code;
-        groups.retain(is_meant);
-        retry::few(database, &groups, canary).await?
-    } else {
-        let standing = retry::standing(database, &args.keys).await?;
-        let failed = standing.into_iter().filter(|course| course.status == Status::Failed);
-        failed.map(|course| course.key).take(usize::try_from(canary).unwrap_or(usize::MAX)).collect()
-    };
-    if few.is_empty() {
-        say("put back 0 courses")?;
-        return Ok(Outcome::Fine);
-    }
-    let first = retry::these(database, &few).await?;
-    tell(&format!("put back {} first: {}", counted(first, "course"), plain(&few.join(", "))));
-    if !arrived(database, &few, args.wait).await? {
-        say(&format!("put back {}; the rest stays failed", counted(first, "course")))?;
-        return Ok(Outcome::Failed);
-    }
-    tell("all of these arrived");
-    if args.keys.is_empty() {
-        let rest = put_back(database, &choice(args), since).await?;
-        say(&format!("put back {}", counted(first + rest, "course")))?;
-        return Ok(Outcome::Fine);
-    }
-    let rest: Vec<String> = args.keys.iter().filter(|key| !few.contains(key)).cloned().collect();
-    these(&rest, false, first, database).await
-}
-
-/// Waits until each of these ended. True where all are synced; else why not is told.
-async fn arrived(database: &Database, keys: &[String], patience: Duration) -> anyhow::Result<bool> {
-    let began = Instant::now();
-    let mut told = Instant::now();
+/// Waits until each of these ended, or one failed again, or patience did.
+async fn arrival(keys: &[String], patience: Duration, database: &Database) -> anyhow::Result<Canaries> {
+    let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    tell(&format!("put back {} first: {}", counted(count, "course"), plain(&keys.join(", "))));
     warn_of_a_standstill(database.into()).await?;
+    let (began, mut told) = (Instant::now(), Instant::now());
     loop {
-        let standing = retry::standing(database, keys).await?;
-        let is_open = |course: &&Standing| match course.status {
-            Status::Pending | Status::InFlight | Status::Unconfirmed => true,
-            Status::Synced | Status::Failed => false,
-        };
-        let open: Vec<&Standing> = standing.iter().filter(is_open).collect();
-        let failed: Vec<&Standing> =
-            standing.iter().filter(|course| course.status == Status::Failed).collect();
-        for course in &failed {
-            let why = course.error.as_ref().map(reason).unwrap_or_default();
-            tell(&format!("{} failed again: {why}", plain(&course.key)));
+        let courses = retry::standing(database, keys).await?;
+        let are = |status: Status| courses.iter().filter(|course| course.status == status).count();
+        let (arrived, failed) = (are(Status::Synced), are(Status::Failed));
+        if arrived == courses.len() {
+            tell("all of these arrived");
+            return Ok(Canaries { arrived: true, courses });
         }
-        if !failed.is_empty() || open.is_empty() {
-            return Ok(failed.is_empty());
-        }
-        if began.elapsed() > patience {
-            for course in open {
-                tell(&format!("{} is still {}", plain(&course.key), course.status.as_str()));
-            }
-            return Ok(false);
+        if failed > 0 || began.elapsed() > patience {
+            return Ok(Canaries { arrived: false, courses });
         }
         if told.elapsed() > TELL {
             told = Instant::now();
-            tell(&format!("waiting: {} of {} have arrived", standing.len() - open.len(), standing.len()));
+            tell(&format!("waiting: {arrived} of {} have arrived", courses.len()));
             warn_of_a_standstill(database.into()).await?;
         }
         tokio::time::sleep(LOOK).await;

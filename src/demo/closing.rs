@@ -24,7 +24,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     writeln!(out, "{}", figures(tally).trim_fmt())?;
     if !reasons.is_empty() {
-        writeln!(out, "\nWhy courses failed, in HubSpot's own words\n{}", failures(reasons).trim_fmt())?;
+        writeln!(out, "\nWhy courses failed, as their rows say\n{}", failures(reasons).trim_fmt())?;
     }
     if !stories.is_empty() {
         writeln!(out, "\nWhat went wrong on the way, and healed by itself")?;
@@ -56,7 +56,7 @@ fn figures(tally: &Tally) -> Table {
         ("courses", count(tally.courses), ""),
         ("synced", count(tally.created), "created in HubSpot, each exactly once"),
         ("adopted", count(tally.adopted), "already there under the same key"),
-        ("failed", count(tally.failed), "refused by HubSpot; each row says why"),
+        ("failed", count(tally.failed), "not as HubSpot takes them; each row says why"),
         ("requests", count(seen.requests), &both),
         ("courses per request", format!("{:.1}", ratio(sent, creates)), "of the 100 that HubSpot takes"),
         ("worst window", count(seen.worst_window), &worst),

@@ -63,8 +63,9 @@ const CHUNK: usize = 1_000;
 const TICK: Duration = Duration::from_millis(200);
 /// Without any progress for so long, the demo gives up: no trouble of its own takes half of it.
 const STALLED: Duration = Duration::from_mins(1);
-/// How long a start of Postgres that a signal interrupts may take to come to a clean end.
-const START_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a start of Postgres that a signal interrupts may take to come to a clean end. A cluster is made in a
+/// second, and in ten on a machine that does much else; only a download takes longer.
+const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs it. The closing table goes to `out`, everything before it to stderr.
 ///

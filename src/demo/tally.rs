@@ -67,7 +67,7 @@ pub(super) struct Reason {
     pub code: String,
     /// The property it named.
     pub property: String,
-    /// HubSpot's own words.
+    /// HubSpot's own words, or ours where it was not asked.
     pub message: String,
     /// The key of one of them.
     pub example: String,

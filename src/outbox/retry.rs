@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::FromRow;
 use sqlx::types::Json;
@@ -165,7 +166,7 @@ pub async fn few(
 }
 
 /// Where a course stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The catalogue's identifier.
     pub key: String,

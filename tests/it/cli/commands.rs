@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use course_sync::simulator::Behaviour;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, output, program};
 use crate::support::eventually::eventually;
@@ -62,6 +62,20 @@ async fn migrating_twice_applies_nothing_the_second_time() {
     let second = said(&world.settings, &["migrate"]).await.fine();
     assert_eq!(second, "the schema was up to date already\n");
     world.enqueue_many("A", 1).await;
+}
+
+#[tokio::test]
+async fn a_script_reads_what_the_short_commands_did() {
+    let world = bare_world().await;
+    let told = async |arguments: &[&str]| -> Value {
+        serde_json::from_str(&said(&world.settings, arguments).await.fine()).expect("JSON")
+    };
+    assert!(told(&["migrate", "--json"]).await["applied"].as_u64() > Some(0));
+    assert_eq!(told(&["migrate", "--json"]).await, json!({ "applied": 0 }));
+    assert_eq!(told(&["resume", "--json"]).await, json!({ "resumed": false }));
+    let pause = ["pause", "--reason", "stocktaking", "--author", "kim", "--json"];
+    assert_eq!(told(&pause).await, json!({ "message": "stocktaking", "author": "kim" }));
+    assert_eq!(told(&["resume", "--json"]).await, json!({ "resumed": true }));
 }
 
 #[tokio::test]
@@ -150,8 +164,7 @@ async fn status_tells_the_outbox_before_and_after_a_sync() {
     let mut sorted = keys.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
-    let counts =
-        serde_json::json!({ "failed": 0, "in_flight": 0, "pending": 7, "synced": 0, "unconfirmed": 0 });
+    let counts = json!({ "failed": 0, "in_flight": 0, "pending": 7, "synced": 0, "unconfirmed": 0 });
     assert_eq!(before["counts"], counts);
     assert!(before["leader"].is_null() && before["seconds_to_empty"].is_null());
     assert!(before["oldest_pending_seconds"].as_f64().unwrap() >= 0.0);
@@ -166,10 +179,9 @@ async fn status_tells_the_outbox_before_and_after_a_sync() {
         if status["leader"].is_object() && status["quota"]["used"] == 2 { Ok(status) } else { Err(status) }
     })
     .await;
-    let counts =
-        serde_json::json!({ "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
+    let counts = json!({ "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
     assert_eq!(after["counts"], counts);
-    assert_eq!(after["last_minute"], serde_json::json!({ "requests": 2, "courses": 7 }));
+    assert_eq!(after["last_minute"], json!({ "requests": 2, "courses": 7 }));
     assert_eq!(after["leader"]["term"], 1);
     assert!(after["oldest_pending_seconds"].is_null());
     let text = said(&world.settings, &["status"]).await.fine();

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 
 use super::commands::said;
@@ -55,7 +55,7 @@ async fn what_is_not_failed_is_left_alone_and_said() {
     let world = some().await;
     let told = said(&world.settings, &["retry", "--key", "A-1", "--key", "C-1", "--key", "A-9"]).await;
     assert_eq!((told.code, told.out.as_str()), (Some(1), "put back 1 course\n"));
-    assert!(told.err.contains("C-1 is unconfirmed, not failed"), "{}", told.err);
+    assert!(told.err.contains("C-1 is left as it is: it is unconfirmed, not failed"), "{}", told.err);
     assert!(told.err.contains("no course with the key \"A-9\""), "{}", told.err);
     assert_eq!(pending(&world).await, ["A-1"]);
     assert_eq!(said(&world.settings, &["retry", "--all"]).await.fine(), "put back 3 courses\n");
@@ -75,6 +75,29 @@ async fn a_category_or_a_code_chooses_and_a_dry_run_only_counts() {
         "put back 1 course\n"
     );
     assert_eq!(pending(&world).await, ["B-1"]);
+}
+
+#[tokio::test]
+async fn a_script_reads_what_was_put_back_and_what_was_not() {
+    let world = some().await;
+    let dry = said(&world.settings, &["retry", "--all", "--dry-run", "--json"]).await.fine();
+    let nothing = json!({ "dry_run": true, "courses": 4, "canaries": null, "left": [] });
+    assert_eq!(serde_json::from_str::<Value>(&dry).unwrap(), nothing);
+    let told =
+        said(&world.settings, &["retry", "--key", "A-1", "--key", "C-1", "--key", "A-9", "--json"]).await;
+    assert_eq!((told.code, told.err.as_str()), (Some(1), ""));
+    let put_back = json!({ "dry_run": false, "courses": 1, "canaries": null, "left": [
+        { "key": "C-1", "why": "it is unconfirmed, not failed" },
+        { "key": "A-9", "why": "the outbox holds no course with the key \"A-9\"" },
+    ] });
+    assert_eq!(serde_json::from_str::<Value>(&told.out).unwrap(), put_back);
+    let told = said(&world.settings, &["retry", "--all", "--canary", "1", "--wait", "1s", "--json"]).await;
+    assert_eq!(told.code, Some(1), "{}", told.err);
+    let canary: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((&canary["courses"], &canary["canaries"]["arrived"]), (&1.into(), &false.into()));
+    let stands = &canary["canaries"]["courses"][0];
+    assert_eq!((&stands["key"], &stands["status"]), (&"A-2".into(), &"pending".into()));
+    assert_eq!(stands["error"]["code"], "PROPERTY_DOESNT_EXIST");
 }
 
 #[tokio::test]
