@@ -45,6 +45,9 @@ COPY --from=build /build/target/dist/course-sync /usr/local/bin/course-sync
 # for the container network to say; publish the port to trusted networks only. What is served changes nothing,
 # and a page asked for under a foreign host name is refused (admin.hosts), which ends DNS rebinding.
 ENV COURSE_SYNC__ADMIN__LISTEN=0.0.0.0:9464
+# The C library gives a large buffer back to the system when it is freed. Left to itself it raises this limit to
+# whatever was freed last, and keeps what it once held: a quarter of the memory of large requests.
+ENV MALLOC_MMAP_THRESHOLD_=131072
 EXPOSE 9464
 
 # A number, so that Kubernetes can see that it is not root. Nothing is written to the file system: run it with

@@ -25,7 +25,10 @@ pub async fn measure(scope: Scope, report: &mut Report) -> anyhow::Result<()> {
     payload::preload(&pool, COURSES, LARGE).await?;
     scale::pile_up(&pool, "pending", scope.rows).await?;
     let hubspot = StandIn::start(ANSWER_TIME).await?;
-    let daemon = Daemon::start(&settings(&url, &hubspot, LIFTED))?;
+    let mut settings = settings(&url, &hubspot, LIFTED);
+    // As the image has it.
+    settings.insert("MALLOC_MMAP_THRESHOLD_".to_owned(), "131072".to_owned());
+    let daemon = Daemon::start(&settings)?;
     let idle = daemon.peak()?;
     while hubspot.arrivals().await?.len() < COURSES / payload::BATCH {
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -86,7 +86,9 @@ pub(super) async fn run(args: &Args, config: &Config, database: &Database) -> an
     for course in settled {
         say(&line(course))?;
     }
-    left.into_iter().for_each(|course| tell(&line(course)));
+    for course in left {
+        tell(&line(course));
+    }
     Ok(outcome)
 }
 

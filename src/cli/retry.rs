@@ -92,7 +92,9 @@ pub(super) async fn run(args: &Args, database: &Database) -> anyhow::Result<Outc
         }
     };
     if !args.json {
-        complaints(&retried).iter().for_each(|complaint| tell(complaint));
+        for complaint in complaints(&retried) {
+            tell(&complaint);
+        }
     }
     say_as(args.json, &retried, in_words)?;
     let is_held_back = retried.canaries.is_some_and(|canaries| !canaries.arrived);

@@ -5,6 +5,7 @@ mod records;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{RequestBuilder, Response, redirect, retry};
 use tokio::sync::Semaphore;
@@ -212,12 +213,12 @@ async fn read_on(response: &mut Response, bytes: &mut Vec<u8>, limit: usize) -> 
 /// An answer without the token that it answers, should it be repeated in it: answers are kept and told.
 fn without_token(bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
     let token = authorization.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let next = |text: &[u8]| text.windows(token.len()).position(|window| window == token);
-    if token.len() < TOKEN_BYTES || next(&bytes).is_none() {
+    let finder = memmem::Finder::new(token);
+    if token.len() < TOKEN_BYTES || finder.find(&bytes).is_none() {
         return bytes;
     }
     let (mut clean, mut rest) = (Vec::with_capacity(bytes.len()), bytes.as_slice());
-    while let Some((before, from)) = next(rest).and_then(|at| rest.split_at_checked(at)) {
+    while let Some((before, from)) = finder.find(rest).and_then(|at| rest.split_at_checked(at)) {
         clean.extend_from_slice(before);
         clean.extend_from_slice(REDACTED);
         rest = from.get(token.len()..).unwrap_or_default();

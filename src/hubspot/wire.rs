@@ -27,7 +27,8 @@ pub fn read_body(bytes: &[u8]) -> Body {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Body::Unreadable(Unreadable::Empty);
     }
-    if values(bytes) > MAX_VALUES {
+    // A value takes a byte at least, so that a usual body need not be looked through.
+    if bytes.len() > MAX_VALUES && values(bytes) > MAX_VALUES {
         return Body::Unreadable(Unreadable::TooLong);
     }
     let foreign = || Body::Unreadable(Unreadable::Foreign(excerpt(bytes)));

@@ -106,13 +106,13 @@ pub async fn claim(
     const CLAIM: &str = "
         with lead as materialized (
             -- for share: a takeover waits until this claim has committed, and then finds its intent
-            select from course_sync_leader
+            select incarnation from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
                -- no word of a database that may have lost commits is taken for the truth
                and not verifying and incarnation = course_sync_incarnation()
                for share
         ), due as materialized (
-            select id, next_attempt_at, batch_limit, properties,
+            select ctid as spot, id, next_attempt_at, batch_limit, properties,
                    octet_length(properties::text) + octet_length(associations::text)
                      + octet_length(course_key) + $11 as bytes
               from course_outbox
@@ -123,14 +123,14 @@ pub async fn claim(
              limit $6
                for update skip locked
         ), told_apart as (
-            select id, next_attempt_at, batch_limit, bytes from (
+            select spot, id, next_attempt_at, batch_limit, bytes from (
                 select due.*, case when $8::text is null then row_number() over (partition by properties order by next_attempt_at, id)
                                    else 1 end as twin
                   from due) d
              where twin = 1
         ), fitting as (
-            select id, next_attempt_at from (
-                select id, next_attempt_at, row_number() over so_far as place,
+            select spot, next_attempt_at from (
+                select spot, next_attempt_at, row_number() over so_far as place,
                        min(batch_limit) over so_far as narrowest, sum(bytes) over so_far as total
                   from told_apart
                 window so_far as (order by next_attempt_at, id rows unbounded preceding)) t
@@ -138,13 +138,14 @@ pub async fn claim(
         ), took as (
             update course_outbox o
                set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
-              from fitting f where o.id = f.id
+              -- where it was locked: no index is asked a second time
+              from fitting f where o.ctid = f.spot
             returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.created_at,
                       f.next_attempt_at as due
         ), intent as (
             insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation, unique_property)
             select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10),
-                   (select course_sync_incarnation()), $8
+                   (select incarnation from lead), $8
               from took having count(*) > 0
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";

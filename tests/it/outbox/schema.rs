@@ -81,6 +81,34 @@ async fn what_cannot_be_sent_is_refused_at_insert() {
 }
 
 #[tokio::test]
+async fn a_mend_is_looked_at_as_the_insert_was_and_a_refusal_says_what_is_wrong() {
+    let database = database().await;
+    insert(database.pool(), "it's", "{}", "[]").await.unwrap();
+    for (set, constraint, says) in [
+        (
+            r#"properties = '{"a": {}}'"#,
+            "course_outbox_properties_flat_object",
+            "course 'it''s' is refused: properties must be a JSON object without nested values",
+        ),
+        (
+            "associations = '[{}]'",
+            "course_outbox_associations_in_hubspots_shape",
+            "course 'it''s' is refused: associations are not in HubSpot's shape",
+        ),
+    ] {
+        let update = AssertSqlSafe(format!("update course_outbox set {set}"));
+        let error = sqlx::query(update).execute(database.pool()).await.unwrap_err();
+        let error = error.as_database_error().unwrap();
+        assert_eq!((error.constraint(), error.message()), (Some(constraint), says));
+        assert_eq!((error.code().as_deref(), error.table()), (Some("23514"), Some("course_outbox")));
+    }
+    sqlx::query(r#"update course_outbox set properties = '{"a": 1}'"#)
+        .execute(database.pool())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn no_status_exists_without_its_columns() {
     let database = database().await;
     for (set, constraint) in [
