@@ -60,36 +60,32 @@ struct Told {
 }
 
 pub(super) async fn run(args: &Args, config: &Config, database: &Database) -> anyhow::Result<Outcome> {
+    if args.hubspot_id.is_some() && args.keys.len() > 1 {
+        return Err(UsageError("one record is one course: give one KEY".into()).into());
+    }
     let mut courses = Vec::with_capacity(args.keys.len());
-    match (&args.hubspot_id, args.keys.as_slice()) {
-        (None, keys) => {
-            for key in keys {
-                let became = not_created(key, database).await?;
-                courses.push(Course { key: key.clone(), became });
+    for key in &args.keys {
+        let became = match &args.hubspot_id {
+            None => not_created(key, database).await?,
+            Some(id) => created(args, key, id, config, database).await?,
+        };
+        let course = Course { key: key.clone(), became };
+        match course.became {
+            _ if args.json => {}
+            Became::Pending | Became::Synced { .. } => {
+                say(&line(&course))?;
             }
+            Became::Left { .. } => tell(&line(&course)),
         }
-        (Some(id), [key]) => {
-            let became = created(args, key, id, config, database).await?;
-            courses.push(Course { key: key.clone(), became });
-        }
-        (Some(_), _) => return Err(UsageError("one record is one course: give one KEY".into()).into()),
+        courses.push(course);
     }
     // Also where nothing was left to say: whoever said it may have been interrupted before this.
     recover::close(database).await?;
-    let (left, settled): (Vec<_>, Vec<_>) =
-        courses.iter().partition(|course| matches!(course.became, Became::Left { .. }));
-    let outcome = if left.is_empty() { Outcome::Fine } else { Outcome::Failed };
+    let is_left = courses.iter().any(|course| matches!(course.became, Became::Left { .. }));
     if args.json {
         say(&serde_json::to_string_pretty(&Told { courses })?)?;
-        return Ok(outcome);
     }
-    for course in settled {
-        say(&line(course))?;
-    }
-    for course in left {
-        tell(&line(course));
-    }
-    Ok(outcome)
+    Ok(if is_left { Outcome::Failed } else { Outcome::Fine })
 }
 
 fn line(course: &Course) -> String {
