@@ -175,9 +175,13 @@ async fn without_a_unique_property_a_promoted_standby_is_left_to_a_person() {
         if is_so == [true, true] { Ok(()) } else { Err(text) }
     })
     .await;
-    assert_eq!(after.world.counts().await.get("pending"), Some(&300));
+    // The copy may have been made while one of them was being tried.
+    let counts = after.world.counts().await;
+    let waiting = ["pending", "unconfirmed"].map(|status| counts.get(status).copied().unwrap_or_default());
+    assert_eq!(waiting.iter().sum::<i64>(), 300, "{counts:?}");
+    assert!(waiting[1] <= 1, "{counts:?}");
     // A person compares: all of `A` is there.
-    sqlx::query("delete from course_outbox where status = 'pending'")
+    sqlx::query("delete from course_outbox where status <> 'synced'")
         .execute(after.world.pool())
         .await
         .unwrap();
