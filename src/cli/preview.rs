@@ -55,12 +55,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome>
     let rate = Rate { batch_size: config.batch.max_size, batch_bytes: config.batch.max_bytes, requests, per };
     let mut forecast = Forecast::new(schema.is_some(), asker.unique.is_some());
     look(args, &database, &asker, schema.as_ref(), &mut forecast).await?;
-    let told = if args.json {
-        serde_json::to_string_pretty(&forecast.as_json(&rate))?
-    } else {
-        forecast.in_words(&rate)
-    };
-    super::say(&told)?;
+    super::say_as(args.json, &forecast.as_json(&rate), |_| forecast.in_words(&rate))?;
     Ok(Outcome::Fine)
 }
 

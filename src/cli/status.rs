@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::Value;
 
 use super::Outcome;
+use super::terminal::counted;
 use crate::config::Config;
 use crate::course::Status;
 use crate::daemon::status::{self, StatusReport};
@@ -91,10 +92,6 @@ fn waiting(report: &StatusReport, status: Status) -> String {
         Status::Synced | Status::Failed => None,
     };
     since.map(|seconds| format!("oldest {}", duration(seconds))).unwrap_or_default()
-}
-
-fn counted(count: i64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn duration(seconds: f64) -> String {

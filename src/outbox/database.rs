@@ -19,7 +19,7 @@ pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 const REASON: Duration = Duration::from_secs(2);
 
 /// A connection that stood still for longer is tested before it is used: its server may be another by now. Each
-/// test is a round trip, a third of what a claim under load would cost.
+/// test is a round trip, and a busy connection has just shown that it is well.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How long an answer is waited for. The server itself gives up earlier, so after it nobody is there.
