@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use course_sync::course::{HubSpotId, Provenance, Transition};
 use course_sync::daemon::status;
-use course_sync::outbox::claim::{Bookmark, Limits, claim};
+use course_sync::outbox::claim::{Limits, claim};
 use course_sync::outbox::lease::{Lease, lead};
 use course_sync::outbox::record::{Ending, record};
 use course_sync::outbox::{Database, Sessions, connect};
+use course_sync::policy::backlog::{Backlog, Ended};
 use course_sync::policy::interpret::RequestOutcome;
 use secrecy::SecretString;
 use serde_json::json;
@@ -53,7 +54,7 @@ struct Outbox {
     pool: PgPool,
     database: Database,
     lease: Lease,
-    bookmark: Bookmark,
+    backlog: Backlog,
 }
 
 /// Milliseconds of each claim and each record.
@@ -69,18 +70,18 @@ impl Outbox {
         let database = connect::database(&SecretString::from(url), 4, Sessions::Kept)?;
         let granted = lead(&database, Uuid::new_v4(), "bench", LEASE, &json!({}), false).await?;
         let lease = granted.context("nobody else leads")?.lease;
-        Ok(Self { pool, database, lease, bookmark: Bookmark::default() })
+        Ok(Self { pool, database, lease, backlog: Backlog::default() })
     }
 
     async fn turn(&mut self, batches: usize, times: &mut Times) -> anyhow::Result<()> {
         for _ in 0..batches {
-            let (batch, cursor) = (Uuid::now_v7(), self.bookmark.cursor(Instant::now()));
-            let began = Instant::now();
+            let (batch, began) = (Uuid::now_v7(), Instant::now());
+            let this = self.backlog.begin(began);
             let taken =
-                claim(&self.database, self.lease, Duration::ZERO, batch, LIMITS, cursor, LEASE).await?;
+                claim(&self.database, self.lease, Duration::ZERO, batch, LIMITS, this.cursor, LEASE).await?;
             let took = began.elapsed();
             times.claims.push(took.as_secs_f64() * 1_000.0);
-            self.bookmark.set(taken.cursor, took);
+            self.backlog.ended(this, Ended::Made { rest: taken.rest, took });
             let synced = |course: &course_sync::policy::batch::Claimed| {
                 let hubspot_id = HubSpotId::parse(&course.id.0.to_string())?;
                 Some((course.id, Transition::Synced { hubspot_id, provenance: Provenance::Created }))

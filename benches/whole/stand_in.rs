@@ -3,9 +3,10 @@
 
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use course_sync::daemon::pace::punctually;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -106,6 +107,7 @@ async fn converse(stream: TcpStream, seen: &Mutex<Seen>, answer_time: Duration) 
             return Ok(());
         }
         let at = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+        let answer_at = Instant::now() + answer_time;
         loop {
             line.clear();
             from.read_line(&mut line).await?;
@@ -124,7 +126,7 @@ async fn converse(stream: TcpStream, seen: &Mutex<Seen>, answer_time: Duration) 
             Some(path) if path.ends_with("/batch/create") => {
                 let answer = created(&String::from_utf8_lossy(&body), at, seen);
                 drop(body);
-                tokio::time::sleep(answer_time).await;
+                punctually(answer_at).await;
                 ("201 Created", answer)
             }
             _ => ("404 Not Found", r#"{"status":"error","message":"not here"}"#.to_owned()),

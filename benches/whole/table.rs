@@ -52,7 +52,7 @@ impl fmt::Display for Report {
 fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 1_000.0 => format!("{value:.0}"),
-        middle if middle >= 10.0 => format!("{value:.1}"),
+        middle if middle >= 10.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::leader::Deadline;
-use super::pace::Permit;
+use super::pace::Reserved;
 use super::trouble::Work;
 use crate::course::{Again, CourseError, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
@@ -27,25 +27,25 @@ pub(super) async fn deliver(
     begin_by: Deadline,
     batch: Batch,
     unfit: Vec<(RowId, CourseError)>,
-    permit: Result<Permit, Ending>,
+    permit: Result<Reserved, Ending>,
     span: Span,
 ) {
     let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
-    let not_sent = Ending { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None };
     let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
     let (mut transitions, ending) = match permit {
         Ok(permit) if courses.is_empty() => {
             permit.unused();
-            (Vec::new(), Ending { outcome: RequestOutcome::Rejected, ..not_sent })
+            (Vec::new(), not_sent(RequestOutcome::Rejected))
         }
-        Ok(permit) if begin_by.has_passed() => {
-            // The process stood still between claim and send. Somebody else may lead; nothing was sent.
-            permit.unused();
-            tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
-            (back(), not_sent)
-        }
-        Ok(permit) => send(&shared, &batch, permit, &span.step(Step::Send)).await,
+        Ok(permit) => match send(&shared, begin_by, &batch, permit, &span).await {
+            Some(sent) => sent,
+            None => {
+                // The process stood still between claim and send. Somebody else may lead; nothing was sent.
+                tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
+                (back(), not_sent(RequestOutcome::Unreachable))
+            }
+        },
         Err(spent) => (back(), spent),
     };
     span.ended(ending.outcome);
@@ -61,15 +61,28 @@ pub(super) async fn deliver(
     }
 }
 
+fn not_sent(outcome: RequestOutcome) -> Ending {
+    Ending { outcome, http_status: None, correlation_id: None }
+}
+
+/// `None`: it was too late to begin, and nothing was sent.
 async fn send(
     shared: &Shared,
+    begin_by: Deadline,
     batch: &Batch,
-    permit: Permit,
+    permit: Reserved,
     span: &Span,
-) -> (Vec<(RowId, Transition)>, Ending) {
+) -> Option<(Vec<(RowId, Transition)>, Ending)> {
+    let request = shared.client.create(batch);
+    let permit = permit.permit().await;
+    if begin_by.has_passed() {
+        permit.unused();
+        return None;
+    }
+    let span = span.step(Step::Send);
     shared.metrics.batch(batch.courses().len());
     let began = Instant::now();
-    let exchange = shared.client.create(batch).await;
+    let exchange = request.await;
     let took = began.elapsed();
     let reading = interpret(batch, &exchange, Timestamp::now());
     shared.metrics.request(Operation::Create, reading.outcome, took);
@@ -86,7 +99,7 @@ async fn send(
         (course.id, transition(verdict, Sending { company, may_be_held, settle }))
     });
     let transitions = transitions.collect();
-    (transitions, ending)
+    Some((transitions, ending))
 }
 
 fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {

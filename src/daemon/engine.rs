@@ -1,36 +1,31 @@
 //! The loop: one wait point, a permit before each claim, a task for each batch.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use super::leader::{Deadline, Held};
-use super::pace::Permit;
+use super::claim::{self, Claim};
+use super::leader::Held;
+use super::pace::Reserved;
 use super::trouble::Work;
-use super::{Shared, day, doubts, schema};
-use crate::course::{Category, CourseError};
-use crate::outbox::claim::{self, Bookmark, Limits, Taken};
-use crate::outbox::{OutboxError, pause};
-use crate::policy::batch::Batch;
+use super::{Shared, day, doubts};
+use crate::outbox::pause;
+use crate::policy::backlog::{Backlog, Begun, Ended};
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
-
-/// How long to wait before a claim that was not found is taken back again.
-const WITHDRAW_AGAIN: Duration = Duration::from_secs(1);
-/// How long its statement may run on at the server, which ends every statement earlier.
-const WITHDRAW_FOR: Duration = Duration::from_secs(40);
 
 struct Engine {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<Held>>,
     tasks: JoinSet<()>,
     doubts: JoinSet<()>,
-    bookmark: Bookmark,
-    /// There may be something to claim.
-    is_hungry: bool,
+    backlog: Backlog,
+    /// Claims whose end is to be heard yet, in the order in which they began.
+    claims: VecDeque<(Begun, oneshot::Receiver<Ended>)>,
     /// There may be doubts that are due.
     may_be_doubts: bool,
     doubts_since: Instant,
@@ -48,8 +43,8 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         lease,
         tasks: JoinSet::new(),
         doubts: JoinSet::new(),
-        bookmark: Bookmark::default(),
-        is_hungry: true,
+        backlog: Backlog::default(),
+        claims: VecDeque::new(),
         may_be_doubts: true,
         doubts_since: Instant::now(),
         operator_asked: None,
@@ -87,6 +82,7 @@ impl Engine {
             return;
         }
         while self.tasks.try_join_next().is_some() || self.doubts.try_join_next().is_some() {}
+        self.hear_claims();
 
         // A backlog that never lets the loop wait must not keep doubts from being settled.
         let is_time = self.doubts_since.elapsed() > self.shared.settings.poll_interval;
@@ -95,20 +91,53 @@ impl Engine {
             self.doubts_since = Instant::now();
             self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
         }
-        if !self.is_hungry {
-            return self.wait().await;
+        if !self.backlog.wants_claim() {
+            return if self.backlog.is_claiming() { self.hear_claim().await } else { self.wait().await };
         }
         let shared = Arc::clone(&self.shared);
         let permit = tokio::select! {
             () = shared.shutdown.begun() => return,
-            permit = shared.pace.permit() => permit,
+            permit = shared.pace.reserve() => permit,
         };
         // While the permit was waited for, the gate may have closed, and the lease was renewed.
         let held = (*self.lease.borrow()).filter(Held::is_valid);
         match (held, shared.account.gate()) {
-            (Some(held), Gate::Open { courses, .. }) => self.claim(held, permit, courses).await,
+            (Some(held), Gate::Open { courses, .. }) => self.claim(held, permit, courses),
             (None, _) | (_, Gate::Closed(_)) => permit.unused(),
         }
+    }
+
+    /// Begins to claim a batch, and to send it.
+    fn claim(&mut self, held: Held, permit: Reserved, courses: u16) {
+        let begun = self.backlog.begin(Instant::now());
+        let (ended, end) = oneshot::channel();
+        self.claims.push_back((begun, end));
+        let claim = Claim { held, courses, from: begun.cursor, ended };
+        self.tasks.spawn(claim::claim_and_deliver(Arc::clone(&self.shared), claim, permit));
+    }
+
+    /// Takes in how claims ended, as far as they have.
+    fn hear_claims(&mut self) {
+        while let Some((begun, end)) = self.claims.front_mut() {
+            let ended = match end.try_recv() {
+                Ok(ended) => ended,
+                Err(TryRecvError::Closed) => Ended::Lost,
+                Err(TryRecvError::Empty) => return,
+            };
+            self.backlog.ended(*begun, ended);
+            self.claims.pop_front();
+        }
+    }
+
+    /// Waits until the first of them has.
+    async fn hear_claim(&mut self) {
+        let Some((begun, end)) = self.claims.front_mut() else { return };
+        let ended = tokio::select! {
+            ended = end => ended.unwrap_or(Ended::Lost),
+            () = self.shared.shutdown.begun() => return,
+        };
+        self.backlog.ended(*begun, ended);
+        self.claims.pop_front();
     }
 
     /// The lease, once it is ours.
@@ -129,9 +158,8 @@ impl Engine {
 
     /// Forgets what was learnt of the outbox.
     fn look_anew(&mut self) {
-        self.is_hungry = true;
+        self.backlog.look_anew();
         self.may_be_doubts = true;
-        self.bookmark.forget();
     }
 
     /// Whether a request may be sent; waits for a change where not.
@@ -175,7 +203,7 @@ impl Engine {
             cause = shared.wake.wait() => cause,
         };
         shared.metrics.wakeup(cause);
-        self.is_hungry = true;
+        self.backlog.stir();
         match cause {
             // A short batch waits for company.
             Wakeup::Notify => {
@@ -218,61 +246,6 @@ impl Engine {
         self.operator_asked.is_some()
     }
 
-    /// Claims a batch and begins to send it.
-    async fn claim(&mut self, held: Held, permit: Permit, courses: u16) {
-        let batch = Uuid::now_v7();
-        let begin_by = held.valid_until.min(Deadline::after(self.shared.settings.request_timeout));
-        let (since, began) = (SystemTime::now(), Instant::now());
-        let taken = self.take(held, batch, courses).await;
-        let taken = match taken {
-            Some(Ok(taken)) => taken,
-            Some(Err(error)) => {
-                permit.unused();
-                self.shared.trouble.failed(Work::Claim, &error);
-                if error.may_have_happened() {
-                    self.tasks.spawn(withdraw(Arc::clone(&self.shared), batch));
-                }
-                self.is_hungry = false;
-                return;
-            }
-            None => return permit.unused(),
-        };
-        self.shared.trouble.is_well(Work::Claim);
-        self.is_hungry = taken.is_full;
-        self.bookmark.set(taken.cursor, began.elapsed());
-        if taken.courses.is_empty() && taken.unreadable.is_empty() {
-            return permit.unused();
-        }
-        self.shared.metrics.rate_limit_wait(permit.waited);
-        let now = jiff::Timestamp::now();
-        let (batch, mut unfit) =
-            Batch::assemble(batch, taken.courses, self.shared.settings.unique_property.as_deref(), now);
-        unfit.extend(
-            taken
-                .unreadable
-                .into_iter()
-                .map(|(id, error)| (id, CourseError::new(Category::InvalidRow, &error.to_string(), now))),
-        );
-        let shared = Arc::clone(&self.shared);
-        let span = shared.traces.batch(batch.id(), held.lease.term, batch.courses().len(), since);
-        self.tasks.spawn(schema::sift_and_deliver(shared, begin_by, batch, unfit, permit, span));
-    }
-
-    async fn take(&mut self, held: Held, batch: Uuid, courses: u16) -> Option<Result<Taken, OutboxError>> {
-        let (shared, cursor) = (Arc::clone(&self.shared), self.bookmark.cursor(Instant::now()));
-        in_task(async move {
-            let settings = &shared.settings;
-            let limits = Limits {
-                courses: courses.min(settings.max_size),
-                bytes: settings.max_bytes,
-                unique_property: settings.unique_property.as_deref(),
-            };
-            let (margin, window) = (settings.margin(), settings.send_window());
-            claim::claim(&shared.database, held.lease, margin, batch, limits, cursor, window).await
-        })
-        .await
-    }
-
     /// Finishes what is under way.
     async fn drain(mut self) -> bool {
         let shutdown = self.shared.shutdown.clone();
@@ -297,28 +270,6 @@ impl Engine {
         }
         is_finished
     }
-}
-
-/// Takes back a claim whose answer was lost, unless it proves never to have been committed: its courses
-/// were not sent, and would count as in doubt.
-async fn withdraw(shared: Arc<Shared>, batch: Uuid) {
-    let began = Instant::now();
-    while began.elapsed() < WITHDRAW_FOR {
-        match claim::withdraw(&shared.database, batch).await {
-            Ok(0) => {}
-            Ok(courses) => {
-                tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
-                shared.wake.complete();
-                break;
-            }
-            Err(error) => shared.trouble.failed(Work::TakeBack, &error),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
-            () = shared.shutdown.begun() => break,
-        }
-    }
-    shared.trouble.is_well(Work::TakeBack);
 }
 
 /// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,

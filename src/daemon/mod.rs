@@ -6,6 +6,7 @@
 //! `pace` may send one request. `account` keeps what HubSpot says against all of them.
 
 pub mod account;
+mod claim;
 mod credentials;
 mod day;
 mod deliver;

@@ -1,10 +1,13 @@
 //! The account's quota: the only place that waits for a permit.
 //!
 //! **Why it never overruns.** There are as many slots as requests may be made in a window. A request
-//! holds one from before it is sent until a window's length after its answer. Whatever HubSpot received
-//! within any window up to now was answered within that window or is still open, so it holds a slot
+//! holds one from before it is sent until a window's length after its answer began to come. Whatever HubSpot
+//! received within any window up to now was answered within that window or is still open, so it holds a slot
 //! now; and there are no more slots than that. It holds for rolling and fixed windows, for any delay of
 //! the network and any clock, and costs a round trip a window.
+//!
+//! **Why it is not wasted.** Nothing else comes between the moment in which a slot is free and the request: a
+//! slot is reserved a little ahead of it, so that the claim is made by then.
 //!
 //! **Where others share the account**, `policy::share` says by HubSpot's headers how many slots are ours, and
 //! how far requests are kept apart.
@@ -43,19 +46,27 @@ pub struct Pace {
     per: Duration,
 }
 
+/// A permit to come.
+#[derive(Debug)]
+pub struct Reserved {
+    permit: Permit,
+    usable_at: Instant,
+}
+
 /// The right to send one request. Unless it is given back unused, its slot stays taken for a window
-/// after it is dropped.
+/// after its answer, or where none is known after it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     slot: Option<Slot>,
     _open: Open,
     per: Duration,
+    answered_at: Option<Instant>,
     /// When it was given, and what was taken then.
     given_at: Instant,
     then: Standing,
     open_then: usize,
     /// How long it was waited for.
-    pub waited: Duration,
+    waited: Duration,
 }
 
 /// One of the requests that may be open at once.
@@ -67,6 +78,8 @@ struct Open {
 
 /// The share of a window over which its requests are spread at least: one in this many.
 const SHAPE: u32 = 10;
+/// How long before a permit can be used it may be reserved: more than a claim usually takes.
+const AHEAD: Duration = Duration::from_millis(20);
 
 impl Pace {
     /// At most `requests` in any window of length `per`, and at most `max_open` at once.
@@ -91,33 +104,42 @@ impl Pace {
 
     /// Waits for the right to send one request. May be cancelled; nothing is lost then.
     pub async fn permit(&self) -> Permit {
+        self.reserve().await.permit().await
+    }
+
+    /// Waits until a permit is about to come. May be cancelled; nothing is lost then.
+    pub async fn reserve(&self) -> Reserved {
         let began = Instant::now();
         // The semaphore is never closed.
         let open = Arc::clone(&self.open).acquire_owned().await.ok();
-        let (slot, then) = self.slots.take().await;
-        tokio::time::sleep(self.apart(then.held)).await;
+        let (slot, then) = self.slots.take(AHEAD).await;
+        let usable_at = self.apart(then.held, slot.usable_at());
+        tokio::time::sleep(usable_at.saturating_duration_since(Instant::now()).saturating_sub(AHEAD)).await;
         while let Err(early) = self.shape.check() {
             tokio::time::sleep(early.wait_time_from(MonotonicClock.now())).await;
         }
         let open = Open { permit: open, closed: Arc::clone(&self.closed) };
-        Permit {
+        let permit = Permit {
             slot: Some(slot),
             _open: open,
             per: self.per,
+            answered_at: None,
             given_at: Instant::now(),
             then,
             open_then: self.open(),
             waited: began.elapsed(),
-        }
+        };
+        Reserved { permit, usable_at }
     }
 
-    /// How long to keep apart from the request before, while so many slots are taken.
-    fn apart(&self, held: usize) -> Duration {
+    /// When a request that could be sent at `from` is far enough from the one before, while so many slots are
+    /// taken.
+    fn apart(&self, held: usize, from: Instant) -> Instant {
         let apart = self.share().apart(u32::try_from(held).unwrap_or(u32::MAX));
-        let (now, mut next) = (Instant::now(), self.next.lock().unwrap_or_else(PoisonError::into_inner));
-        let at = if apart.is_zero() { now } else { (*next).max(now) };
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = if apart.is_zero() { from } else { (*next).max(from) };
         *next = at + apart;
-        at - now
+        at
     }
 
     fn share(&self) -> MutexGuard<'_, Share> {
@@ -131,11 +153,12 @@ impl Pace {
     }
 
     /// Takes the permit of a request back by how that ended, which `signal` says of the account.
-    pub fn ended(&self, permit: Permit, exchange: &Exchange, signal: &Signal) {
+    pub fn ended(&self, mut permit: Permit, exchange: &Exchange, signal: &Signal) {
         match exchange {
             Exchange::NotSent(_) => return permit.unused(),
             Exchange::NoAnswer(_) => {}
             Exchange::Answered { meta, .. } => {
+                permit.answered_at = meta.answered_at;
                 let (now, mut share) = (Instant::now(), self.share());
                 let news = share.heard(&meta.quota, self.ours(&permit), now);
                 if matches!(signal, Signal::Pause(trouble) if trouble.reason == Reason::IntervalQuota) {
@@ -180,12 +203,11 @@ impl Pace {
         self.closed.notified().await;
     }
 
-    /// Takes a slot for each request that somebody else sent, until it is given back.
+    /// Counts requests that somebody else sent, each for so long.
     pub fn remember(&self, requests: Vec<Duration>) {
+        let now = Instant::now();
         for left in requests {
-            if let Some(slot) = self.slots.try_take() {
-                tokio::spawn(hold(slot, left));
-            }
+            self.slots.count(now + left);
         }
     }
 }
@@ -208,6 +230,25 @@ fn tell(news: News) {
     }
 }
 
+impl Reserved {
+    /// Waits until it can be used.
+    pub async fn permit(self) -> Permit {
+        punctually(self.usable_at).await;
+        self.permit
+    }
+
+    /// How long it was waited for.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.permit.waited
+    }
+
+    /// Gives it back: nothing was sent.
+    pub fn unused(self) {
+        self.permit.unused();
+    }
+}
+
 impl Permit {
     /// Gives it back: nothing was sent.
     pub fn unused(mut self) {
@@ -218,7 +259,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            tokio::spawn(hold(slot, self.per));
+            slot.used(self.answered_at.unwrap_or_else(Instant::now) + self.per);
         }
     }
 }
@@ -230,31 +271,66 @@ impl Drop for Open {
     }
 }
 
-async fn hold(slot: Slot, left: Duration) {
-    tokio::time::sleep(left).await;
-    drop(slot);
+/// How late tokio's timer may be: it counts whole milliseconds, and so does what it waits with.
+const LATE: Duration = Duration::from_millis(2);
+
+/// Waits until then: never less, and hardly more.
+pub async fn punctually(at: Instant) {
+    let left = || at.saturating_duration_since(Instant::now());
+    tokio::time::sleep(left().saturating_sub(LATE)).await;
+    while !left().is_zero() {
+        let left = left();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "on a thread that may be blocked: it wakes up more exactly"
+        )]
+        let nap = tokio::task::spawn_blocking(move || std::thread::sleep(left));
+        // While the runtime ends there is no such thread.
+        if nap.await.is_err() {
+            tokio::time::sleep(left).await;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::answer::{Body, Meta, Unreadable};
+
+    const PER: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn a_permit_that_was_used_is_missing_for_a_window() {
-        let pace = Pace::new(2, Duration::from_secs(10), 8);
+        let pace = Pace::new(2, PER, 8);
         drop(pace.permit().await);
         pace.permit().await.unused();
         drop(pace.permit().await);
-        assert_eq!(pace.slots.standing().held, 2);
-        assert!(pace.slots.try_take().is_none());
+        assert_eq!(pace.used(), 2);
         assert_eq!(pace.open(), 0);
+        let third = tokio::time::timeout(PER / 100, pace.reserve()).await;
+        assert!(third.is_err(), "a third permit within the window");
     }
 
     #[tokio::test]
     async fn what_others_sent_counts() {
-        let pace = Pace::new(3, Duration::from_secs(10), 8);
-        pace.remember(vec![Duration::from_secs(10); 5]);
-        assert_eq!(pace.slots.standing().held, 3);
-        assert!(pace.slots.try_take().is_none());
+        let pace = Pace::new(3, PER, 8);
+        pace.remember(vec![PER; 5]);
+        assert_eq!(pace.used(), 3);
+        assert!(tokio::time::timeout(PER / 100, pace.reserve()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_window_begins_when_the_answer_comes_rather_than_when_it_is_read() {
+        let pace = Pace::new(1, PER, 8);
+        let permit = pace.permit().await;
+        let nearly_a_window = PER.checked_sub(AHEAD).unwrap();
+        let answered_at = Instant::now().checked_sub(nearly_a_window).unwrap();
+        let meta = Meta { status: 201, answered_at: Some(answered_at), ..Meta::default() };
+        let exchange = Exchange::Answered { meta, body: Body::Unreadable(Unreadable::Empty) };
+        pace.ended(permit, &exchange, &Signal::Proceed);
+        let next = pace.reserve().await;
+        assert!(next.usable_at >= answered_at + PER);
+        drop(next.permit().await);
+        assert!(Instant::now() >= answered_at + PER);
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::leader::{Deadline, Held};
-use super::pace::Permit;
+use super::pace::{Permit, Reserved};
 use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::course::CourseError;
@@ -52,7 +52,7 @@ pub(super) async fn sift_and_deliver(
     begin_by: Deadline,
     batch: Batch,
     mut unfit: Vec<(RowId, CourseError)>,
-    permit: Permit,
+    permit: Reserved,
     span: Span,
 ) {
     let claimed = Instant::now();
@@ -95,12 +95,12 @@ async fn read_instead(
     shared: &Shared,
     batch: Uuid,
     which: Sensitivity,
-    permit: Permit,
-) -> Result<Permit, Spent> {
+    permit: Reserved,
+) -> Result<Reserved, Spent> {
     match stored::note_instead(&shared.database, batch).await {
         Ok(true) => {
             shared.trouble.is_well(Work::Properties);
-            Err(read(shared, which, permit).await)
+            Err(read(shared, which, permit.permit().await).await)
         }
         Ok(false) => Ok(permit),
         Err(error) => {

@@ -87,11 +87,14 @@ impl Client {
         Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, long_body })
     }
 
-    /// Creates the courses of a batch.
-    pub async fn create(&self, batch: &Batch) -> Exchange {
-        match request::create_body(batch) {
-            Ok(body) => self.post(self.urls.create(), body).await,
-            Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
+    /// Creates the courses of a batch. The body is made at once, and sent when the answer is waited for.
+    pub fn create(&self, batch: &Batch) -> impl Future<Output = Exchange> + use<'_> {
+        let body = request::create_body(batch);
+        async move {
+            match body {
+                Ok(body) => self.post(self.urls.create(), body).await,
+                Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
+            }
         }
     }
 
@@ -161,7 +164,8 @@ impl Client {
         left: Duration,
         authorization: &HeaderValue,
     ) -> (Exchange, Vec<u8>) {
-        let meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let mut meta = wire::read_meta(response.status().as_u16(), response.headers());
+        meta.answered_at = Some(Instant::now());
         let read = timeout(left, self.body(response, authorization)).await;
         let (body, bytes) = match read {
             Ok(Ok(read)) => read,

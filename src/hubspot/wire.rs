@@ -91,6 +91,7 @@ pub fn read_meta(status: u16, headers: &HeaderMap) -> Meta {
         correlation_id: text(headers, "x-hubspot-correlation-id").map(|id| clip(id, 100)),
         retry_after: number(headers, "retry-after").map(Duration::from_secs).or_else(|| until_date(headers)),
         quota,
+        answered_at: None,
     }
 }
 

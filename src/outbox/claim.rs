@@ -1,9 +1,8 @@
 //! The claim: pending courses become in flight, and the intent to send them is written, in one
 //! statement that commits before a byte is sent.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use super::OutboxError;
 use super::database::{Reach, ask};
 use super::lease::Lease;
 use super::rows::ClaimedRow;
+use crate::policy::backlog::{Cursor, Rest};
 use crate::policy::batch::{Claimed, RowId};
 
 /// How much one claim may take.
@@ -25,55 +25,6 @@ pub struct Limits<'a> {
     pub unique_property: Option<&'a str>,
 }
 
-/// Where the last claim ended. An accelerator past the dead index entries of what was claimed
-/// before, never a truth: a row may always commit behind it, so it is forgotten often.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cursor(Option<(Timestamp, i64)>);
-
-/// The cursor with its age.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Bookmark {
-    cursor: Cursor,
-    /// When the outbox was last read from its beginning.
-    since: Option<Instant>,
-    /// How long that took.
-    cost: Duration,
-}
-
-/// The outbox is read from its beginning so often,
-const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
-/// unless that took more than one part in so many of the time: while somebody holds a snapshot open, what
-/// was claimed since lies there dead, and cannot be removed.
-const BEGINNING_SHARE: u32 = 20;
-
-impl Bookmark {
-    /// Where to read from now.
-    pub fn cursor(&mut self, now: Instant) -> Cursor {
-        let max_age = CURSOR_MAX_AGE.max(self.cost * BEGINNING_SHARE);
-        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) > max_age);
-        if is_old {
-            self.cursor = Cursor::default();
-        }
-        if self.cursor == Cursor::default() {
-            self.since = Some(now);
-        }
-        self.cursor
-    }
-
-    /// Where the last claim ended, and how long it took.
-    pub fn set(&mut self, cursor: Cursor, took: Duration) {
-        if self.cursor == Cursor::default() {
-            self.cost = took;
-        }
-        self.cursor = cursor;
-    }
-
-    /// Reads from the beginning next time.
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-}
-
 /// What a claim took.
 #[derive(Debug)]
 pub struct Taken {
@@ -81,10 +32,8 @@ pub struct Taken {
     pub courses: Vec<Claimed>,
     /// Rows that were claimed but cannot be read; they are to be recorded as failed.
     pub unreadable: Vec<(RowId, OutboxError)>,
-    /// Where the next claim may begin.
-    pub cursor: Cursor,
-    /// The claim took as many as it was allowed to, so there may be more.
-    pub is_full: bool,
+    /// What may be left.
+    pub rest: Rest,
 }
 
 /// What the envelope and the trace id of one course add to a request's body, in bytes, from above.
@@ -149,7 +98,7 @@ pub async fn claim(
               from took having count(*) > 0
         )
         select took.*, (select count(*) from due) as candidates from took order by due, id";
-    let (after, after_id) = cursor.0.unzip();
+    let (after, after_id) = cursor.place().unzip();
     let rows: Vec<ClaimedRow> = ask(database, async |session| {
         sqlx::query_as(CLAIM)
             .bind(lease.holder)
@@ -197,20 +146,15 @@ pub async fn withdraw(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<u64
 }
 
 fn taken(rows: Vec<ClaimedRow>, limits: Limits<'_>) -> Taken {
-    let last = rows.last().map(|row| (row.due.to_jiff(), row.id, row.candidates));
     let count = rows.len();
-    let mut taken = Taken {
-        courses: Vec::with_capacity(count),
-        unreadable: Vec::new(),
-        cursor: Cursor::default(),
-        is_full: false,
+    let rest = match rows.last() {
+        Some(last) if i64::try_from(count).is_ok_and(|count| count < last.candidates) => Rest::Behind,
+        Some(last) if count == usize::from(limits.courses) => {
+            Rest::Beyond(Cursor::after(last.due.to_jiff(), last.id))
+        }
+        _ => Rest::Nothing,
     };
-    if let Some((due, id, candidates)) = last {
-        let left_some = i64::try_from(count).is_ok_and(|count| count < candidates);
-        taken.is_full = left_some || count == usize::from(limits.courses);
-        // Rows that were left behind lie before the last one taken, or just after it.
-        taken.cursor = Cursor((!left_some && taken.is_full).then_some((due, id)));
-    }
+    let mut taken = Taken { courses: Vec::with_capacity(count), unreadable: Vec::new(), rest };
     for row in rows {
         let id = RowId(row.id);
         match Claimed::try_from(row) {
@@ -219,29 +163,4 @@ fn taken(rows: Vec<ClaimedRow>, limits: Limits<'_>) -> Taken {
         }
     }
     taken
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_backlog_is_read_on_from_the_bookmark_and_now_and_then_from_the_beginning() {
-        let (mut bookmark, start) = (Bookmark::default(), Instant::now());
-        let far = Cursor(Some((Timestamp::UNIX_EPOCH, 7)));
-        let mut from_beginning = |seconds: std::ops::RangeInclusive<u64>, took| {
-            seconds
-                .filter(|second| {
-                    let cursor = bookmark.cursor(start + Duration::from_secs(*second));
-                    bookmark.set(far, took);
-                    cursor == Cursor::default()
-                })
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(from_beginning(0..=20, Duration::from_millis(4)), [0, 6, 12, 18]);
-        // The dearer, the rarer.
-        assert_eq!(from_beginning(21..=100, Duration::from_secs(1)), [24, 45, 66, 87]);
-        bookmark.forget();
-        assert_eq!(bookmark.cursor(start), Cursor::default());
-    }
 }

@@ -5,7 +5,7 @@
 //! deviations from both that recorded answers show.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -81,6 +81,8 @@ pub struct Meta {
     pub retry_after: Option<Duration>,
     /// The quota headers.
     pub quota: QuotaHeaders,
+    /// When they came, by our own clock.
+    pub answered_at: Option<Instant>,
 }
 
 /// `X-HubSpot-RateLimit-*`, without the deprecated and derived `-Secondly*`.

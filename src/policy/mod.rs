@@ -1,9 +1,10 @@
 //! Every decision, as pure functions over plain types: what an answer means, how batches are made,
-//! when to try again, when to stand still.
+//! when to claim, to try again, to stand still.
 //!
 //! Values in, values out: `now` and `jitter` are arguments. Imports `course` only.
 
 pub mod answer;
+pub mod backlog;
 pub mod batch;
 pub mod day;
 pub mod explain;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Cursor, Limits, claim, withdraw};
+use course_sync::outbox::claim::{Limits, claim, withdraw};
 use course_sync::outbox::lease::{Lease, lead, release};
+use course_sync::policy::backlog::{Cursor, Rest};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ async fn in_order_of_arrival_with_a_durable_intent() {
     let lease = leader(pool).await;
     let (batch, taken) = take(pool, lease, Limits { courses: 2, ..GENEROUS }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["c", "a"]);
-    assert!(taken.is_full);
+    assert_ne!(taken.rest, Rest::Nothing);
     let (ids, state, holder): (Vec<i64>, String, Uuid) =
         sqlx::query_as("select row_ids, state, holder from course_sync_batch where batch_id = $1")
             .bind(batch)
@@ -28,10 +29,10 @@ async fn in_order_of_arrival_with_a_durable_intent() {
             .await
             .unwrap();
     assert_eq!((ids.len(), state.as_str(), holder), (2, "open", lease.holder));
-    let (_, rest) = take(pool, lease, GENEROUS, taken.cursor).await;
+    let (_, rest) = take(pool, lease, GENEROUS, taken.rest.cursor()).await;
     assert_eq!(keys(&rest), ["b"]);
-    assert!(!rest.is_full);
-    let (_, nothing) = take(pool, lease, GENEROUS, rest.cursor).await;
+    assert_eq!(rest.rest, Rest::Nothing);
+    let (_, nothing) = take(pool, lease, GENEROUS, rest.rest.cursor()).await;
     assert!(keys(&nothing).is_empty());
     assert!(statuses(pool).await.iter().all(|(_, status, attempts)| status == "in_flight" && *attempts == 1));
     let batches: i64 =
@@ -103,6 +104,36 @@ async fn not_before_their_time_nor_while_locked() {
 }
 
 #[tokio::test]
+async fn claims_under_way_together_take_different_courses_and_leave_none() {
+    const COURSES: usize = 350;
+    let database = database().await;
+    let pool = database.pool();
+    sqlx::query(
+        "insert into course_outbox (course_key, properties)
+         select n::text, jsonb_build_object('hs_course_name', n) from generate_series(1, $1) n",
+    )
+    .bind(i64::try_from(COURSES).unwrap())
+    .execute(pool)
+    .await
+    .unwrap();
+    let lease = leader(pool).await;
+    let mut taken = Vec::new();
+    while taken.len() < COURSES {
+        let few = Limits { courses: 10, ..GENEROUS };
+        let claim = || take(pool, lease, few, Cursor::default());
+        let (one, other, third) = tokio::join!(claim(), claim(), claim());
+        let before = taken.len();
+        for (_, claimed) in [one, other, third] {
+            taken.extend(claimed.courses.into_iter().map(|course| course.id));
+        }
+        assert!(taken.len() > before, "{before} of {COURSES} were taken, and no more");
+    }
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), COURSES, "none was taken twice");
+}
+
+#[tokio::test]
 async fn as_many_bytes_as_fit_and_at_least_one() {
     let database = database().await;
     let pool = database.pool();
@@ -112,8 +143,8 @@ async fn as_many_bytes_as_fit_and_at_least_one() {
     let lease = leader(pool).await;
     let (_, taken) = take(pool, lease, Limits { bytes: 2_500, ..GENEROUS }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "b"]);
-    assert!(taken.is_full, "something was left behind");
-    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..GENEROUS }, taken.cursor).await;
+    assert_eq!(taken.rest, Rest::Behind);
+    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..GENEROUS }, taken.rest.cursor()).await;
     assert_eq!(keys(&taken), ["c"]);
 }
 
@@ -127,8 +158,9 @@ async fn twins_travel_apart_where_they_must() {
     let lease = leader(pool).await;
     let (_, taken) = take(pool, lease, Limits { unique_property: None, ..GENEROUS }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "c"]);
-    assert!(taken.is_full);
-    let (_, taken) = take(pool, lease, Limits { unique_property: None, ..GENEROUS }, taken.cursor).await;
+    assert_ne!(taken.rest, Rest::Nothing);
+    let (_, taken) =
+        take(pool, lease, Limits { unique_property: None, ..GENEROUS }, taken.rest.cursor()).await;
     assert_eq!(keys(&taken), ["b"]);
 }
 

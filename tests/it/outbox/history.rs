@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use course_sync::course::{Again, Category, CourseError, HubSpotId, Provenance, Status, Transition};
-use course_sync::outbox::claim::Cursor;
 use course_sync::outbox::history::{life, neighbours};
 use course_sync::outbox::record::{Ending, record};
 use course_sync::outbox::recover::{note_read, settle};
+use course_sync::policy::backlog::Cursor;
 use course_sync::policy::explain::life::{Happening, Purpose};
 use course_sync::policy::interpret::RequestOutcome;
 use jiff::Timestamp;

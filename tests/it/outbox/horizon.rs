@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use course_sync::outbox::claim::Cursor;
 use course_sync::outbox::horizon::oldest_transaction;
+use course_sync::policy::backlog::Cursor;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -45,7 +45,7 @@ async fn a_claim_reads_no_more_pages_beside_a_snapshot_that_is_held() {
         let before = pages_read(&pool).await;
         let (_, taken) = take(&pool, lease, GENEROUS, cursor).await;
         assert_eq!(taken.courses.len(), 100);
-        cursor = taken.cursor;
+        cursor = taken.rest.cursor();
         costs.push(pages_read(&pool).await - before);
     }
     let mean = |costs: &[i64]| costs.iter().sum::<i64>() / i64::try_from(costs.len()).unwrap();

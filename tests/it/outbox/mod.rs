@@ -11,8 +11,9 @@ mod schema;
 
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Cursor, Limits, Taken, claim};
+use course_sync::outbox::claim::{Limits, Taken, claim};
 use course_sync::outbox::lease::{Lease, lead};
+use course_sync::policy::backlog::Cursor;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;

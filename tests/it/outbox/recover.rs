@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use course_sync::course::{Again, Category, CourseError, HubSpotId, Provenance, Transition};
-use course_sync::outbox::claim::Cursor;
 use course_sync::outbox::lease::release;
 use course_sync::outbox::record::{Ending, record};
 use course_sync::outbox::recover::{close, due, orphan, recent_requests, settle};
+use course_sync::policy::backlog::Cursor;
 use course_sync::policy::batch::RowId;
 use course_sync::policy::interpret::RequestOutcome;
 use jiff::Timestamp;
