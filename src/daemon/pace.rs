@@ -114,7 +114,11 @@ impl Pace {
         let open = Arc::clone(&self.open).acquire_owned().await.ok();
         let (slot, then) = self.slots.take(AHEAD).await;
         let usable_at = self.apart(then.held, slot.usable_at());
-        tokio::time::sleep(usable_at.saturating_duration_since(Instant::now()).saturating_sub(AHEAD)).await;
+        let early = usable_at.saturating_duration_since(Instant::now()).saturating_sub(AHEAD);
+        // Even no time at all would be up to a millisecond.
+        if !early.is_zero() {
+            tokio::time::sleep(early).await;
+        }
         while let Err(early) = self.shape.check() {
             tokio::time::sleep(early.wait_time_from(MonotonicClock.now())).await;
         }
@@ -277,7 +281,11 @@ const LATE: Duration = Duration::from_millis(2);
 /// Waits until then: never less, and hardly more.
 pub async fn punctually(at: Instant) {
     let left = || at.saturating_duration_since(Instant::now());
-    tokio::time::sleep(left().saturating_sub(LATE)).await;
+    let most = left().saturating_sub(LATE);
+    // Even no time at all would be up to a millisecond.
+    if !most.is_zero() {
+        tokio::time::sleep(most).await;
+    }
     while !left().is_zero() {
         let left = left();
         #[expect(
