@@ -36,14 +36,14 @@ pub(super) async fn deliver(
     let (mut transitions, ending) = match permit {
         Ok(permit) if courses.is_empty() => {
             permit.unused();
-            (Vec::new(), not_sent(RequestOutcome::Rejected))
+            (Vec::new(), Ending::unanswered(RequestOutcome::Rejected))
         }
         Ok(permit) => match send(&shared, begin_by, &batch, permit, &span).await {
             Some(sent) => sent,
             None => {
                 // The process stood still between claim and send. Somebody else may lead; nothing was sent.
                 tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
-                (back(), not_sent(RequestOutcome::Unreachable))
+                (back(), Ending::unanswered(RequestOutcome::Unreachable))
             }
         },
         Err(spent) => (back(), spent),
@@ -59,10 +59,6 @@ pub(super) async fn deliver(
     if transitions.iter().any(|(_, transition)| transition.to() == Status::Pending) {
         shared.wake.complete();
     }
-}
-
-fn not_sent(outcome: RequestOutcome) -> Ending {
-    Ending { outcome, http_status: None, correlation_id: None }
 }
 
 /// `None`: it was too late to begin, and nothing was sent.

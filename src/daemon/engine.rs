@@ -91,8 +91,8 @@ impl Engine {
             self.doubts_since = Instant::now();
             self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
         }
-        if !self.backlog.wants_claim() {
-            return if self.backlog.is_claiming() { self.hear_claim().await } else { self.wait().await };
+        if !self.backlog.wants_claim(self.claims.len()) {
+            return if self.claims.is_empty() { self.wait().await } else { self.hear_claim().await };
         }
         let shared = Arc::clone(&self.shared);
         let permit = tokio::select! {
@@ -118,26 +118,29 @@ impl Engine {
 
     /// Takes in how claims ended, as far as they have.
     fn hear_claims(&mut self) {
-        while let Some((begun, end)) = self.claims.front_mut() {
-            let ended = match end.try_recv() {
-                Ok(ended) => ended,
-                Err(TryRecvError::Closed) => Ended::Lost,
+        while let Some((_, end)) = self.claims.front_mut() {
+            match end.try_recv() {
+                Ok(ended) => self.heard(ended),
+                Err(TryRecvError::Closed) => self.heard(Ended::Lost),
                 Err(TryRecvError::Empty) => return,
-            };
-            self.backlog.ended(*begun, ended);
-            self.claims.pop_front();
+            }
         }
     }
 
     /// Waits until the first of them has.
     async fn hear_claim(&mut self) {
-        let Some((begun, end)) = self.claims.front_mut() else { return };
-        let ended = tokio::select! {
-            ended = end => ended.unwrap_or(Ended::Lost),
-            () = self.shared.shutdown.begun() => return,
-        };
-        self.backlog.ended(*begun, ended);
-        self.claims.pop_front();
+        let Some((_, end)) = self.claims.front_mut() else { return };
+        tokio::select! {
+            ended = end => self.heard(ended.unwrap_or(Ended::Lost)),
+            () = self.shared.shutdown.begun() => {}
+        }
+    }
+
+    /// Takes in how the first of them ended.
+    fn heard(&mut self, ended: Ended) {
+        if let Some((begun, _)) = self.claims.pop_front() {
+            self.backlog.ended(begun, ended);
+        }
     }
 
     /// The lease, once it is ours.

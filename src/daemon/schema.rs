@@ -106,7 +106,7 @@ async fn read_instead(
         Err(error) => {
             shared.trouble.failed(Work::Properties, &error);
             permit.unused();
-            Err(Spent { outcome: RequestOutcome::Unreachable, http_status: None, correlation_id: None })
+            Err(Spent::unanswered(RequestOutcome::Unreachable))
         }
     }
 }

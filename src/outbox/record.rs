@@ -26,6 +26,14 @@ pub struct Ending {
     pub correlation_id: Option<String>,
 }
 
+impl Ending {
+    /// No answer came, or nothing was sent.
+    #[must_use]
+    pub fn unanswered(outcome: RequestOutcome) -> Self {
+        Self { outcome, http_status: None, correlation_id: None }
+    }
+}
+
 /// Transitions as columns, one element a course.
 #[derive(Debug, Default)]
 pub(super) struct Columns {

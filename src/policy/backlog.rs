@@ -74,7 +74,6 @@ pub struct Backlog {
     since: Option<Instant>,
     /// How long that took.
     cost: Duration,
-    under_way: usize,
     /// How often what was known was given up. What a claim that began before says of the rest is out of date.
     edition: u64,
 }
@@ -105,14 +104,7 @@ pub enum Ended {
 
 impl Default for Backlog {
     fn default() -> Self {
-        Self {
-            is_hungry: true,
-            cursor: Cursor::default(),
-            since: None,
-            cost: Duration::ZERO,
-            under_way: 0,
-            edition: 0,
-        }
+        Self { is_hungry: true, cursor: Cursor::default(), since: None, cost: Duration::ZERO, edition: 0 }
     }
 }
 
@@ -135,17 +127,11 @@ impl Backlog {
         self.edition += 1;
     }
 
-    /// Whether a claim is under way.
+    /// Whether to claim, while so many claims are under way.
     #[must_use]
-    pub fn is_claiming(&self) -> bool {
-        self.under_way > 0
-    }
-
-    /// Whether to claim.
-    #[must_use]
-    pub fn wants_claim(&self) -> bool {
+    pub fn wants_claim(&self, under_way: usize) -> bool {
         let is_deep = !self.cursor.is_beginning();
-        self.is_hungry && (self.under_way == 0 || is_deep && self.under_way < AT_ONCE)
+        self.is_hungry && (under_way == 0 || is_deep && under_way < AT_ONCE)
     }
 
     /// Begins a claim; its end is to be told.
@@ -157,13 +143,11 @@ impl Backlog {
         if self.cursor.is_beginning() {
             self.since = Some(now);
         }
-        self.under_way += 1;
         Begun { cursor: self.cursor, edition: self.edition }
     }
 
     /// Takes in how a claim ended.
     pub fn ended(&mut self, begun: Begun, ended: Ended) {
-        self.under_way = self.under_way.saturating_sub(1);
         match ended {
             Ended::Made { rest, took } => {
                 if begun.cursor.is_beginning() {
@@ -203,7 +187,7 @@ mod tests {
         Ended::Made { rest: Rest::Beyond(Cursor::after(Timestamp::UNIX_EPOCH, id)), took }
     }
 
-    /// One claim has ended so, and the next begins.
+    /// One claim has ended so.
     fn after(ended: Ended, now: Instant) -> Backlog {
         let mut backlog = Backlog::default();
         let first = backlog.begin(now);
@@ -216,22 +200,22 @@ mod tests {
         let now = Instant::now();
         let mut backlog = Backlog::default();
         let first = backlog.begin(now);
-        assert!(!backlog.wants_claim(), "it is not known yet whether there is a backlog");
+        assert!(!backlog.wants_claim(1), "it is not known yet whether there is a backlog");
         backlog.ended(first, beyond(1, TOOK));
-        for _ in 0..AT_ONCE {
-            assert!(backlog.wants_claim());
+        for under_way in 0..AT_ONCE {
+            assert!(backlog.wants_claim(under_way));
             assert_eq!(backlog.begin(now).cursor, Cursor::after(Timestamp::UNIX_EPOCH, 1));
         }
-        assert!(!backlog.wants_claim());
+        assert!(!backlog.wants_claim(AT_ONCE));
 
         for (ended, wants) in [(NOTHING, false), (BEHIND, true), (Ended::Failed, false), (Ended::Lost, true)]
         {
             let mut backlog = after(ended, now);
-            assert_eq!(backlog.wants_claim(), wants, "after {ended:?}");
+            assert_eq!(backlog.wants_claim(0), wants, "after {ended:?}");
             backlog.stir();
-            assert!(backlog.wants_claim());
+            assert!(backlog.wants_claim(0));
             assert!(backlog.begin(now).cursor.is_beginning());
-            assert!(!backlog.wants_claim(), "two at once after {ended:?}");
+            assert!(!backlog.wants_claim(1), "two at once after {ended:?}");
         }
     }
 
@@ -250,7 +234,7 @@ mod tests {
                 for (begun, ended) in begun.into_iter().zip(ended) {
                     backlog.ended(begun, ended);
                 }
-                assert!(backlog.wants_claim());
+                assert!(backlog.wants_claim(0));
                 assert!(backlog.begin(now).cursor.is_beginning(), "{other:?}, {is_first}");
             }
         }
@@ -264,7 +248,7 @@ mod tests {
             let begun = backlog.begin(now);
             backlog.look_anew();
             backlog.ended(begun, ended);
-            assert!(backlog.wants_claim() && !backlog.is_claiming());
+            assert!(backlog.wants_claim(0));
             assert!(backlog.begin(now).cursor.is_beginning());
         }
     }

@@ -60,25 +60,17 @@ impl Slots {
                 Ok(taken) => return taken,
                 Err(free_at) => free_at,
             };
-            let soon = async {
-                match free_at {
-                    Some(at) => {
-                        let left = at.saturating_duration_since(Instant::now());
-                        tokio::time::sleep(left.saturating_sub(ahead)).await;
-                    }
-                    // As many are open as may be: the end of one is told.
-                    None => std::future::pending().await,
-                }
-            };
+            // Where as many are open as may be, the end of one is told.
+            let left = free_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             tokio::select! {
-                () = soon => {}
+                () = tokio::time::sleep(left.saturating_sub(ahead)) => {}
                 () = self.changed.notified() => {}
             }
         }
     }
 
     /// A slot, or when one would be free.
-    fn try_take(&self, ahead: Duration) -> Result<(Slot, Standing), Option<Instant>> {
+    pub(super) fn try_take(&self, ahead: Duration) -> Result<(Slot, Standing), Option<Instant>> {
         let (now, mut books) = (Instant::now(), self.books());
         let usable_at = books.free_at(now).ok_or(None)?;
         if usable_at > now + ahead {
@@ -191,6 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_wanted_again_before_it_was_given_back_is_kept() {
+        let slots = Slots::new(2);
+        let mut taken = take(&slots);
+        slots.allow(1);
+        slots.allow(2);
+        taken.clear();
+        assert_eq!(take(&slots).len(), 2);
+    }
+
+    #[test]
     fn what_has_ended_counts_for_a_window() {
         let slots = Slots::new(2);
         let now = Instant::now();
@@ -201,7 +203,6 @@ mod tests {
         assert_eq!(slots.try_take(Duration::ZERO).err(), Some(Some(now + WINDOW)));
     }
 
-    /// The room of each moment is given once, however the slots are taken, used and allowed.
     #[test]
     fn a_request_may_be_sent_when_so_few_count_that_there_is_room() {
         let now = Instant::now();
