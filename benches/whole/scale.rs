@@ -13,7 +13,7 @@ use course_sync::policy::backlog::{Backlog, Ended};
 use course_sync::policy::interpret::RequestOutcome;
 use secrecy::SecretString;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::ground::{Ground, Scope};
@@ -73,6 +73,14 @@ impl Outbox {
         Ok(Self { pool, database, lease, backlog: Backlog::default() })
     }
 
+    /// Somebody's report, or a backup: nothing that dies from now on can be removed.
+    async fn hold_snapshot(&self) -> anyhow::Result<Transaction<'static, Postgres>> {
+        let mut foreign = self.pool.begin().await?;
+        sqlx::query("set transaction isolation level repeatable read").execute(&mut *foreign).await?;
+        sqlx::query("select 1 from course_outbox limit 1").execute(&mut *foreign).await?;
+        Ok(foreign)
+    }
+
     async fn turn(&mut self, batches: usize, times: &mut Times) -> anyhow::Result<()> {
         for _ in 0..batches {
             let (batch, began) = (Uuid::now_v7(), Instant::now());
@@ -108,14 +116,18 @@ pub async fn measure(scope: Scope, report: &mut Report) -> anyhow::Result<()> {
     compare(&mut small, &mut large, &format!("and {} synced", scope.rows), report).await?;
     read_status(&large.database, scope.rows * 2, report).await?;
 
-    // Somebody's report, or a backup: nothing that dies from now on can be removed.
-    let mut foreign = large.pool.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read").execute(&mut *foreign).await?;
-    sqlx::query("select 1 from course_outbox limit 1").execute(&mut *foreign).await?;
+    let beside_large = large.hold_snapshot().await?;
     large.turn(BATCHES * TURNS, &mut Times::default()).await?;
     compare(&mut small, &mut large, "and a snapshot held open", report).await?;
     read_status(&large.database, scope.rows * 2, report).await?;
-    foreign.rollback().await?;
+    // What it costs is one thing, whether it costs a large outbox more another.
+    let beside_small = small.hold_snapshot().await?;
+    pile_up(&small.pool, "pending", BATCHES * TURNS * usize::from(LIMITS.courses)).await?;
+    small.turn(BATCHES * TURNS, &mut Times::default()).await?;
+    compare(&mut small, &mut large, "and a snapshot held open beside both", report).await?;
+    for snapshot in [beside_small, beside_large] {
+        snapshot.rollback().await?;
+    }
     for outbox in [small, large] {
         outbox.database.close().await;
         outbox.pool.close().await;
