@@ -96,7 +96,8 @@ impl Outbox {
             };
             let transitions: Vec<_> = taken.courses.iter().filter_map(synced).collect();
             anyhow::ensure!(transitions.len() == usize::from(LIMITS.courses), "the outbox ran dry");
-            let ending = Ending { outcome: RequestOutcome::Ok, http_status: Some(201), correlation_id: None };
+            let ending =
+                Ending { outcome: Some(RequestOutcome::Ok), http_status: Some(201), correlation_id: None };
             let began = Instant::now();
             record(&self.database, batch, &transitions, &ending).await?;
             times.records.push(began.elapsed().as_secs_f64() * 1_000.0);

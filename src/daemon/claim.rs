@@ -18,9 +18,9 @@ use crate::outbox::claim::{self, Limits, Taken};
 use crate::policy::backlog::{Cursor, Ended};
 use crate::policy::batch::Batch;
 
-/// How long to wait before a claim that was not found is taken back again.
+/// How long to wait before it is tried again to take a claim back.
 const WITHDRAW_AGAIN: Duration = Duration::from_secs(1);
-/// How long its statement may run on at the server, which ends every statement earlier.
+/// How long the statement of a claim that is not there may run on at the server, which ends every one earlier.
 const WITHDRAW_FOR: Duration = Duration::from_secs(40);
 
 /// A claim to be made.
@@ -97,23 +97,26 @@ async fn take(
 }
 
 /// Takes back a claim whose answer was lost, unless it proves never to have been committed: its courses
-/// were not sent, and would count as in doubt.
+/// were not sent, and would count as in doubt. However long the database is away, it is asked until it says.
 async fn withdraw(shared: &Shared, batch: Uuid) {
     let began = Instant::now();
-    while began.elapsed() < WITHDRAW_FOR {
+    loop {
         match claim::withdraw(&shared.database, batch).await {
-            Ok(0) => {}
             Ok(courses) => {
-                tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
-                shared.wake.complete();
-                break;
+                shared.trouble.is_well(Work::TakeBack);
+                if courses > 0 {
+                    tracing::info!(%batch, courses, "a claim whose answer was lost was taken back");
+                    return shared.wake.complete();
+                }
+                if began.elapsed() > WITHDRAW_FOR || shared.shutdown.has_begun() {
+                    return;
+                }
             }
             Err(error) => shared.trouble.failed(Work::TakeBack, &error),
         }
         tokio::select! {
             () = tokio::time::sleep(WITHDRAW_AGAIN) => {}
-            () = shared.shutdown.begun() => break,
+            () = shared.shutdown.forced() => return,
         }
     }
-    shared.trouble.is_well(Work::TakeBack);
 }

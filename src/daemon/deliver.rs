@@ -20,8 +20,17 @@ use crate::policy::retry::{Sending, transition};
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 use crate::telemetry::traces::{Span, Step};
 
-/// Sends a batch, unless it is too late to begin, and records what became of it, together with the
-/// courses that could not be sent. A permit that was spent otherwise ended as it says, and nothing is sent.
+/// Why a batch is not sent after all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Withheld {
+    /// The process stood still between claim and send. Somebody else may lead.
+    TooLate,
+    /// The gate has closed, or narrowed, since it was claimed.
+    GateClosed,
+}
+
+/// Sends a batch, unless it is too late to begin or the gate has closed, and records what became of it, together
+/// with the courses that could not be sent. A permit that was spent otherwise ended as it says, and nothing is sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
@@ -36,19 +45,24 @@ pub(super) async fn deliver(
     let (mut transitions, ending) = match permit {
         Ok(permit) if courses.is_empty() => {
             permit.unused();
-            (Vec::new(), Ending::unanswered(RequestOutcome::Rejected))
+            (Vec::new(), Ending::NOT_SENT)
         }
         Ok(permit) => match send(&shared, begin_by, &batch, permit, &span).await {
-            Some(sent) => sent,
-            None => {
-                // The process stood still between claim and send. Somebody else may lead; nothing was sent.
-                tracing::warn!(batch = %batch.id(), courses = courses.len(), "it was too late to send the batch");
-                (back(), Ending::unanswered(RequestOutcome::Unreachable))
+            Ok(sent) => sent,
+            Err(why) => {
+                let (batch, courses) = (batch.id(), courses.len());
+                match why {
+                    Withheld::TooLate => tracing::warn!(%batch, courses, "it was too late to send the batch"),
+                    Withheld::GateClosed => tracing::debug!(%batch, courses, "a pause holds the batch back"),
+                }
+                (back(), Ending::NOT_SENT)
             }
         },
         Err(spent) => (back(), spent),
     };
-    span.ended(ending.outcome);
+    if let Some(outcome) = ending.outcome {
+        span.ended(outcome);
+    }
     transitions.extend(unfit);
     let recording = span.step(Step::Record);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {
@@ -61,19 +75,23 @@ pub(super) async fn deliver(
     }
 }
 
-/// `None`: it was too late to begin, and nothing was sent.
 async fn send(
     shared: &Shared,
     begin_by: Deadline,
     batch: &Batch,
     permit: Reserved,
     span: &Span,
-) -> Option<(Vec<(RowId, Transition)>, Ending)> {
+) -> Result<(Vec<(RowId, Transition)>, Ending), Withheld> {
     let request = shared.client.create(batch);
     let permit = permit.permit().await;
+    // The permit was reserved before the claim, and both take their time.
     if begin_by.has_passed() {
         permit.unused();
-        return None;
+        return Err(Withheld::TooLate);
+    }
+    if !shared.account.gate().lets(batch.courses().len()) {
+        permit.unused();
+        return Err(Withheld::GateClosed);
     }
     let span = span.step(Step::Send);
     shared.metrics.batch(batch.courses().len());
@@ -86,7 +104,7 @@ async fn send(
     // Only now: whoever gets the permit next must see a gate that this answer closed.
     shared.pace.ended(permit, &exchange, &reading.signal);
     let ending = ending(&reading, &exchange);
-    span.answered(ending.outcome, ending.http_status, ending.correlation_id.as_deref());
+    span.answered(reading.outcome, ending.http_status, ending.correlation_id.as_deref());
     tell(shared, batch, &reading, &ending, took);
     let company = batch.courses().len();
     let settle = shared.settings.settle;
@@ -95,7 +113,7 @@ async fn send(
         (course.id, transition(verdict, Sending { company, may_be_held, settle }))
     });
     let transitions = transitions.collect();
-    Some((transitions, ending))
+    Ok((transitions, ending))
 }
 
 fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
@@ -109,7 +127,7 @@ fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
         _ => None,
     };
     Ending {
-        outcome: reading.outcome,
+        outcome: Some(reading.outcome),
         http_status: (meta.status != 0).then_some(meta.status),
         correlation_id: meta.correlation_id.clone().or(in_body),
     }

@@ -29,6 +29,8 @@ struct Engine {
     /// There may be doubts that are due.
     may_be_doubts: bool,
     doubts_since: Instant,
+    /// When the outbox is looked at without any other reason. It stands over whatever else ends the waiting.
+    poll_at: Instant,
     /// When it was last asked whether a person paused; `None`: never yet.
     operator_asked: Option<Instant>,
     /// The gate was closed when it was last looked at.
@@ -47,6 +49,7 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         claims: VecDeque::new(),
         may_be_doubts: true,
         doubts_since: Instant::now(),
+        poll_at: Instant::now() + shared.settings.poll_interval,
         operator_asked: None,
         was_closed: false,
     };
@@ -203,7 +206,7 @@ impl Engine {
             () = shared.shutdown.begun() => return,
             _ = self.lease.changed() => return,
             () = shared.account.changed() => return,
-            cause = shared.wake.wait() => cause,
+            cause = shared.wake.wait(self.poll_at) => cause,
         };
         shared.metrics.wakeup(cause);
         self.backlog.stir();
@@ -215,7 +218,11 @@ impl Engine {
                     () = tokio::time::sleep(shared.settings.linger) => {}
                 }
             }
-            Wakeup::Poll | Wakeup::Completion => self.may_be_doubts = true,
+            Wakeup::Poll => {
+                self.poll_at = Instant::now() + shared.settings.poll_interval;
+                self.may_be_doubts = true;
+            }
+            Wakeup::Completion => self.may_be_doubts = true,
             Wakeup::Resume => {}
         }
     }

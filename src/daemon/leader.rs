@@ -110,11 +110,10 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
     let mut said_waiting = false;
     loop {
         let held = *sender.borrow();
-        let valid_until = Deadline::after(settings.lease.saturating_sub(settings.margin()));
         let pause = match take(&shared, &sender).await {
-            Ok(Some(lease)) => {
+            Ok(Some(held)) => {
                 shared.trouble.is_well(Work::Lead);
-                sender.send_replace(Some(Held { lease, valid_until }));
+                sender.send_replace(Some(held));
                 said_waiting = false;
                 settings.lease / 3
             }
@@ -147,8 +146,10 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
 async fn take(
     shared: &Arc<Shared>,
     sender: &watch::Sender<Option<Held>>,
-) -> Result<Option<Lease>, OutboxError> {
+) -> Result<Option<Held>, OutboxError> {
     let settings = &shared.settings;
+    let trusted = || Deadline::after(settings.lease.saturating_sub(settings.margin()));
+    let mut valid_until = trusted();
     // Asked for once: by the first lease.
     let verify = settings.verify_first && !shared.has_verified.load(Ordering::Relaxed);
     let Some(granted) = ask(shared, verify).await? else { return Ok(None) };
@@ -159,6 +160,11 @@ async fn take(
             return Ok(None);
         }
         shared.has_verified.store(true, Ordering::Relaxed);
+        // The pass may have taken longer than a lease lasts.
+        valid_until = trusted();
+        if ask(shared, false).await?.is_none_or(|granted| granted.lease != lease) {
+            return Ok(None);
+        }
     }
     let doubted = recover::orphan(&shared.database, lease, settings.settle, settings.send_window()).await?;
     let held = *sender.borrow();
@@ -171,7 +177,7 @@ async fn take(
         shared.leads(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
     }
-    Ok(Some(lease))
+    Ok(Some(Held { lease, valid_until }))
 }
 
 /// Asks the database for the lease.

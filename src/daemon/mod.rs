@@ -188,7 +188,7 @@ impl Shared {
             pulse: Pulse::default(),
             client,
             pace,
-            wake: Wake::new(settings.poll_interval),
+            wake: Wake::default(),
             preflight: Preflight::default(),
             instance: Uuid::new_v4(),
             leads_since: Mutex::default(),

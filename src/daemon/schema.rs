@@ -22,7 +22,7 @@ use crate::outbox::record::Ending as Spent;
 use crate::outbox::{OutboxError, schema as stored};
 use crate::policy::answer::Exchange;
 use crate::policy::batch::{Batch, RowId};
-use crate::policy::interpret::{RequestOutcome, Signal};
+use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
 use crate::policy::schema::{self, Ending, Sensitivity};
 use crate::telemetry::metrics::Operation;
@@ -68,6 +68,7 @@ pub(super) async fn sift_and_deliver(
         judgement = judge();
         if let Judgement::Read(which) = judgement
             && !begin_by.has_passed()
+            && shared.account.gate().lets(batch.courses().len())
         {
             permit = match permit {
                 Ok(permit) => read_instead(&shared, batch.id(), which, permit).await,
@@ -106,7 +107,7 @@ async fn read_instead(
         Err(error) => {
             shared.trouble.failed(Work::Properties, &error);
             permit.unused();
-            Err(Spent::unanswered(RequestOutcome::Unreachable))
+            Err(Spent::NOT_SENT)
         }
     }
 }
@@ -136,7 +137,7 @@ async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
         Exchange::NotSent(_) | Exchange::NoAnswer(_) => None,
     };
     Spent {
-        outcome,
+        outcome: Some(outcome),
         http_status: meta.as_ref().map(|meta| meta.status),
         correlation_id: meta.and_then(|meta| meta.correlation_id),
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Shared, leader};
 use crate::outbox::lease::Lease;
-use crate::outbox::verify::{self, Position};
+use crate::outbox::verify::{self, Bite, Position};
 use crate::outbox::{OutboxError, pause};
 
 /// Puts every pending course in doubt, or without a unique property stops and asks. False where the
@@ -32,14 +32,13 @@ pub(super) async fn pass(shared: &Arc<Shared>, lease: Lease) -> Result<bool, Out
             return Ok(false);
         }
     }
-    verify::finish(&shared.database, lease).await?;
-    Ok(true)
+    verify::finish(&shared.database, lease).await
 }
 
 async fn doubt_all(shared: &Arc<Shared>, lease: Lease) -> Result<bool, OutboxError> {
     let mut renewed = Instant::now();
-    let mut position = Some(Position::default());
-    while let Some(after) = position {
+    let mut position = Position::default();
+    loop {
         if renewed.elapsed() > shared.settings.lease / 3 {
             let granted = leader::ask(shared, false).await?;
             if granted.is_none_or(|granted| granted.lease != lease) {
@@ -47,7 +46,10 @@ async fn doubt_all(shared: &Arc<Shared>, lease: Lease) -> Result<bool, OutboxErr
             }
             renewed = Instant::now();
         }
-        position = verify::doubt_pending(&shared.database, lease, after).await?;
+        match verify::doubt_pending(&shared.database, lease, position).await? {
+            Bite::Taken(so_far) => position = so_far,
+            Bite::NoneLeft => return Ok(true),
+            Bite::NotLed => return Ok(false),
+        }
     }
-    Ok(true)
 }

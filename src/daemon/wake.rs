@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -13,11 +13,10 @@ use crate::outbox::listen::Wakeups;
 use crate::telemetry::metrics::Wakeup;
 
 /// Wake-ups that have come since the last look.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wake {
     called: Notify,
     by_completion: AtomicBool,
-    poll_interval: Duration,
 }
 
 /// A listening session that was silent for so long is replaced: a dead line says nothing.
@@ -26,10 +25,6 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const RELISTEN: Duration = Duration::from_secs(2);
 
 impl Wake {
-    pub(super) fn new(poll_interval: Duration) -> Self {
-        Self { called: Notify::new(), by_completion: AtomicBool::new(false), poll_interval }
-    }
-
     /// New courses were enqueued.
     fn notify(&self) {
         self.called.notify_one();
@@ -41,13 +36,13 @@ impl Wake {
         self.called.notify_one();
     }
 
-    /// Waits for the next reason to look. A call since the last wait counts.
-    pub(super) async fn wait(&self) -> Wakeup {
+    /// Waits for the next reason to look, until `poll` at most. A call since the last wait counts.
+    pub(super) async fn wait(&self, poll: Instant) -> Wakeup {
         tokio::select! {
             () = self.called.notified() => {
                 if self.by_completion.swap(false, Ordering::Relaxed) { Wakeup::Completion } else { Wakeup::Notify }
             }
-            () = tokio::time::sleep(self.poll_interval) => Wakeup::Poll,
+            () = tokio::time::sleep_until(poll.into()) => Wakeup::Poll,
         }
     }
 }

@@ -54,12 +54,12 @@ pub async fn claim(
 ) -> Result<Taken, OutboxError> {
     const CLAIM: &str = "
         with lead as materialized (
-            -- for share: a takeover waits until this claim has committed, and then finds its intent
+            -- a takeover waits until this claim has committed, and then finds its intent; a renewal does not
             select incarnation from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
                -- no word of a database that may have lost commits is taken for the truth
                and not verifying and incarnation = course_sync_incarnation()
-               for share
+               for key share
         ), due as materialized (
             select ctid as spot, id, next_attempt_at, batch_limit, properties,
                    octet_length(properties::text) + octet_length(associations::text)

@@ -79,8 +79,13 @@ impl OutboxError {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
-            // The server said no, or was never asked.
-            Self::Statement { source: sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut, .. } => false,
+            // The server said no, unless it said that the connection is at its end: a pooler says so of the server's,
+            // and a server that waits for its standby after the commit.
+            Self::Statement { source: sqlx::Error::Database(error), .. } => {
+                error.code().is_some_and(|code| ["08", "57P"].iter().any(|class| code.starts_with(class)))
+            }
+            // It was never asked.
+            Self::Statement { source: sqlx::Error::PoolTimedOut, .. } => false,
             Self::Statement { .. } => true,
             Self::Connect { .. }
             | Self::Url

@@ -1,6 +1,9 @@
 //! The leader's lease: one row, on the database's clock, with a term that grows.
 //!
 //! Not a session's advisory lock: it must hold through a connection pooler, say who leads, and fence.
+//!
+//! Whatever is done under the lease locks its row by `for key share`. A takeover locks it `for update`, so it
+//! waits for what is under way; a renewal changes no key, so it waits for nothing, however many claims overlap.
 
 use std::time::Duration;
 
@@ -42,6 +45,14 @@ pub async fn lead(
     verify: bool,
 ) -> Result<Option<Granted>, OutboxError> {
     const LEAD: &str = "
+        with free as materialized (
+            select from course_sync_leader
+             where holder is distinct from $1
+               and (expires_at < clock_timestamp()
+                    -- renewed in the future: the clock was set back, and would keep a dead leader's lease for as long
+                    or renewed_at > clock_timestamp() + make_interval(secs => $3))
+               for update
+        )
         update course_sync_leader
            set term = term + (holder is distinct from $1)::int,
                holder = $1,
@@ -51,9 +62,7 @@ pub async fn lead(
                incarnation = course_sync_incarnation(),
                renewed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => $3)
-         where holder = $1 or expires_at < clock_timestamp()
-            -- renewed in the future: the clock was set back, and would keep a dead leader's lease for as long
-            or renewed_at > clock_timestamp() + make_interval(secs => $3)
+         where holder = $1 or exists (select from free)
         returning term, verifying";
     let query =
         sqlx::query_as(LEAD).bind(holder).bind(host).bind(lease.as_secs_f64()).bind(report).bind(verify);

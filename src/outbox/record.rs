@@ -18,8 +18,8 @@ use crate::policy::interpret::RequestOutcome;
 /// How a request ended, for the journal.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// In the words of the metrics.
-    pub outcome: RequestOutcome,
+    /// In the words of the metrics; `None`: it was never sent.
+    pub outcome: Option<RequestOutcome>,
     /// The status of the answer, if one came.
     pub http_status: Option<u16>,
     /// HubSpot's identifier of the request.
@@ -27,11 +27,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// No answer came, or nothing was sent.
-    #[must_use]
-    pub fn unanswered(outcome: RequestOutcome) -> Self {
-        Self { outcome, http_status: None, correlation_id: None }
-    }
+    /// There was no request.
+    pub const NOT_SENT: Self = Self { outcome: None, http_status: None, correlation_id: None };
 }
 
 /// Transitions as columns, one element a course.
@@ -220,7 +217,7 @@ pub async fn record(
             .bind(&columns.batch_limits)
             .bind(&columns.events)
             .bind(if is_settled { "closed" } else { "unknown" })
-            .bind(ending.outcome.as_str())
+            .bind(ending.outcome.map(RequestOutcome::as_str))
             .bind(ending.http_status.map(i32::from))
             .bind(ending.correlation_id.as_deref())
             .bind(stored(&forgotten()))

@@ -29,7 +29,7 @@ pub async fn orphan(
     const ORPHAN: &str = "
         with lead as materialized (
             select from course_sync_leader
-             where holder = $2 and term = $1 and expires_at > clock_timestamp() for share
+             where holder = $2 and term = $1 and expires_at > clock_timestamp() for key share
         ), orphaned as (
             update course_sync_batch
                set state = 'unknown'
@@ -109,8 +109,6 @@ pub async fn neighbours(
             select batch_id, row_ids, claimed_at, outcome in ('ok', 'partial', 'rejected') as is_pass
               from course_sync_batch n
              where operation = 'create' and outcome not in ('rate_limited', 'unauthorized')
-               -- refused without HubSpot being asked
-               and (outcome <> 'rejected' or http_status is not null)
                and (outcome in ('ok', 'partial', 'rejected')
                     or not exists (select from course_outbox o where o.id = any(n.row_ids) and o.batch_limit < 100))
         )
@@ -146,7 +144,7 @@ pub async fn settle(
     const SETTLE: &str = "
         with lead as materialized (
             select from course_sync_leader
-             where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
         ), finding as (
             select * from unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bool[],
                                  $9::float8[], $10::int[], $11::smallint[], $12::text[])
@@ -276,7 +274,9 @@ pub async fn recent_requests(
     const RECENT: &str = "
         select extract(epoch from coalesce(answered_at, send_by) + make_interval(secs => $2) - clock_timestamp())::float8
           from course_sync_batch
-         where claimed_at > now() - make_interval(secs => $1) and holder <> $3";
+         where claimed_at > now() - make_interval(secs => $1) and holder <> $3
+           -- what ended without an outcome was never sent
+           and (answered_at is null or outcome is not null)";
     let seconds: Vec<f64> = ask(database, async |session| {
         sqlx::query_scalar(RECENT)
             .bind(reach.as_secs_f64())

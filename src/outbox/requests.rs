@@ -19,9 +19,11 @@ pub struct Request {
     pub courses: i32,
     /// When its intent was written.
     pub claimed_at: Timestamp,
-    /// When it ended; `None`: it is open, or its sender is gone.
+    /// Whether it is under way, as far as its sender is there.
+    pub is_open: bool,
+    /// When it ended; `None`: it is open, its sender is gone, or it was a read, whose end is not kept.
     pub answered_at: Option<Timestamp>,
-    /// How it ended, in the words of the metrics.
+    /// How it ended, in the words of the metrics. Where it ended without, nothing was sent.
     pub outcome: Option<String>,
     /// The status of the answer, if one came.
     pub http_status: Option<i32>,
@@ -35,6 +37,7 @@ struct RequestRow {
     operation: String,
     courses: i32,
     claimed_at: SqlTimestamp,
+    is_open: bool,
     answered_at: Option<SqlTimestamp>,
     outcome: Option<String>,
     http_status: Option<i32>,
@@ -46,8 +49,8 @@ struct RequestRow {
 /// Served by the primary key: an id begins with the time at which it was made.
 pub async fn newest(database: impl Into<Reach<'_>>, limit: i64) -> Result<Vec<Request>, OutboxError> {
     const NEWEST: &str = "
-        select batch_id, operation, cardinality(row_ids) as courses, claimed_at, answered_at, outcome, http_status,
-               correlation_id
+        select batch_id, operation, cardinality(row_ids) as courses, claimed_at, state = 'open' as is_open, answered_at, outcome,
+               http_status, correlation_id
           from course_sync_batch order by batch_id desc limit $1";
     let rows: Vec<RequestRow> =
         ask(database, async |session| sqlx::query_as(NEWEST).bind(limit).fetch_all(session).await)
@@ -58,6 +61,7 @@ pub async fn newest(database: impl Into<Reach<'_>>, limit: i64) -> Result<Vec<Re
         operation: row.operation,
         courses: row.courses,
         claimed_at: row.claimed_at.to_jiff(),
+        is_open: row.is_open,
         answered_at: row.answered_at.map(SqlTimestamp::to_jiff),
         outcome: row.outcome,
         http_status: row.http_status,

@@ -115,7 +115,7 @@ pub async fn go_again(
     const AGAIN: &str = "
         with lead as materialized (
             select from course_sync_leader
-             where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
         ), mended as (
             select o.id, o.error from unnest($3::bigint[], $4::text[]) as m (id, at)
               join course_outbox o on o.id = m.id and o.error ->> 'at' = m.at

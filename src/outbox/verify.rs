@@ -16,18 +16,29 @@ pub const BITE: i64 = 1_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position(Option<(Timestamp, i64)>);
 
-/// Puts the next pending courses in doubt, under the lease. `None`: none are left.
+/// What one statement of the pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bite {
+    /// It put courses in doubt, as far as here.
+    Taken(Position),
+    /// None are left.
+    NoneLeft,
+    /// The lease is not ours any more.
+    NotLed,
+}
+
+/// Puts the next pending courses in doubt, under the lease.
 ///
 /// Served by `course_outbox_pending`.
 pub async fn doubt_pending(
     database: impl Into<Reach<'_>>,
     lease: Lease,
     after: Position,
-) -> Result<Option<Position>, OutboxError> {
+) -> Result<Bite, OutboxError> {
     const DOUBT: &str = "
         with lead as materialized (
             select from course_sync_leader
-             where holder = $1 and term = $2 and expires_at > clock_timestamp() for share
+             where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
         ), bite as materialized (
             select id, next_attempt_at from course_outbox
              where status = 'pending' and (next_attempt_at, id) > (coalesce($3, '-infinity'::timestamptz), $4)
@@ -52,7 +63,8 @@ pub async fn doubt_pending(
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
             select id, course_key, $6, 'unconfirmed', error from doubted
         )
-        select next_attempt_at, id from bite order by next_attempt_at desc, id desc limit 1";
+        select next_attempt_at, id from lead
+          left join (select * from bite order by next_attempt_at desc, id desc limit 1) last on true";
     let (time, id) = after.0.unzip();
     let query = sqlx::query_as(DOUBT)
         .bind(lease.holder)
@@ -61,22 +73,29 @@ pub async fn doubt_pending(
         .bind(id.unwrap_or_default())
         .bind(BITE)
         .bind(Uuid::now_v7());
-    let last: Option<(SqlTimestamp, i64)> =
+    let led: Option<(Option<SqlTimestamp>, Option<i64>)> =
         ask(database, async |session| query.fetch_optional(session).await)
             .await
             .map_err(OutboxError::doing("put pending courses in doubt"))?;
-    Ok(last.map(|(time, id)| Position(Some((time.to_jiff(), id)))))
+    Ok(match led {
+        Some((time, id)) => match time.zip(id) {
+            Some((time, id)) => Bite::Taken(Position(Some((time.to_jiff(), id)))),
+            None => Bite::NoneLeft,
+        },
+        None => Bite::NotLed,
+    })
 }
 
-/// The pass is over: from now on what is pending is what it says.
+/// The pass is over: from now on what is pending is what it says. False where the lease is not ours any more.
 ///
 /// Served by the table's only row.
-pub async fn finish(database: impl Into<Reach<'_>>, lease: Lease) -> Result<(), OutboxError> {
+pub async fn finish(database: impl Into<Reach<'_>>, lease: Lease) -> Result<bool, OutboxError> {
     const FINISH: &str = "
-        update course_sync_leader set verifying = false where holder = $1 and term = $2";
+        update course_sync_leader set verifying = false
+         where holder = $1 and term = $2 and expires_at > clock_timestamp()";
     let query = sqlx::query(FINISH).bind(lease.holder).bind(lease.term);
-    ask(database, async |session| query.execute(session).await)
+    let done = ask(database, async |session| query.execute(session).await)
         .await
         .map_err(OutboxError::doing("finish the pass over pending courses"))?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }

@@ -16,6 +16,8 @@ const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
 /// unless that took more than one part in so many of the time: while somebody holds a snapshot open, what
 /// was claimed since lies there dead, and cannot be removed.
 const BEGINNING_SHARE: u32 = 20;
+/// So often it is in any case: what went back, or was committed late, waits before the bookmark.
+const CURSOR_AGE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Where a claim ended. An accelerator past the dead index entries of what was claimed
 /// before, never a truth: a row may always commit behind it, so it is forgotten often.
@@ -136,7 +138,7 @@ impl Backlog {
 
     /// Begins a claim; its end is to be told.
     pub fn begin(&mut self, now: Instant) -> Begun {
-        let max_age = CURSOR_MAX_AGE.max(self.cost * BEGINNING_SHARE);
+        let max_age = (self.cost * BEGINNING_SHARE).clamp(CURSOR_MAX_AGE, CURSOR_AGE_LIMIT);
         if self.since.is_none_or(|since| now.saturating_duration_since(since) > max_age) {
             self.cursor = Cursor::default();
         }
@@ -153,21 +155,23 @@ impl Backlog {
                 if begun.cursor.is_beginning() {
                     self.cost = took;
                 }
-                self.learn(rest, begun.edition == self.edition);
+                self.learn(begun, rest);
             }
             Ended::Failed => self.is_hungry = false,
             Ended::Lost => {}
         }
     }
 
-    fn learn(&mut self, rest: Rest, is_up_to_date: bool) {
+    fn learn(&mut self, begun: Begun, rest: Rest) {
+        let is_up_to_date = begun.edition == self.edition;
         match rest {
             Rest::Behind => {
                 self.is_hungry = true;
                 self.give_up();
             }
             Rest::Nothing | Rest::Beyond(_) if is_up_to_date => {
-                self.is_hungry = rest != Rest::Nothing;
+                // That nothing is left behind the bookmark says nothing of what lies before it.
+                self.is_hungry = rest != Rest::Nothing || !begun.cursor.is_beginning();
                 self.cursor = rest.cursor();
             }
             Rest::Nothing | Rest::Beyond(_) => {}
@@ -220,6 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_before_the_bookmark_is_looked_for_before_the_outbox_counts_as_empty() {
+        let now = Instant::now();
+        let mut backlog = after(beyond(1, TOOK), now);
+        let (first, second) = (backlog.begin(now), backlog.begin(now));
+        backlog.ended(first, NOTHING);
+        assert!(backlog.wants_claim(0));
+        backlog.ended(second, NOTHING);
+        assert!(backlog.wants_claim(0));
+        let last = backlog.begin(now);
+        assert!(last.cursor.is_beginning());
+        backlog.ended(last, NOTHING);
+        assert!(!backlog.wants_claim(0));
+    }
+
+    #[test]
     fn what_one_claim_left_behind_is_not_forgotten_over_what_another_says() {
         let now = Instant::now();
         for other in [NOTHING, beyond(2, TOOK)] {
@@ -268,6 +287,7 @@ mod tests {
         assert_eq!(from_beginning(0..=20, TOOK), [0, 6, 12, 18]);
         // The dearer, the rarer.
         assert_eq!(from_beginning(21..=100, Duration::from_secs(1)), [24, 45, 66, 87]);
+        assert_eq!(from_beginning(101..=300, Duration::from_secs(20)), [108, 169, 230, 291]);
         backlog.look_anew();
         assert!(backlog.begin(start).cursor.is_beginning());
     }

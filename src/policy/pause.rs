@@ -132,6 +132,17 @@ pub enum Gate {
     },
 }
 
+impl Gate {
+    /// Whether a request of so many courses, which was claimed earlier, may still be sent.
+    #[must_use]
+    pub fn lets(self, courses: usize) -> bool {
+        match self {
+            Self::Closed(_) => false,
+            Self::Open { courses: most, .. } => courses <= usize::from(most),
+        }
+    }
+}
+
 /// The pauses of one account.
 #[derive(Debug, Clone)]
 pub struct Pauses {

@@ -97,14 +97,20 @@ fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
             td.(if is_good { "fine" } else { "odd" }) {
                 @match &request.outcome {
                     Some(outcome) => (words::clean(outcome).replace('_', " ")),
-                    None => "open",
+                    None if request.is_open => "open",
+                    None if request.answered_at.is_some() => "not sent",
+                    None => "not kept",
                 }
                 @if let Some(status) = request.http_status { " " span.quiet { (status) } }
                 @if let (false, Some(id)) = (is_good, &request.correlation_id) {
                     small title="HubSpot's identifier of the request, for its support" { code { (words::clean(id)) } }
                 }
             }
-            td.n.took { (words::duration(words::between(request.claimed_at, request.answered_at.unwrap_or(outbox.now)))) }
+            td.n.took {
+                @if let Some(end) = request.answered_at.or(request.is_open.then_some(outbox.now)) {
+                    (words::duration(words::between(request.claimed_at, end)))
+                }
+            }
         }
     }
 }

@@ -115,6 +115,6 @@ pub struct Request {
     pub http_status: Option<u16>,
     /// HubSpot's identifier of it, for its support.
     pub correlation_id: Option<String>,
-    /// How it ended, in the words of the metric `requests_total`.
+    /// How it ended, in the words of the metric `requests_total`; of one that ended without, nothing was sent.
     pub outcome: Option<String>,
 }

@@ -22,10 +22,15 @@ pub(super) fn tell(life: &Life) -> Vec<Step> {
     if life.is_cut {
         steps.push(Step { at: course.created_at, what: "(older steps are left out)".to_owned() });
     }
-    // What failed unasked was taken out of the batch that it was claimed for.
+    // What failed unasked was taken out of the batch that it was claimed for, and some batches were never sent.
     let is_unasked = |request: &Request| {
         let is_own = |event: &&Event| event.request == Some(request.id);
-        life.events.iter().filter(is_own).any(|event| event.error.as_ref().is_some_and(|it| !it.was_asked()))
+        let is_taken_out = life
+            .events
+            .iter()
+            .filter(is_own)
+            .any(|event| event.error.as_ref().is_some_and(|it| !it.was_asked()));
+        is_taken_out || request.answered_at.is_some() && request.outcome.is_none()
     };
     let requests = life.requests.iter().filter(|request| !is_unasked(request));
     steps.extend(requests.map(|request| Step { at: request.at, what: sent(request) }));

@@ -133,6 +133,20 @@ async fn without_notifications_the_poll_carries() {
     world.all_are(&["synced"]).await;
 }
 
+/// Each renewal of the lease, and each answer, ends the waiting.
+#[tokio::test]
+async fn the_poll_carries_also_where_other_news_come_more_often() {
+    let mut world = World::new().await;
+    world.set("OUTBOX__LISTEN", "false");
+    world.set("OUTBOX__LEASE", "3s");
+    world.set("OUTBOX__POLL_INTERVAL", "2s");
+    world.enqueue_many("A", 5).await;
+    let _daemon = world.daemon();
+    world.all_are(&["synced"]).await;
+    world.enqueue_many("B", 5).await;
+    world.all_are(&["synced"]).await;
+}
+
 #[tokio::test]
 async fn an_insert_wakes_the_daemon_at_once() {
     let mut world = World::new().await;

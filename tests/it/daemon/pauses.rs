@@ -1,6 +1,8 @@
 //! A person's pause: heard before anything is sent, and in the middle of a backlog. And HubSpot's own: an outage.
 
-use course_sync::simulator::{Answer, Behaviour, ErrorForm, Fault, Latency};
+use course_sync::simulator::{Answer, Behaviour, Dialect, ErrorForm, Fault, Latency, Operation};
+
+use serde_json::json;
 
 use crate::support::eventually::eventually;
 use crate::support::world::World;
@@ -81,4 +83,38 @@ async fn an_outage_that_answers_everything_with_503_fails_no_course() {
     world.all_are(&["synced"]).await;
     assert!(world.rows().await.iter().all(|row| row.faults == 0), "a course was blamed");
     world.audit().await;
+}
+
+#[tokio::test]
+async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
+    let mut world = World::new().await;
+    world.set("LOG__FILTER", "info,course_sync=debug");
+    world.hubspot_alone_judges();
+    world.enqueue("A", &json!({ "hs_course_name": "A" })).await;
+    let refused = Answer::RateLimited { dialect: Dialect::TenSecondlyRolling, retry_after: Some(2) };
+    world.hubspot.add_fault(Fault::new(refused).on(Operation::BatchCreate).times(1).after_ms(1_500));
+    let daemon = world.daemon();
+    eventually("the first is under way", async || match world.creates() {
+        0 => Err(()),
+        _ => Ok(()),
+    })
+    .await;
+    // The second claim stands still until the first course's answer is known.
+    let mut standstill = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();
+    world.enqueue("B", &json!({ "hs_course_name": "B" })).await;
+    world.waits_for_locks(1).await;
+    daemon.logged("\"paused\"").await;
+    standstill.rollback().await.unwrap();
+    daemon.logged("a pause holds the batch back").await;
+    world.all_are(&["synced"]).await;
+    world.audit().await;
+    assert!(world.rows().await.iter().all(|row| row.attempts <= 2));
+    let unsent: i64 = sqlx::query_scalar(
+        "select count(*) from course_sync_batch where answered_at is not null and outcome is null",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(unsent, 1);
 }

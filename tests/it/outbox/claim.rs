@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{GENEROUS, LEASE, enqueue, keys, leader, statuses, take};
+use crate::support::eventually::eventually;
 use crate::support::postgres::database;
 
 #[tokio::test]
@@ -238,4 +239,37 @@ async fn a_claim_that_is_taken_back_leaves_no_trace_and_touches_no_other() {
         statuses(pool).await,
         expected.map(|(key, status, attempts)| (key.to_owned(), status.to_owned(), attempts))
     );
+}
+
+/// A claim that meets a lock, and is ended there by `how`: whether it may have happened.
+async fn ended_by(how: &'static str) -> bool {
+    let database = database().await;
+    let pool = database.pool();
+    enqueue(pool, "a", json!({})).await;
+    let lease = leader(pool).await;
+    let mut standstill = pool.begin().await.unwrap();
+    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();
+    let claiming = tokio::spawn({
+        let pool = pool.clone();
+        async move {
+            claim(&pool, lease, Duration::ZERO, Uuid::now_v7(), GENEROUS, Cursor::default(), LEASE).await
+        }
+    });
+    eventually("it was ended", async || {
+        let ended = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "select {how}(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )));
+        match ended.execute(pool).await.unwrap().rows_affected() {
+            0 => Err(()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    claiming.await.unwrap().unwrap_err().may_have_happened()
+}
+
+#[tokio::test]
+async fn a_refusal_says_that_it_did_not_happen_and_the_end_of_a_session_does_not() {
+    assert!(!ended_by("pg_cancel_backend").await);
+    assert!(ended_by("pg_terminate_backend").await);
 }

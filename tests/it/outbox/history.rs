@@ -35,7 +35,7 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
     let (first, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
     let ids: Vec<_> = taken.courses.iter().map(|course| course.id).collect();
     let ending = Ending {
-        outcome: RequestOutcome::Partial,
+        outcome: Some(RequestOutcome::Partial),
         http_status: Some(207),
         correlation_id: Some("c-1".into()),
     };

@@ -5,6 +5,7 @@ mod claim;
 mod failures;
 mod history;
 mod horizon;
+mod lease;
 mod recover;
 mod retention;
 mod schema;

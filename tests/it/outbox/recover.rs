@@ -20,7 +20,8 @@ use crate::support::postgres::database;
 /// Key, status, attempts, faults, batch limit, id, has an error, is due later.
 type Row = (String, String, i32, i32, i16, Option<String>, bool, bool);
 
-const ENDING: Ending = Ending { outcome: RequestOutcome::Ok, http_status: Some(201), correlation_id: None };
+const ENDING: Ending =
+    Ending { outcome: Some(RequestOutcome::Ok), http_status: Some(201), correlation_id: None };
 
 fn synced(id: &str) -> Transition {
     Transition::Synced { hubspot_id: HubSpotId::parse(id).unwrap(), provenance: Provenance::Created }
