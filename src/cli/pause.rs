@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Outcome, say_as};
+use crate::config::redact;
 use crate::outbox::{Database, pause};
 
 /// Stop sending until resumed
@@ -12,7 +13,7 @@ use crate::outbox::{Database, pause};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Why, for whoever wonders
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
     /// Who says so [default: the variable USER]
     #[arg(long, value_name = "NAME")]
@@ -47,8 +48,10 @@ struct Resumed {
 pub(super) async fn pause(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
     let user = std::env::var("USER").ok();
     let author = args.author.as_deref().or(user.as_deref()).unwrap_or("unknown");
-    pause::pause(database, &args.reason, author).await?;
-    say_as(args.json, &Paused { message: &args.reason, author }, |_| {
+    // It is shown to whoever may see the state.
+    let message = redact(&args.reason);
+    pause::pause(database, &message, author).await?;
+    say_as(args.json, &Paused { message: &message, author }, |_| {
         "paused: nothing new is sent, also after a restart, until `course-sync resume`".to_owned()
     })?;
     Ok(Outcome::Fine)

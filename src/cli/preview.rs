@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::Outcome;
 use crate::config::Config;
-use crate::course::{Category, CourseError};
+use crate::course::{Category, CourseError, CourseKey};
 use crate::daemon::pace::Pace;
 use crate::hubspot::Client;
 use crate::outbox::preview::{self, Page, Position};
 use crate::outbox::{Database, report};
 use crate::policy::answer::Exchange;
-use crate::policy::batch::{Batch, Claimed, MAX_COURSES, RowId};
+use crate::policy::batch::{Batch, Claimed, MAX_COURSES, Unfit};
 use crate::policy::interpret::Signal;
 use crate::policy::reconcile::{self, Doubted, Finding, Place};
 use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
@@ -95,15 +95,13 @@ async fn judge(
     forecast: &mut Forecast,
 ) -> anyhow::Result<()> {
     let (now, unique) = (Timestamp::now(), asker.unique.as_deref());
-    let keys: Vec<_> = page.courses.iter().map(|course| (course.id, course.key.clone())).collect();
-    let key_of = |row: RowId| keys.iter().find(|(id, _)| *id == row).map(|(_, key)| key.as_str());
     for (row, error) in &page.unreadable {
         let error = CourseError::new(Category::InvalidRow, &error.to_string(), now);
         forecast.refused(&format!("row {}", row.0), &error);
     }
     let (batch, unfit) = Batch::assemble(Uuid::nil(), page.courses, unique, now);
-    for (row, error) in &unfit {
-        forecast.refused(key_of(*row).unwrap_or_default(), error);
+    for Unfit { key, error, .. } in &unfit {
+        forecast.refused(key.as_ref().map(CourseKey::as_str).unwrap_or_default(), error);
     }
     let mut good = Vec::new();
     for course in batch.courses() {
@@ -208,5 +206,6 @@ fn doubted(course: &Claimed) -> Doubted {
         company: 1,
         carried_key: true,
         error: None,
+        created_at: course.created_at,
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> 
         tracing::warn!(%warning, "configuration warning");
     }
     let shutdown = Shutdown::default();
-    shutdown.on_signals(config.shutdown.grace)?;
+    shutdown.on_signals(config.shutdown.for_requests())?;
     let metrics = Arc::new(Metrics::new());
     let url = config.database_url()?;
     let database = connect::database(&url, config.database.max_connections, super::sessions(&config))?;

@@ -65,8 +65,13 @@ fn hubspot(r: &mut Reader, needed: bool) -> Read<HubSpot> {
     let api_version = r.text("hubspot.api_version", values::api_version);
     let credentials = credentials(r, needed);
     let unique_property = r.optional("hubspot.unique_property", |r, key| r.text(key, values::property_name));
-    let connect_timeout = r.duration("hubspot.connect_timeout", MILLISECOND..=10 * MINUTE);
+    let mut connect_timeout = r.duration("hubspot.connect_timeout", MILLISECOND..=10 * MINUTE);
     let request_timeout = r.duration("hubspot.request_timeout", MILLISECOND..=10 * MINUTE);
+    if let (Ok(connect), Ok(request)) = (&mut connect_timeout, &request_timeout)
+        && r.is_built_in("hubspot.connect_timeout")
+    {
+        *connect = (*connect).min(*request / 2);
+    }
     if let (Ok(connect), Ok(request)) = (connect_timeout, request_timeout)
         && connect >= request
     {

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::keys::{self, SecretKeys};
 use super::layers::Layer;
-use super::problems::Problems;
+use super::problems::{Origin, Problems};
 use super::redact::redact;
 use super::secret::{self, SecretSource};
 use super::values::{self, Percent};
@@ -39,6 +39,11 @@ impl Reader {
     /// Whether any source sets the key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.settings.contains_key(key)
+    }
+
+    /// Whether the key is as the program brings it: nobody set it.
+    pub(super) fn is_built_in(&self, key: &str) -> bool {
+        self.settings.get(key).is_some_and(|setting| matches!(setting.origin, Origin::BuiltIn))
     }
 
     /// Notes what is wrong about `key`, with the place it was set at.

@@ -183,8 +183,19 @@ pub struct Admin {
 /// `[shutdown]`
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    /// How long open requests may take to finish after the first signal.
+    /// How long the end may take after the first signal.
     pub grace: Duration,
+}
+
+impl Shutdown {
+    /// How long what follows a forced end takes at most: last words, the lease, the admin server, the pool.
+    const LAST_STEPS: Duration = Duration::from_millis(2_500);
+
+    /// How long of it open requests may take to finish.
+    #[must_use]
+    pub fn for_requests(&self) -> Duration {
+        self.grace.saturating_sub(Self::LAST_STEPS.min(self.grace / 2))
+    }
 }
 
 /// `[log]`

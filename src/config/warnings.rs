@@ -25,8 +25,8 @@ impl Config {
         promise
             .into_iter()
             .chain(not_below(
-                "shutdown.grace",
-                self.shutdown.grace,
+                "what shutdown.grace leaves to requests",
+                self.shutdown.for_requests(),
                 "a slow request is cut off at shutdown and its courses become unconfirmed",
             ))
             .chain(not_below(

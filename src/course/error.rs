@@ -88,6 +88,9 @@ pub struct CourseError {
 }
 
 impl CourseError {
+    /// HubSpot's code for a property that is not there.
+    pub const PROPERTY_MISSING: &'static str = "PROPERTY_DOESNT_EXIST";
+
     /// An error of this category, made storable: clipped, and without NUL, which Postgres refuses.
     #[must_use]
     pub fn new(category: Category, message: &str, at: Timestamp) -> Self {
@@ -100,6 +103,14 @@ impl CourseError {
             correlation_id: None,
             at,
         }
+    }
+
+    /// Whether the course goes again by itself once the account's properties take it: it was refused by them
+    /// without HubSpot being asked, or HubSpot missed a property.
+    #[must_use]
+    pub fn waits_for_properties(&self) -> bool {
+        self.category == Category::Validation
+            && (self.http_status.is_none() || self.code.as_deref() == Some(Self::PROPERTY_MISSING))
     }
 
     /// Whether the course was sent: what HubSpot refused bears the status of its answer, and what was refused

@@ -23,6 +23,7 @@ pub struct Account {
     quota: Mutex<QuotaHeaders>,
     day: Mutex<KnownDay>,
     changed: Notify,
+    news: Notify,
     metrics: Arc<Metrics>,
     daily_reserve: Percent,
 }
@@ -72,6 +73,7 @@ impl Account {
             quota: Mutex::default(),
             day: Mutex::default(),
             changed: Notify::new(),
+            news: Notify::new(),
             metrics,
             daily_reserve,
         }
@@ -89,6 +91,19 @@ impl Account {
     /// Waits until a pause began or ended. A change since the last call counts.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits until a reason to pause came or went, for whoever tells others. News since the last call count.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Nothing is under way, and nothing there to send.
+    pub(super) fn lapse(&self) {
+        let ended = self.pauses().lapse(Instant::now());
+        for reason in ended {
+            self.ended(reason);
+        }
     }
 
     /// Takes in what the request that started at `sent_at` says of the account: by its answer's meaning
@@ -138,6 +153,7 @@ impl Account {
 
     fn began(&self, reason: Reason, detail: &str) {
         self.metrics.paused(reason, true);
+        self.news.notify_one();
         let view = self.view_of(|other| other == reason).into_iter().next();
         let ends = view.and_then(|view| view.ends).map(|ends| ends.to_string());
         if reason.needs_a_person() {
@@ -149,6 +165,7 @@ impl Account {
 
     fn ended(&self, reason: Reason) {
         self.metrics.paused(reason, false);
+        self.news.notify_one();
         tracing::info!(reason = reason.as_str(), "sending again");
     }
 
@@ -272,6 +289,7 @@ impl Account {
                 None => tracing::info!(reason = Reason::Operator.as_str(), "sending again"),
             }
             self.changed.notify_one();
+            self.news.notify_one();
         }
     }
 

@@ -16,7 +16,7 @@ use crate::course::{Category, CourseError};
 use crate::outbox::OutboxError;
 use crate::outbox::claim::{self, Limits, Taken};
 use crate::policy::backlog::{Cursor, Ended};
-use crate::policy::batch::Batch;
+use crate::policy::batch::{Batch, RowId, Unfit};
 
 /// How long to wait before it is tried again to take a claim back.
 const WITHDRAW_AGAIN: Duration = Duration::from_secs(1);
@@ -72,8 +72,12 @@ pub(super) async fn claim_and_deliver(shared: Arc<Shared>, claim: Claim, permit:
     let now = Timestamp::now();
     let unique = shared.settings.unique_property.as_deref();
     let (batch, mut unfit) = Batch::assemble(batch, taken.courses, unique, now);
-    let unreadable = |error: OutboxError| CourseError::new(Category::InvalidRow, &error.to_string(), now);
-    unfit.extend(taken.unreadable.into_iter().map(|(id, error)| (id, unreadable(error))));
+    let unreadable = |(id, error): (RowId, OutboxError)| Unfit {
+        id,
+        key: None,
+        error: CourseError::new(Category::InvalidRow, &error.to_string(), now),
+    };
+    unfit.extend(taken.unreadable.into_iter().map(unreadable));
     let span = shared.traces.batch(batch.id(), held.lease.term, batch.courses().len(), since);
     shared.metrics.rate_limit_wait(permit.waited());
     schema::sift_and_deliver(shared, begin_by, batch, unfit, permit, span).await;

@@ -11,10 +11,10 @@ use super::Shared;
 use super::leader::Deadline;
 use super::pace::Reserved;
 use super::trouble::Work;
-use crate::course::{Again, CourseError, Provenance, Status, Transition};
+use crate::course::{Again, CourseKey, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
 use crate::policy::answer::{Body, Exchange, Meta};
-use crate::policy::batch::{Batch, RowId};
+use crate::policy::batch::{Batch, RowId, Unfit};
 use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
 use crate::policy::retry::{Sending, transition};
 use crate::telemetry::metrics::{CourseOutcome, Operation};
@@ -35,41 +35,43 @@ pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
     batch: Batch,
-    unfit: Vec<(RowId, CourseError)>,
+    unfit: Vec<Unfit>,
     permit: Result<Reserved, Ending>,
     span: Span,
 ) {
-    let unfit = unfit.into_iter().map(|(id, error)| (id, Transition::Failed { error }));
     let courses = batch.courses();
-    let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
-    let (mut transitions, ending) = match permit {
+    let (sent, ending) = match permit {
         Ok(permit) if courses.is_empty() => {
             permit.unused();
-            (Vec::new(), Ending::NOT_SENT)
+            (None, Ending::NOT_SENT)
         }
         Ok(permit) => match send(&shared, begin_by, &batch, permit, &span).await {
-            Ok(sent) => sent,
+            Ok((transitions, ending)) => (Some(transitions), ending),
             Err(why) => {
                 let (batch, courses) = (batch.id(), courses.len());
                 match why {
                     Withheld::TooLate => tracing::warn!(%batch, courses, "it was too late to send the batch"),
                     Withheld::GateClosed => tracing::debug!(%batch, courses, "a pause holds the batch back"),
                 }
-                (back(), Ending::NOT_SENT)
+                (None, Ending::NOT_SENT)
             }
         },
-        Err(spent) => (back(), spent),
+        Err(spent) => (None, spent),
     };
+    // What was not tried goes back, and counts as nothing.
+    let untried = if sent.is_some() { 0 } else { courses.len() };
+    let back = || courses.iter().map(|course| (course.id, Transition::Pending(Again::NotSent))).collect();
+    let mut transitions: Vec<_> = sent.unwrap_or_else(back);
     if let Some(outcome) = ending.outcome {
         span.ended(outcome);
     }
-    transitions.extend(unfit);
+    transitions.extend(unfit.iter().map(|it| (it.id, Transition::Failed { error: it.error.clone() })));
     let recording = span.step(Step::Record);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {
         return leave_receipts(&batch, &transitions);
     }
     drop((recording, span));
-    count(&shared, &batch, &transitions);
+    count(&shared, &batch, &unfit, transitions.get(untried..).unwrap_or_default());
     if transitions.iter().any(|(_, transition)| transition.to() == Status::Pending) {
         shared.wake.complete();
     }
@@ -209,27 +211,40 @@ fn leave_receipts(batch: &Batch, transitions: &[(RowId, Transition)]) {
     }
 }
 
-fn count(shared: &Shared, batch: &Batch, transitions: &[(RowId, Transition)]) {
-    let now = Timestamp::now();
+fn count(shared: &Shared, batch: &Batch, unfit: &[Unfit], transitions: &[(RowId, Transition)]) {
     let courses: HashMap<_, _> = batch.courses().iter().map(|course| (course.id, course)).collect();
     for (id, transition) in transitions {
-        shared.metrics.courses(outcome(transition), 1);
         let course = courses.get(id);
-        match (transition, course) {
-            (Transition::Synced { .. }, Some(course)) => {
-                let delay = now.duration_since(course.created_at);
+        let key = course.map(|course| &course.key);
+        let key = key.or_else(|| unfit.iter().find(|unfit| unfit.id == *id)?.key.as_ref());
+        tell_course(shared, batch.id(), *id, key, course.map(|course| course.created_at), transition);
+    }
+}
+
+/// Counts what became of one course, and tells of its failure.
+pub(super) fn tell_course(
+    shared: &Shared,
+    batch: Uuid,
+    id: RowId,
+    key: Option<&CourseKey>,
+    created_at: Option<Timestamp>,
+    transition: &Transition,
+) {
+    shared.metrics.courses(outcome(transition), 1);
+    match transition {
+        Transition::Synced { .. } => {
+            let delay = created_at.map(|created_at| Timestamp::now().duration_since(created_at));
+            if let Some(delay) = delay {
                 shared.metrics.sync_delay(Duration::try_from(delay).unwrap_or_default());
             }
-            (Transition::Failed { error }, _) => {
-                shared.allowances.failed(batch.id(), *id, course.map(|course| &course.key), error);
-            }
-            _ => {}
         }
+        Transition::Failed { error } => shared.allowances.failed(batch, id, key, error),
+        Transition::Pending(_) | Transition::Unconfirmed { .. } => {}
     }
 }
 
 /// What a transition counts as.
-pub(super) fn outcome(transition: &Transition) -> CourseOutcome {
+fn outcome(transition: &Transition) -> CourseOutcome {
     match transition {
         Transition::Synced { provenance: Provenance::Adopted, .. } => CourseOutcome::Adopted,
         Transition::Synced { provenance: Provenance::Created | Provenance::Confirmed, .. } => {

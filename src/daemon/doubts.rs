@@ -11,7 +11,6 @@ use super::leader::Held;
 use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;
-use crate::course::Transition;
 use crate::outbox::OutboxError;
 use crate::outbox::recover::{self, Settled};
 use crate::policy::batch::{MAX_COURSES, RowId};
@@ -172,11 +171,9 @@ async fn record(
         tracing::warn!(lost, "doubts were settled by somebody else meanwhile");
     }
     for (id, batch, to) in settled {
-        shared.metrics.courses(deliver::outcome(to), 1);
-        if let Transition::Failed { error } = to {
-            let course = doubted.iter().find(|course| course.id == *id);
-            shared.allowances.failed(*batch, *id, course.map(|course| &course.key), error);
-        }
+        let course = doubted.iter().find(|course| course.id == *id);
+        let (key, created_at) = course.map(|course| (&course.key, course.created_at)).unzip();
+        deliver::tell_course(shared, *batch, *id, key, created_at, to);
     }
     let unclear: Vec<RowId> = doubted
         .iter()

@@ -137,6 +137,8 @@ async fn lead(shared: Arc<Shared>, sender: watch::Sender<Option<Held>>, stop: Ca
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            // The report, which goes with the lease, tells others of it.
+            () = shared.account.news() => {}
             () = stop.cancelled() => return,
         }
     }

@@ -5,9 +5,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long what follows a forced end takes at most: last words, the lease, the admin server, the pool.
-const LAST_STEPS: Duration = Duration::from_millis(2_500);
-
 /// The two stages of the end.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -49,27 +46,30 @@ impl Shutdown {
         self.hard.cancelled().await;
     }
 
-    /// Begins the end at the first SIGTERM or SIGINT, and forces it at the second, or shortly before
-    /// `grace` is over: the rest is for last words and for handing over the lease.
+    /// Begins the end at the first SIGTERM, SIGINT or SIGHUP, and forces it at the second, or when what is under way
+    /// was `patience` long waited for.
     ///
     /// # Errors
     /// The system refuses to tell about signals.
-    pub fn on_signals(&self, grace: Duration) -> std::io::Result<()> {
+    pub fn on_signals(&self, patience: Duration) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let shutdown = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
                 () = shutdown.begun() => {}
             }
-            tracing::info!(?grace, "stopping: nothing new begins, what is under way is finished");
+            tracing::info!(?patience, "stopping: nothing new begins, what is under way is finished");
             shutdown.begin();
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                () = tokio::time::sleep(grace.saturating_sub(LAST_STEPS.min(grace / 2))) => {}
+                _ = hangup.recv() => {}
+                () = tokio::time::sleep(patience) => {}
             }
             shutdown.force();
         });

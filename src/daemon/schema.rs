@@ -16,12 +16,11 @@ use super::leader::{Deadline, Held};
 use super::pace::{Permit, Reserved};
 use super::trouble::Work;
 use super::{Shared, deliver};
-use crate::course::CourseError;
 use crate::outbox::lease::Lease;
 use crate::outbox::record::Ending as Spent;
 use crate::outbox::{OutboxError, schema as stored};
 use crate::policy::answer::Exchange;
-use crate::policy::batch::{Batch, RowId};
+use crate::policy::batch::{Batch, Unfit};
 use crate::policy::interpret::Signal;
 use crate::policy::pause::Gate;
 use crate::policy::schema::{self, Ending, Sensitivity};
@@ -51,7 +50,7 @@ pub(super) async fn sift_and_deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
     batch: Batch,
-    mut unfit: Vec<(RowId, CourseError)>,
+    mut unfit: Vec<Unfit>,
     permit: Reserved,
     span: Span,
 ) {

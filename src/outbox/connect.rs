@@ -10,11 +10,16 @@ use sqlx::{Connection, PgConnection};
 use super::OutboxError;
 use super::database::{ACQUIRE, Database, Reach, Sessions, ask, options};
 
+/// Where it is kept which migrations were applied.
+const APPLIED_TABLE: &str = "course_sync_migrations";
+
 /// The schema, as files.
 pub static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("./migrations");
     // Its lock is a session's, which a pooler may give to somebody else; `migrate` takes its own.
     migrator.set_locking(false);
+    // The catalogue lives in the same database, and may keep its own in sqlx's usual table.
+    migrator.dangerous_set_table_name(APPLIED_TABLE);
     migrator
 });
 
@@ -62,6 +67,7 @@ pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
     let doing = || OutboxError::doing("bring the schema up to date");
     let mut transaction = connection.begin_with(FRESH).await.map_err(doing())?;
     sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await.map_err(doing())?;
+    adopt(&mut transaction).await.map_err(doing())?;
     let before = applied(&mut transaction).await.map_err(doing())?.len();
     MIGRATOR.run_direct(None, &mut *transaction, false).await.map_err(told_apart)?;
     let after = applied(&mut transaction).await.map_err(doing())?.len();
@@ -80,23 +86,53 @@ pub async fn verify(database: impl Into<Reach<'_>>) -> Result<(), OutboxError> {
     {
         return Err(OutboxError::Newer(*newer));
     }
-    match MIGRATOR.iter().find(|known| !applied.contains(&known.version)) {
-        Some(missing) => {
-            Err(OutboxError::Outdated(format!("{} {} is missing", missing.version, missing.description)))
-        }
-        None => Ok(()),
+    let missing: Vec<_> = MIGRATOR
+        .iter()
+        .filter(|known| !applied.contains(&known.version))
+        .map(|known| known.version.to_string())
+        .collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(OutboxError::Outdated(missing.join(", "))),
     }
 }
 
 /// The migrations that were applied. A role that may only run need not own the schema, so nothing is
 /// created here.
 async fn applied(session: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    const EXISTS: &str = "select to_regclass('_sqlx_migrations') is not null";
-    const APPLIED: &str = "select version from _sqlx_migrations where success order by version";
-    if !sqlx::query_scalar::<_, bool>(EXISTS).fetch_one(&mut *session).await? {
+    const APPLIED: &str = "select version from course_sync_migrations where success order by version";
+    if !exists(session, APPLIED_TABLE).await? {
         return Ok(Vec::new());
     }
     sqlx::query_scalar(APPLIED).fetch_all(session).await
+}
+
+/// Takes over what earlier versions of this program kept in sqlx's usual table, and nothing else from it.
+async fn adopt(session: &mut PgConnection) -> Result<(), sqlx::Error> {
+    const USUAL_TABLE: &str = "_sqlx_migrations";
+    const TABLE: &str = "create table course_sync_migrations (like _sqlx_migrations including all)";
+    const OURS: &str = "
+        with ours as (
+            delete from _sqlx_migrations
+             where (version, checksum) in (select * from unnest($1::bigint[], $2::bytea[]))
+            returning *
+        )
+        insert into course_sync_migrations select * from ours";
+    if exists(session, APPLIED_TABLE).await?
+        || !exists(session, USUAL_TABLE).await?
+        || !exists(session, "course_outbox").await?
+    {
+        return Ok(());
+    }
+    let (versions, checksums): (Vec<_>, Vec<_>) =
+        MIGRATOR.iter().map(|known| (known.version, known.checksum.as_ref())).unzip();
+    sqlx::query(TABLE).execute(&mut *session).await?;
+    sqlx::query(OURS).bind(versions).bind(checksums).execute(session).await?;
+    Ok(())
+}
+
+async fn exists(session: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select to_regclass($1) is not null").bind(table).fetch_one(session).await
 }
 
 fn told_apart(error: MigrateError) -> OutboxError {

@@ -8,7 +8,7 @@ use crate::policy::batch::RowId;
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     /// A statement failed.
-    #[error("the database failed to {doing}: {source}")]
+    #[error("the database failed to {doing}: {}", told(source))]
     Statement {
         /// What the statement was to do, as an infinitive.
         doing: &'static str,
@@ -17,7 +17,10 @@ pub enum OutboxError {
         source: sqlx::Error,
     },
     /// No connection could be made.
-    #[error("the database at {place} cannot be used: {source}. Check database.url and that the server is up")]
+    #[error(
+        "the database at {place} cannot be used: {}. Check database.url and that the server is up",
+        told(source)
+    )]
     Connect {
         /// Host and database, without the password.
         place: String,
@@ -29,10 +32,12 @@ pub enum OutboxError {
     #[error("database.url is not a Postgres URL: expected postgres://user:password@host:5432/database")]
     Url,
     /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date: {0}")]
+    #[error("the schema could not be brought up to date: {}", told_of_migration(.0))]
     Migrate(#[source] MigrateError),
     /// The schema is older than this program, and it was told not to migrate.
-    #[error("the schema is not up to date ({0}); run `course-sync migrate`, or set database.migrate = true")]
+    #[error(
+        "the schema is not up to date (not applied: migration {0}); run `course-sync migrate`, or set database.migrate = true"
+    )]
     Outdated(String),
     /// The schema is newer than this program.
     #[error(
@@ -100,6 +105,30 @@ impl OutboxError {
     pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Statement { doing, source }
     }
+}
+
+/// In sqlx's words, without the line of Postgres's own source.
+fn told(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => format!("the server says: {}", error.message()),
+        other => other.to_string(),
+    }
+}
+
+fn told_of_migration(error: &MigrateError) -> String {
+    /// SQLSTATE of a role that may not.
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else {
+        return error.to_string();
+    };
+    let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let mend = match code.as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => {
+            "; run `course-sync migrate` as the owner of the schema, and set database.migrate = false here"
+        }
+        _ => "",
+    };
+    format!("{}{mend}", told(source))
 }
 
 fn is_passing(error: &sqlx::Error) -> bool {

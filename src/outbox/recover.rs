@@ -79,7 +79,7 @@ pub async fn due(
     limit: u16,
 ) -> Result<Vec<Doubted>, OutboxError> {
     const DUE: &str = "
-        select o.id, o.batch_id, o.course_key, o.attempts, o.faults, o.doubts, o.error,
+        select o.id, o.batch_id, o.course_key, o.attempts, o.faults, o.doubts, o.error, o.created_at,
                coalesce(cardinality(b.row_ids), 0) as company,
                -- what was not sent under this property before cannot be found by it
                coalesce(b.operation <> 'create' or b.unique_property = $2, false) as carried_key

@@ -55,6 +55,7 @@ pub(super) struct DoubtedRow {
     company: i32,
     carried_key: bool,
     error: Option<Json<Value>>,
+    created_at: Timestamp,
 }
 
 impl TryFrom<DoubtedRow> for Doubted {
@@ -72,6 +73,7 @@ impl TryFrom<DoubtedRow> for Doubted {
             company: usize::try_from(row.company).unwrap_or(usize::MAX),
             carried_key: row.carried_key,
             error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
+            created_at: row.created_at.to_jiff(),
         })
     }
 }

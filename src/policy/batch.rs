@@ -39,6 +39,17 @@ pub struct Claimed {
     pub created_at: Timestamp,
 }
 
+/// A course that is not sent as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// The row.
+    pub id: RowId,
+    /// The catalogue's identifier; `None` where the row cannot be read.
+    pub key: Option<CourseKey>,
+    /// Why.
+    pub error: CourseError,
+}
+
 /// The courses of one request.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -57,13 +68,17 @@ impl Batch {
         claimed: Vec<Claimed>,
         unique_property: Option<&str>,
         now: Timestamp,
-    ) -> (Self, Vec<(RowId, CourseError)>) {
+    ) -> (Self, Vec<Unfit>) {
         let mut courses = Vec::with_capacity(claimed.len());
         let mut unfit = Vec::new();
         for course in claimed {
             match unfit_reason(&course, unique_property) {
                 None => courses.push(course),
-                Some(reason) => unfit.push((course.id, CourseError::new(Category::InvalidRow, &reason, now))),
+                Some(reason) => unfit.push(Unfit {
+                    id: course.id,
+                    key: Some(course.key),
+                    error: CourseError::new(Category::InvalidRow, &reason, now),
+                }),
             }
         }
         (Self { id, unique_property: unique_property.map(str::to_owned), courses }, unfit)
@@ -71,8 +86,8 @@ impl Batch {
 
     /// The batch without these courses.
     #[must_use]
-    pub fn without(mut self, unfit: &[(RowId, CourseError)]) -> Self {
-        self.courses.retain(|course| unfit.iter().all(|(id, _)| *id != course.id));
+    pub fn without(mut self, unfit: &[Unfit]) -> Self {
+        self.courses.retain(|course| unfit.iter().all(|unfit| unfit.id != course.id));
         self
     }
 
@@ -112,6 +127,12 @@ impl Batch {
 /// Why a course cannot be sent as it stands.
 fn unfit_reason(course: &Claimed, unique_property: Option<&str>) -> Option<String> {
     let unique = unique_property?;
+    if course.key.as_str().trim().is_empty() {
+        return Some(format!(
+            "the course key is blank, and HubSpot would take it for no value of property {unique:?} \
+             (hubspot.unique_property); give the course another key"
+        ));
+    }
     let own = course.properties.get(unique)?;
     (own != course.key.as_str()).then(|| {
         format!(
@@ -153,7 +174,16 @@ pub(crate) mod tests {
         let claims = vec![claimed(1, "A", r#"{"key":"Z"}"#), claimed(2, "B", "{}")];
         let (batch, unfit) = Batch::assemble(Uuid::nil(), claims, Some("key"), Timestamp::UNIX_EPOCH);
         assert_eq!(batch.courses().len(), 1);
-        assert_eq!(unfit[0].0, RowId(1));
-        assert!(unfit[0].1.message.contains("\"key\"") && unfit[0].1.message.contains("\"Z\""));
+        assert_eq!((unfit[0].id, unfit[0].key.as_ref().map(CourseKey::as_str)), (RowId(1), Some("A")));
+        assert!(unfit[0].error.message.contains("\"key\"") && unfit[0].error.message.contains("\"Z\""));
+    }
+
+    #[test]
+    fn a_key_that_hubspot_would_take_for_none_is_told_apart() {
+        for (unique, told_apart) in [(Some("key"), 1), (None, 0)] {
+            let claims = vec![claimed(1, "\t", "{}"), claimed(2, " B\u{a0}", "{}")];
+            let (_, unfit) = Batch::assemble(Uuid::nil(), claims, unique, Timestamp::UNIX_EPOCH);
+            assert_eq!(unfit.len(), told_apart, "{unfit:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::batch::MAX_COURSES;
-use crate::course::{Category, Status};
+use crate::course::{Category, CourseError, Status};
 
 pub mod life;
 mod mend;
@@ -170,11 +170,20 @@ fn summary(state: State, life: &Life) -> String {
 
 /// How a synced course's record came to be known.
 fn provenance(life: &Life) -> &'static str {
-    match life.events.last().map(|event| event.event) {
+    let last = life.events.last();
+    match last.map(|event| event.event) {
         Some(Happening::Adopted) => ", which carried its key already",
         Some(Happening::Confirmed) => ", which was found by its key after its outcome had been in doubt",
-        Some(Happening::Resolved) => ", as a person said",
-        Some(Happening::Failed | Happening::Deferred | Happening::Unconfirmed | Happening::Retried)
+        Some(Happening::Resolved) if last.is_some_and(|event| life.is_settled_by(event)) => {
+            ", as a person said"
+        }
+        Some(
+            Happening::Resolved
+            | Happening::Failed
+            | Happening::Deferred
+            | Happening::Unconfirmed
+            | Happening::Retried,
+        )
         | None => "",
     }
 }
@@ -183,6 +192,9 @@ fn next(state: State, course: &Course, around: &Situation) -> (String, Option<Ti
     let nobody = "nobody sends at present: it goes once `course-sync run` runs";
     let later = Some(course.next_attempt_at);
     match state {
+        State::Failed if course.error.as_ref().is_some_and(CourseError::waits_for_properties) => {
+            ("it goes again once the account's properties take it, or a person puts it back".to_owned(), None)
+        }
         State::Failed => ("nothing, until a person puts it back".to_owned(), None),
         State::Synced => ("nothing: it is done".to_owned(), None),
         State::Held => ("nothing, until a person says what became of it".to_owned(), None),

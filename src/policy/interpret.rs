@@ -329,7 +329,7 @@ fn lacks_unique_property(batch: &Batch, error: &ErrorReply) -> bool {
 }
 
 fn does_not_exist(fault: &PropertyFault) -> bool {
-    fault.code.as_deref() == Some("PROPERTY_DOESNT_EXIST")
+    fault.code.as_deref() == Some(CourseError::PROPERTY_MISSING)
 }
 
 /// What a choice of one leaves.

@@ -159,6 +159,8 @@ pub struct Pauses {
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
 const UNAVAILABLE_MAX: Duration = Duration::from_secs(30);
+/// How long after the next try was due a pause lapses where nothing is there to try. Doubts are looked up more often.
+const LAPSE: Duration = Duration::from_mins(1);
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
 const PERSON_INTERVAL: Duration = Duration::from_mins(1);
 /// How often a used-up day is tried again before it ends: somebody may have bought more of it, or it ends
@@ -257,6 +259,19 @@ impl Pauses {
             });
         }
         ended
+    }
+
+    /// Nothing is under way. Ends the reasons that came from HubSpot or the way to it whose next try has been due
+    /// for long, because there is nothing to try it with; what comes next is tried out as ever. Returns them.
+    pub fn lapse(&mut self, now: Instant) -> Vec<Reason> {
+        let is_over = |reason: Reason, pause: &mut Pause| {
+            matches!(reason, Reason::Unavailable | Reason::IntervalQuota)
+                && pause.until.is_some_and(|until| until + LAPSE <= now)
+        };
+        self.active
+            .extract_if(.., |reason, pause| is_over(*reason, pause))
+            .map(|(reason, _)| reason)
+            .collect()
     }
 
     /// When the account's day is over is known, or no longer.

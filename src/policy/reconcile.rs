@@ -44,6 +44,8 @@ pub struct Doubted {
     pub carried_key: bool,
     /// What its row says.
     pub error: Option<CourseError>,
+    /// When the catalogue enqueued it.
+    pub created_at: Timestamp,
 }
 
 /// Which of HubSpot's records a read looks among.

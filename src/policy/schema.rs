@@ -24,7 +24,7 @@ pub use listing::{Kind, Listing, Property, Sensitivity};
 /// The property that every course has.
 const NAME: &str = "hs_course_name";
 /// HubSpot's code for a property that is not there.
-const DOES_NOT_EXIST: &str = "PROPERTY_DOESNT_EXIST";
+const DOES_NOT_EXIST: &str = CourseError::PROPERTY_MISSING;
 /// HubSpot's code for a property that nobody may set.
 const READ_ONLY: &str = "READ_ONLY_VALUE";
 
@@ -158,7 +158,8 @@ pub fn refusal(objections: &[Objection], now: Timestamp) -> Option<CourseError> 
 }
 
 /// Whether a course that failed over the account's properties may go again: it failed unasked and nothing
-/// speaks against it any more, or HubSpot missed a property that was made since.
+/// speaks against it any more, or HubSpot missed a property that was made since. A name that no list holds speaks
+/// against it, also while not every list was read.
 #[must_use]
 pub fn may_go_again(schema: &Schema, course: &Properties, unique: Option<&str>, error: &CourseError) -> bool {
     let is_mended = if error.was_asked() {
@@ -172,7 +173,7 @@ pub fn may_go_again(schema: &Schema, course: &Properties, unique: Option<&str>, 
     } else {
         true
     };
-    is_mended && schema.objections(course, unique).is_empty()
+    is_mended && !schema.misses_any(course, unique) && schema.objections(course, unique).is_empty()
 }
 
 /// What the end of a question about the account means.

@@ -119,7 +119,7 @@ const BEYOND_A_CATALOGUE: &[&str] = &[
 const BEYOND_THE_DAEMON: &[&str] = &[
     "alter table course_outbox disable trigger all",
     "truncate course_outbox",
-    "delete from _sqlx_migrations",
+    "delete from course_sync_migrations",
     "create table of_ones_own ()",
 ];
 

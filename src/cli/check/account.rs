@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::hubspot::Client;
 use crate::hubspot::schema::Token;
 use crate::policy::answer::QuotaHeaders;
+use crate::policy::pause::Reason;
 use crate::policy::schema::{Ending, Schema, Sensitivity};
 
 /// What `run` cannot do without.
@@ -17,11 +18,15 @@ pub(super) async fn check(config: &Config, client: &Client, fix: bool) -> Vec<Fi
     let quota = listed.exchange.quota().copied();
     let listed = listed.ending();
     let stopped = match (&token, &listed) {
-        (Ending::Stop(trouble), _) | (_, Ending::Stop(trouble)) => Some(trouble.message.clone()),
+        (Ending::Stop(trouble), _) | (_, Ending::Stop(trouble)) => Some(trouble),
         _ => None,
     };
-    if let Some(why) = stopped {
-        return without_token(&why);
+    if let Some(trouble) = stopped {
+        return match trouble.reason {
+            Reason::DailyQuota => without_quota(&trouble.message, "wait for the account's midnight"),
+            Reason::IntervalQuota => without_quota(&trouble.message, "wait for some seconds"),
+            _ => without_token(&trouble.message),
+        };
     }
     if let (Ending::Away(why), Ending::Away(_)) = (&token, &listed) {
         let mend = "check the network and hubspot.base_url";
@@ -50,6 +55,17 @@ fn without_token(why: &str) -> Vec<Finding> {
     let mut findings = vec![Finding::wrong("token", why, mend)];
     findings.extend(later("there is no valid token"));
     findings
+}
+
+fn without_quota(why: &str, mend: &str) -> Vec<Finding> {
+    let skipped = |code| Finding::skipped(code, "the account's quota is used up");
+    vec![
+        skipped("token"),
+        skipped("scopes"),
+        skipped("object_type"),
+        Finding::wrong("quota", why, mend),
+        skipped("unique_property"),
+    ]
 }
 
 fn token(token: &Ending<Token>) -> Finding {

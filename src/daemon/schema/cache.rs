@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::News;
 use crate::course::CourseError;
-use crate::policy::batch::{Batch, Claimed, RowId};
+use crate::policy::batch::{Batch, Claimed, Unfit};
 use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
 
 /// A list read within this time before a claim counts as read after it.
@@ -58,10 +58,14 @@ pub(super) enum Judgement {
     /// HubSpot would refuse these.
     Refused {
         /// The courses, each with the reason.
-        courses: Vec<(RowId, CourseError)>,
+        courses: Vec<Unfit>,
         /// By which version of the lists.
         version: u64,
     },
+}
+
+fn unfit(course: &Claimed, error: CourseError) -> Unfit {
+    Unfit { id: course.id, key: Some(course.key.clone()), error }
 }
 
 impl Cache {
@@ -89,8 +93,9 @@ impl Cache {
             }
         }
         let objections = |course: &Claimed| self.schema.objections(&course.properties, unique);
-        let refused: Vec<_> =
-            courses().filter_map(|course| Some((course.id, refusal(&objections(course), clock)?))).collect();
+        let refused: Vec<_> = courses()
+            .filter_map(|course| Some(unfit(course, refusal(&objections(course), clock)?)))
+            .collect();
         let is_fresh = self.read_at(Sensitivity::None).is_some_and(|at| at >= claimed)
             || self.is_within(Sensitivity::None, now, FRESH);
         match refused {

@@ -20,6 +20,13 @@ pub struct Life {
     pub is_cut: bool,
 }
 
+impl Life {
+    /// Whether this was a person's word that it is HubSpot's record so-and-so: the row was written with it.
+    pub(super) fn is_settled_by(&self, event: &Event) -> bool {
+        event.event == Happening::Resolved && self.course.synced_at == Some(event.at)
+    }
+}
+
 /// The row of a course.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Course {
@@ -67,9 +74,9 @@ pub enum Happening {
     Deferred,
     /// Sent, outcome unknown.
     Unconfirmed,
-    /// A person put it back.
+    /// A person put it back; or, in a request, the account's properties had changed.
     Retried,
-    /// A person said what became of it.
+    /// A person said what became of it: which record it is, or that there is none.
     Resolved,
 }
 

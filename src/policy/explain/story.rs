@@ -34,7 +34,7 @@ pub(super) fn tell(life: &Life) -> Vec<Step> {
     };
     let requests = life.requests.iter().filter(|request| !is_unasked(request));
     steps.extend(requests.map(|request| Step { at: request.at, what: sent(request) }));
-    steps.extend(life.events.iter().map(|event| Step { at: event.at, what: happened(event) }));
+    steps.extend(life.events.iter().map(|event| Step { at: event.at, what: happened(event, life) }));
     if let (Some(at), Some(id)) = (course.synced_at, &course.hubspot_id) {
         steps.push(Step { at, what: format!("synced as HubSpot's record {id}") });
     }
@@ -64,7 +64,7 @@ fn sent(request: &Request) -> String {
     }
 }
 
-fn happened(event: &Event) -> String {
+fn happened(event: &Event, life: &Life) -> String {
     let said = event.error.as_ref().map(in_words);
     let because = said.map(|said| format!(": {said}")).unwrap_or_default();
     match event.event {
@@ -75,8 +75,14 @@ fn happened(event: &Event) -> String {
         Happening::Failed => format!("failed{because}"),
         Happening::Deferred => format!("not taken by HubSpot, to be sent again{because}"),
         Happening::Unconfirmed => format!("in doubt{because}"),
+        Happening::Retried if event.request.is_some() => {
+            format!("put back, since the account's properties had changed{because}")
+        }
         Happening::Retried => "put back by a person (`course-sync retry`)".to_owned(),
-        Happening::Resolved => format!("settled by a person (`course-sync resolve`){because}"),
+        Happening::Resolved if life.is_settled_by(event) => {
+            "settled by a person (`course-sync resolve`): it is this record".to_owned()
+        }
+        Happening::Resolved => "settled by a person (`course-sync resolve`): it was not created".to_owned(),
     }
 }
 

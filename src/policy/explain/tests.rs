@@ -149,8 +149,14 @@ fn synced_and_failed_in_each_way() {
     ] {
         told(synced(how), &led, State::Synced, [words, "done", ""], None);
     }
+    let mut sent_again = synced(Some(Happening::Resolved));
+    sent_again.events[0].at = at(-30);
+    let told_of_it = explain(sent_again, &led);
+    assert!(!told_of_it.summary.contains("a person said"), "{}", told_of_it.summary);
+    assert!(told_of_it.happened.iter().any(|step| step.what.ends_with("it was not created")));
     for category in Category::ALL {
-        let parts = ["HubSpot's words", "until a person", "retry --key A-1"];
+        let next = if category == Category::Validation { "properties take it" } else { "until a person" };
+        let parts = ["HubSpot's words", next, "retry --key A-1"];
         told(failed(category), &led, State::Failed, parts, None);
     }
 }

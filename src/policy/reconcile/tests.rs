@@ -13,6 +13,7 @@ fn doubted(key: &str, faults: u32) -> Doubted {
         company: 1,
         carried_key: true,
         error: None,
+        created_at: Timestamp::UNIX_EPOCH,
     }
 }
 

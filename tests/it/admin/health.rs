@@ -53,12 +53,18 @@ async fn a_database_whose_schema_is_not_there() {
     let daemon = world.daemon();
     let admin = daemon.admin().await;
     readiness(&admin, 200).await;
-    sqlx::raw_sql("alter table _sqlx_migrations rename to elsewhere").execute(world.pool()).await.unwrap();
+    sqlx::raw_sql("alter table course_sync_migrations rename to elsewhere")
+        .execute(world.pool())
+        .await
+        .unwrap();
     let not_ready = readiness(&admin, 503).await;
     assert!(not_ready["reasons"][0]["message"].as_str().unwrap().contains("course-sync migrate"));
-    sqlx::raw_sql("alter table elsewhere rename to _sqlx_migrations").execute(world.pool()).await.unwrap();
+    sqlx::raw_sql("alter table elsewhere rename to course_sync_migrations")
+        .execute(world.pool())
+        .await
+        .unwrap();
     sqlx::raw_sql(
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+        "insert into course_sync_migrations (version, description, success, checksum, execution_time)
          values (9999, 'of a later version', true, '', 0)",
     )
     .execute(world.pool())

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::process::Output;
 
-use course_sync::simulator::{Behaviour, CoursesState, Limits, Operation, PropertyType, Uniqueness};
+use course_sync::simulator::{
+    Answer, Behaviour, CoursesState, Dialect, Fault, Limits, Operation, PropertyType, Uniqueness,
+};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
@@ -108,7 +110,7 @@ async fn what_is_wrong_with_the_database() {
     let role = format!("checker_{}", world.database.name());
     let make = format!(
         "create role {role} login; grant select, update on course_outbox to {role};
-         grant select on course_sync_batch, course_sync_leader, course_sync_pause, course_sync_history, _sqlx_migrations
+         grant select on course_sync_batch, course_sync_leader, course_sync_pause, course_sync_history, course_sync_migrations
             to {role}"
     );
     sqlx::raw_sql(AssertSqlSafe(make)).execute(world.pool()).await.unwrap();
@@ -170,6 +172,17 @@ async fn what_is_wrong_with_the_account() {
     let unread = ("unique_property", "skipped", "could not be looked up");
     finds(&world, &[("object_type", "failed", "switch Courses on"), unread]).await;
     world.hubspot.change_behaviour(|behaviour| behaviour.courses = CoursesState::Active);
+
+    let spent = Answer::RateLimited { dialect: Dialect::Daily, retry_after: None };
+    world.hubspot.add_fault(Fault::new(spent));
+    let skipped = |code| (code, "skipped", "quota is used up");
+    let quota = ("quota", "failed", "midnight");
+    finds(
+        &world,
+        &[skipped("token"), skipped("scopes"), skipped("object_type"), quota, skipped("unique_property")],
+    )
+    .await;
+    world.hubspot.clear_faults();
 
     world.hubspot.change_behaviour(|behaviour| {
         behaviour.limits = Limits { requests: 100, ..Limits::default() };

@@ -89,11 +89,45 @@ async fn two_may_migrate_at_once() {
     world.enqueue_many("A", 1).await;
 }
 
+/// sqlx's own table, with a migration of the catalogue's.
+const CATALOGUES_OWN: &str = "
+    create table if not exists _sqlx_migrations (version bigint primary key, description text not null,
+        installed_on timestamptz not null default now(), success boolean not null, checksum bytea not null,
+        execution_time bigint not null);
+    insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+    values (20250101, 'the catalogue', true, '\\x02', 1)";
+
+async fn versions(world: &World, table: &str) -> Vec<i64> {
+    let sql = format!("select version from {table} order by version");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(world.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_catalogue_that_keeps_its_own_migrations_in_sqlxs_table_is_left_alone() {
+    let world = bare_world().await;
+    sqlx::raw_sql(CATALOGUES_OWN).execute(world.pool()).await.unwrap();
+    said(&world.settings, &["migrate"]).await.fine();
+    assert_eq!(versions(&world, "_sqlx_migrations").await, [20_250_101]);
+    let ours = versions(&world, "course_sync_migrations").await;
+
+    // As versions before left it.
+    sqlx::raw_sql(
+        "insert into _sqlx_migrations select * from course_sync_migrations; drop table course_sync_migrations",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    let told = said(&world.settings, &["migrate", "--json"]).await.fine();
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json!({ "applied": 0 }));
+    assert_eq!(versions(&world, "_sqlx_migrations").await, [20_250_101]);
+    assert_eq!(versions(&world, "course_sync_migrations").await, ours);
+}
+
 #[tokio::test]
 async fn a_schema_newer_than_the_program_is_refused_and_left_alone() {
     let world = World::new().await;
     sqlx::query(
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+        "insert into course_sync_migrations (version, description, success, checksum, execution_time)
          values (9999, 'of a later version', true, '', 0)",
     )
     .execute(world.pool())

@@ -31,7 +31,7 @@ async fn a_refused_course_is_told_from_its_insert_to_its_mend() {
         "enqueued",
         "sent alone: HubSpot answered 207 (rejected, correlation id ",
         "failed: VALIDATION_ERROR PROPERTY_DOESNT_EXIST (credits_of_old): ",
-        "nothing, until a person puts it back",
+        "it goes again once the account's properties take it, or a person puts it back",
         "create the property `credits_of_old` in HubSpot",
         "course-sync retry --key A-1",
     ] {

@@ -182,6 +182,14 @@ fn values_come_out_as_they_will_be_used() {
 }
 
 #[test]
+fn a_short_request_timeout_alone_shortens_the_time_to_connect() {
+    let config = good("hubspot.request_timeout = \"2s\"", &[]);
+    assert_eq!(config.hubspot.connect_timeout, Duration::from_secs(1));
+    let config = good("hubspot.request_timeout = \"2m\"", &[]);
+    assert_eq!(config.hubspot.connect_timeout, Duration::from_secs(5));
+}
+
+#[test]
 fn what_must_hold_between_keys() {
     for (toml, finding) in [
         (
@@ -234,8 +242,8 @@ fn warnings_name_both_settings_and_the_consequence() {
     assert_eq!(
         slow,
         [
-            "hubspot.request_timeout (30s) is not below shutdown.grace (25s): a slow request is cut off at shutdown \
-             and its courses become unconfirmed",
+            "hubspot.request_timeout (30s) is not below what shutdown.grace leaves to requests (22s 500ms): a slow \
+             request is cut off at shutdown and its courses become unconfirmed",
             "hubspot.request_timeout (30s) is not below outbox.lease (30s): a slow request may outlive the lease it \
              was sent under",
         ]

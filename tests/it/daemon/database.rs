@@ -38,7 +38,7 @@ async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
 async fn a_schema_of_a_newer_program_is_left_alone() {
     let mut world = World::new().await;
     sqlx::query(
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+        "insert into course_sync_migrations (version, description, success, checksum, execution_time)
          values (9999, 'the future', true, '', 0)",
     )
     .execute(world.pool())

@@ -43,6 +43,16 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_is_closed_is_no_crash() {
+    let world = World::new().await;
+    let mut daemon = world.daemon();
+    daemon.logged("\"leading\"").await;
+    daemon.signal("HUP");
+    assert!(daemon.ended().await.success());
+    assert!(daemon.log().contains("lease handed over"), "{}", daemon.log());
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_it_ends_all_the_same() {
     let mut world = World::new().await;
     world.settings.insert("DATABASE_URL".into(), "postgres://nobody@127.0.0.1:1/nothing".into());
@@ -58,7 +68,10 @@ async fn while_the_database_is_away_it_ends_all_the_same() {
 async fn while_somebody_else_migrates_it_ends_all_the_same() {
     let world = World::new().await;
     let mut other = world.pool().begin().await.unwrap();
-    sqlx::query("lock table _sqlx_migrations in access exclusive mode").execute(&mut *other).await.unwrap();
+    sqlx::query("lock table course_sync_migrations in access exclusive mode")
+        .execute(&mut *other)
+        .await
+        .unwrap();
     let mut daemon = world.daemon();
     daemon.admin().await;
     world.waits_for_locks(1).await;

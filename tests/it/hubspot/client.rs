@@ -110,6 +110,7 @@ async fn a_read_on_the_wire() {
         company: 1,
         carried_key: true,
         error: None,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
     };
     client_of(&dated).read(&[course], UNIQUE, Place::Archived).await;
     let [request] = &server.requests()[..] else { panic!("not one request") };

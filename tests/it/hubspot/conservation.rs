@@ -183,6 +183,7 @@ fn findings(batch: &Batch, exchange: &Exchange) -> Vec<Finding> {
         company: 1,
         carried_key: true,
         error: None,
+        created_at: course.created_at,
     };
     let asked: Vec<_> = batch.courses().iter().map(doubted).collect();
     let reading = interpret_read(&asked, UNIQUE, exchange);

@@ -1,9 +1,8 @@
 //! One throwaway cluster for the whole test run, and in it a migrated database for each test.
 
-use std::path::Path;
-
 use course_sync::demo::postgres::{Options, ThrowawayPostgres};
-use sqlx::migrate::Migrator;
+use course_sync::outbox::connect::migrate;
+use secrecy::SecretString;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
@@ -18,11 +17,7 @@ pub async fn cluster() -> &'static ThrowawayPostgres {
             let cluster = ThrowawayPostgres::start(Options::default()).await.expect("a throwaway Postgres");
             let mut admin = connect(&cluster.url("postgres")).await;
             execute(&mut admin, format!("CREATE DATABASE {TEMPLATE}")).await;
-            let mut template = connect(&cluster.url(TEMPLATE)).await;
-            let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-            let migrator = Migrator::new(migrations).await.expect("the migrations");
-            migrator.run(&mut template).await.expect("a migrated template");
-            template.close().await.expect("the template without sessions");
+            migrate(&SecretString::from(cluster.url(TEMPLATE))).await.expect("a migrated template");
             cluster
         })
         .await

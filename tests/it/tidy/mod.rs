@@ -80,7 +80,7 @@ async fn every_table_and_column_says_what_it_is_for() {
         select c.relname || coalesce('.' || a.attname, '')
           from pg_class c
           join pg_attribute a on a.attrelid = c.oid and a.attnum >= 0 and not a.attisdropped
-         where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> '_sqlx_migrations'
+         where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
            and (col_description(c.oid, a.attnum) is null or obj_description(c.oid, 'pg_class') is null)";
     let database = database().await;
     let unsaid: Vec<String> = sqlx::query_scalar(UNSAID).fetch_all(database.pool()).await.unwrap();
