@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::terminal::plain;
+use super::terminal::{at, plain};
 use super::{Outcome, say_as};
 use crate::config::Config;
 use crate::daemon::{Settings, explain};
@@ -114,9 +114,4 @@ fn candidate(found: &Candidate) -> String {
     let created = found.created_at.as_deref().map(|at| format!(", created {at}")).unwrap_or_default();
     let url = found.url.as_deref().map(|url| format!(", {url}")).unwrap_or_default();
     plain(&format!("  {} {:?}{created}{url}", found.id, found.name.as_deref().unwrap_or_default()))
-}
-
-/// A time to the second, in UTC.
-fn at(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -120,9 +120,13 @@ async fn created(
     let id = HubSpotId::parse(id)
         .filter(|id| id.as_str().bytes().all(|byte| byte.is_ascii_digit()))
         .ok_or_else(|| UsageError(format!("{:?} is no id of a HubSpot record: it is a number", plain(id))))?;
-    let hubspot_name = match super::client(config).filter(|_| !args.unverified) {
+    let hubspot_name = match super::client(config) {
+        _ if args.unverified => None,
         Some(client) => Some(live(&client?, &id).await?),
-        None => None,
+        None => anyhow::bail!(
+            "without a token HubSpot cannot be asked for record {}; nothing was changed. --unverified takes the id as it is",
+            id.as_str()
+        ),
     };
     Ok(match resolve::created(database, key, &id).await? {
         Resolved::Done => Became::Synced { hubspot_id: id.as_str().to_owned(), hubspot_name },

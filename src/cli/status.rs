@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Outcome;
-use super::terminal::counted;
+use super::terminal::{at, counted, plain};
 use crate::config::Config;
 use crate::course::Status;
 use crate::daemon::status::{self, StatusReport};
@@ -69,8 +70,7 @@ fn in_words(report: &StatusReport) -> String {
         None => "leader: nobody; start `course-sync run`".to_owned(),
     });
     for pause in &report.pauses {
-        let text = |name: &str| pause.get(name).and_then(Value::as_str).unwrap_or_default();
-        lines.push(format!("paused ({}): {}", text("reason"), text("message")));
+        lines.push(paused(pause));
     }
     let minute = &report.last_minute;
     let (requests, courses) = (counted(minute.requests, "request"), counted(minute.courses, "course"));
@@ -78,10 +78,30 @@ fn in_words(report: &StatusReport) -> String {
     let quota = &report.quota;
     let (used, requests, per) = (quota.used, quota.requests, quota.per_seconds);
     lines.push(format!("quota: {used} of {requests} requests used in the last {per} s"));
+    let told = |name: &str| quota.hubspot.get(name).and_then(Value::as_u64);
+    if let (Some(left), Some(daily)) = (told("daily_remaining"), told("daily")) {
+        lines.push(format!("calls left today: {left} of {daily}, as HubSpot said last"));
+    }
     if let Some(left) = report.seconds_to_empty.filter(|left| *left > 0.0) {
         lines.push(format!("time to empty: about {}", duration(left)));
     }
     lines.join("\n")
+}
+
+/// One pause: why, who, since when, and how it ends by itself.
+fn paused(pause: &Value) -> String {
+    let text = |name: &str| pause.get(name).and_then(Value::as_str);
+    let time = |name: &str| text(name)?.parse::<Timestamp>().ok().map(at);
+    let details = [
+        text("author").map(|author| format!("by {author}")),
+        time("since").map(|since| format!("since {since}")),
+        time("until").map(|until| format!("next try {until}")),
+        time("ends").map(|ends| format!("over {ends}")),
+    ];
+    let details: Vec<_> = details.into_iter().flatten().collect();
+    let (reason, message) = (text("reason").unwrap_or_default(), text("message").unwrap_or_default());
+    let details = if details.is_empty() { String::new() } else { format!(" [{}]", details.join(", ")) };
+    plain(&format!("paused ({reason}): {message}{details}"))
 }
 
 fn waiting(report: &StatusReport, status: Status) -> String {

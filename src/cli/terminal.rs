@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use jiff::Timestamp;
+
 /// A text on one line: what could move the cursor or change colours is gone.
 pub(super) fn plain(text: &str) -> String {
     let is_unseen = |c: char| {
@@ -18,6 +20,11 @@ pub(super) fn short(text: &str, characters: usize) -> String {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }
+}
+
+/// A time to the second, in UTC.
+pub(super) fn at(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// Tells progress on stderr; a reader that is gone is no failure.

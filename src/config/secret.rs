@@ -83,7 +83,7 @@ impl SecretSource {
             _ => return None,
         };
         Some(format!(
-            "{}_file: {} {what} by every user of this machine; chmod 600 it (Kubernetes: defaultMode 0400)",
+            "{}_file: {} {what} by every user of this machine; chmod 600 it (Kubernetes: fsGroup, and defaultMode 0440)",
             self.setting,
             shown(path)
         ))

@@ -138,8 +138,8 @@ fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
 /// One line for each request: quiet where all is well, or is told of each course that failed.
 fn tell(shared: &Shared, batch: &Batch, reading: &Interpretation, ending: &Ending, took: Duration) {
     let (id, courses) = (batch.id(), batch.courses().len());
-    let correlation_id = ending.correlation_id.as_deref().unwrap_or_default();
-    let (status, outcome) = (ending.http_status.unwrap_or_default(), reading.outcome.as_str());
+    let correlation_id = ending.correlation_id.as_deref();
+    let (status, outcome) = (ending.http_status, reading.outcome.as_str());
     if reading.surplus > 0 {
         let surplus = reading.surplus;
         tracing::error!(batch = %id, surplus, correlation_id, "the answer holds records or errors that belong to no course of the request");

@@ -89,8 +89,19 @@ pub(super) fn pauses(leader: Option<&Leader>, durable: &[DurablePause]) -> Vec<V
     let mut pauses = reported.cloned().unwrap_or_default();
     for pause in durable {
         let reason = Some(pause.reason.as_str());
-        if pauses.iter().all(|said| said.get("reason").and_then(Value::as_str) != reason) {
-            pauses.push(serde_json::json!({ "reason": pause.reason, "message": pause.message, "author": pause.author }));
+        let said = pauses.iter_mut().find(|said| said.get("reason").and_then(Value::as_str) == reason);
+        match said.and_then(Value::as_object_mut) {
+            Some(said) => {
+                // Who it was and since when, the leader does not know.
+                said.insert("author".to_owned(), serde_json::json!(pause.author));
+                said.insert("since".to_owned(), serde_json::json!(pause.since));
+            }
+            None => pauses.push(serde_json::json!({
+                "reason": pause.reason,
+                "message": pause.message,
+                "author": pause.author,
+                "since": pause.since,
+            })),
         }
     }
     pauses

@@ -32,16 +32,17 @@ pub fn database(
     Ok(Database::new(options(url)?, max_connections, sessions))
 }
 
-/// Makes one connection, so that a database which cannot be used shows now.
-pub async fn reach(url: &SecretString) -> Result<(), OutboxError> {
+/// Makes one connection, so that a database which cannot be used shows now. Returns where it is, without user and
+/// password.
+pub async fn reach(url: &SecretString) -> Result<String, OutboxError> {
     let options = options(url)?;
     let place = place(&options);
     let connected = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
     let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
-    let connection = connected.map_err(|source| OutboxError::Connect { place, source })?;
+    let connection = connected.map_err(|source| OutboxError::Connect { place: place.clone(), source })?;
     // It has done its work; how it ends does not matter.
     connection.close().await.ok();
-    Ok(())
+    Ok(place)
 }
 
 /// Where the database is, without user and password.

@@ -95,22 +95,25 @@ impl Paused {
         match self.known() {
             Some(Reason::Operator) => "Run `course-sync resume` to go on.",
             Some(Reason::Token) => {
-                "Give it a valid token (HUBSPOT_ACCESS_TOKEN; a token file is read again by itself). It is tried again every minute."
+                "Give it a valid token (HUBSPOT_ACCESS_TOKEN; a token file is read again by itself). It is tried again at least once a minute."
             }
             Some(Reason::Scopes) => {
-                "Give the private app crm.objects.courses.read and crm.objects.courses.write. It is tried again every minute."
+                "Give the private app crm.objects.courses.read and crm.objects.courses.write; or switch Courses on, which `course-sync check` tells apart. It is tried again at least once a minute."
             }
             Some(Reason::ObjectType) => {
-                "Switch Courses on in the account's object library, or mend hubspot.base_url. It is tried again every minute."
+                "Switch Courses on in the account's object library, or mend hubspot.base_url. It is tried again at least once a minute."
             }
-            Some(Reason::IntervalQuota | Reason::DailyQuota) => {
+            Some(Reason::IntervalQuota) => {
                 "Nothing to do: it goes on by itself. If it comes often, lower rate_limit.requests, or see what else uses the account."
+            }
+            Some(Reason::DailyQuota) => {
+                "It goes on by itself at the account's midnight. If there are more calls before, run `course-sync resume`; if it comes often, see what else uses the account, or lower rate_limit.daily_reserve."
             }
             Some(Reason::Unavailable) => {
                 "Nothing to do: it is tried again by itself, with one course first. If it lasts, see status.hubspot.com and the way there."
             }
             Some(Reason::Schema) => {
-                "Create the property that hubspot.unique_property names, with unique values. It is tried again every minute."
+                "Create the property that hubspot.unique_property names, with unique values. It is tried again at least once a minute."
             }
             None => "See the log of the instance that leads.",
         }

@@ -7,8 +7,8 @@ use crate::outbox::{Database, OutboxError, connect, rights};
 /// All of them; what depends on one that failed is not checked.
 pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let url = config.database_url()?;
-    let database = match connect::reach(&url).await {
-        Ok(()) => connect::database(&url, 2, super::super::sessions(config))?,
+    let (place, database) = match connect::reach(&url).await {
+        Ok(place) => (place, connect::database(&url, 2, super::super::sessions(config))?),
         Err(error) => {
             let mut findings = vec![Finding::wrong(
                 "database",
@@ -22,14 +22,17 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
             return Ok(findings);
         }
     };
-    let reached = Finding::fine("database", "it answers");
+    let reached = Finding::fine("database", format!("{place} answers"));
     let findings = match connect::verify(&database).await {
         Ok(()) => {
             let current = Finding::fine("schema", "it is this program's");
             vec![reached, current, grants(&database).await, wakeup(config, &database).await]
         }
         Err(error) => {
-            let mend = "`run` brings it up to date by itself if database.migrate is true and its role may";
+            let mend = match error {
+                OutboxError::Newer(_) => "replace this program, or restore the database of its version",
+                _ => "`run` brings it up to date by itself if database.migrate is true and its role may",
+            };
             let why = "the schema is not this program's";
             let wrong = Finding::wrong("schema", told(error), mend);
             vec![reached, wrong, Finding::skipped("grants", why), Finding::skipped("wakeup", why)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::terminal::plain;
+use super::super::terminal::{counted, plain};
 use crate::course::CourseError;
 use crate::policy::batch::Claimed;
 use crate::policy::reconcile::Finding;
@@ -186,7 +186,8 @@ impl Forecast {
         let (requests, per) = (self.requests(rate), humantime::format_duration(rate.per));
         let time = humantime::format_duration(Duration::from_secs_f64(self.seconds(rate).ceil()));
         lines.push(format!(
-            "sending takes {requests} requests, about {time} at {} requests in {per}",
+            "sending takes {}, about {time} at {} requests in {per}",
+            counted(i64::try_from(requests).unwrap_or(i64::MAX), "request"),
             rate.requests
         ));
         lines.join("\n")

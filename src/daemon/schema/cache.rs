@@ -29,6 +29,16 @@ struct Slot {
     not_before: Option<Instant>,
 }
 
+/// Failed courses that wait for a change.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    Nobody,
+    Some,
+    /// Some failed since the last look through the failed ones began, which may have missed them.
+    SomeNewly,
+}
+
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
@@ -38,8 +48,7 @@ pub(super) struct Cache {
     version: u64,
     /// Failed courses are to be looked through.
     wants_sweep: bool,
-    /// There are failed courses that wait for a change.
-    is_awaited: bool,
+    waiting: Waiting,
     /// How many times in a row nothing had changed.
     unchanged: u32,
     /// A batch was judged since the ordinary list was read.
@@ -174,7 +183,7 @@ impl Cache {
 
     /// Courses that were refused by this version are recorded as failed now.
     pub(super) fn refused(&mut self, version: u64) {
-        self.is_awaited = true;
+        self.waiting = Waiting::SomeNewly;
         self.unchanged = 0;
         if version != self.version {
             // They were not there yet when the failed ones were looked through.
@@ -184,14 +193,15 @@ impl Cache {
 
     /// The list that is to be read without anybody asking: seldom while nothing depends on it.
     pub(super) fn due(&self, now: Instant, poll_interval: Duration) -> Option<Sensitivity> {
-        let wait = if self.is_awaited {
+        let is_awaited = self.waiting != Waiting::Nobody;
+        let wait = if is_awaited {
             (poll_interval * WATCH * 2_u32.saturating_pow(self.unchanged.min(10))).min(SERVES)
         } else {
             SERVES
         };
         Sensitivity::ALL
             .into_iter()
-            .filter(|_| self.is_awaited || self.is_used)
+            .filter(|_| is_awaited || self.is_used)
             .filter(|which| *which == Sensitivity::None || self.read_at(*which).is_some())
             .find(|which| {
                 let time = if *which == Sensitivity::None { wait } else { SERVES };
@@ -211,7 +221,11 @@ impl Cache {
 
     /// Whether failed courses are to be looked through, by whoever asks.
     pub(super) fn take_sweep(&mut self) -> bool {
-        std::mem::take(&mut self.wants_sweep)
+        let is_wanted = std::mem::take(&mut self.wants_sweep);
+        if is_wanted && self.waiting == Waiting::SomeNewly {
+            self.waiting = Waiting::Some;
+        }
+        is_wanted
     }
 
     /// It did not come to its end.
@@ -221,7 +235,11 @@ impl Cache {
 
     /// They were looked through, and some are left or not.
     pub(super) fn swept(&mut self, is_any_left: bool) {
-        self.is_awaited = is_any_left;
+        self.waiting = match self.waiting {
+            Waiting::SomeNewly => Waiting::SomeNewly,
+            Waiting::Nobody | Waiting::Some if is_any_left => Waiting::Some,
+            Waiting::Nobody | Waiting::Some => Waiting::Nobody,
+        };
     }
 }
 
@@ -346,5 +364,18 @@ mod tests {
         assert!(!cache.take_sweep(), "they failed by the lists as they are");
         cache.refused(1);
         assert!(cache.take_sweep(), "they failed by older lists, after the look");
+        cache.refused(2);
+        cache.swept(false);
+        let later = start + SERVES;
+        assert_eq!(
+            cache.due(later, POLL),
+            Some(Sensitivity::None),
+            "one came while they were looked through"
+        );
+        assert!(!cache.take_sweep());
+        cache.heard(Sensitivity::None, listing(&["hs_course_name"]), later);
+        assert!(cache.take_sweep());
+        cache.swept(false);
+        assert_eq!(cache.due(later + 60 * SERVES, POLL), None, "none is left");
     }
 }

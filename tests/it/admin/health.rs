@@ -94,3 +94,33 @@ async fn a_daemon_that_drains_lives_and_is_not_ready() {
     daemon.signal("TERM");
     daemon.ended().await;
 }
+
+/// The leader's report goes with the lease, which is renewed every third of an hour here.
+#[tokio::test]
+async fn a_pause_is_told_to_others_at_once() {
+    let mut world = World::new().await;
+    world.set("OUTBOX__LEASE", "1h");
+    let daemon = world.daemon();
+    let admin = daemon.admin().await;
+    daemon.logged("\"leading\"").await;
+    let reasons = async || {
+        let status = get(&format!("{admin}/status")).await.json();
+        let pauses = status["pauses"].as_array().cloned().unwrap_or_default();
+        pauses.iter().map(|pause| pause["reason"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons().await, [""; 0]);
+    world.hubspot.set_token("another");
+    world.enqueue_many("A", 1).await;
+    eventually("the pause is told", async || match reasons().await {
+        told if told == ["token"] => Ok(()),
+        told => Err(told),
+    })
+    .await;
+    world.hubspot.set_token(&world.settings["HUBSPOT_ACCESS_TOKEN"]);
+    world.all_are(&["synced"]).await;
+    eventually("its end is told", async || match reasons().await {
+        told if told.is_empty() => Ok(()),
+        told => Err(told),
+    })
+    .await;
+}

@@ -60,6 +60,10 @@ async fn a_record_that_is_not_there_changes_nothing() {
     {
         said(&world.settings, &["resolve", "A-1", "--hubspot-id", id]).await.failed(code, &[words]);
     }
+    let mut without_token = world.settings.clone();
+    without_token.remove("HUBSPOT_ACCESS_TOKEN");
+    let unasked = said(&without_token, &["resolve", "A-1", "--hubspot-id", &one]).await;
+    unasked.failed(1, &["without a token", "--unverified"]);
     world.hubspot.set_token("another");
     let unasked = said(&world.settings, &["resolve", "A-1", "--hubspot-id", &one]).await;
     unasked.failed(1, &["could not be asked", "401", "--unverified"]);

@@ -186,7 +186,7 @@ fn a_file_open_to_everybody_is_warned_of() {
         let expected = word.map(|word| {
             format!(
                 "hubspot.access_token_file: {path} may be {word} by every user of this machine; chmod 600 it \
-                 (Kubernetes: defaultMode 0400)"
+                 (Kubernetes: fsGroup, and defaultMode 0440)"
             )
         });
         assert_eq!(config.warnings(), Vec::from_iter(expected));

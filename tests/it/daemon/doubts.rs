@@ -13,9 +13,16 @@ async fn settles(fault: impl Fn(Commit) -> Fault) {
         world.set("HUBSPOT__CONNECT_TIMEOUT", "300ms");
         world.hubspot.add_fault(fault(commit).on(Operation::BatchCreate).times(1));
         world.enqueue_many("A", 40).await;
-        let _daemon = world.daemon();
+        let daemon = world.daemon();
         world.all_are(&["synced"]).await;
         world.audit().await;
+        eventually("each has its delay", async || {
+            match daemon.metric("course_sync_sync_delay_seconds_count").await {
+                count if count == "40" => Ok(()),
+                count => Err(count),
+            }
+        })
+        .await;
         let expected = if commit == Commit::Yes { 1 } else { 2 };
         assert!(world.sends().values().all(|times| *times == expected), "{commit:?}: {:?}", world.sends());
     }

@@ -12,6 +12,8 @@ async fn drains(unique: bool, behaviour: Behaviour) -> World {
     world.enqueue_many("A", 250).await;
     let mut daemon = world.daemon();
     world.all_are(&["synced"]).await;
+    let counted = daemon.metric("course_sync_courses_total{outcome=\"deferred\"}").await;
+    assert_eq!(counted, "0", "nothing was held up");
     assert!(daemon.stop().await.success());
     world.audit().await;
     assert_eq!(world.hubspot.records().len(), 250);

@@ -72,6 +72,7 @@ async fn what_hubspot_would_refuse_costs_no_request() {
     world.all_are(&["synced", "failed"]).await;
     world.audit().await;
     for (key, _, code, property) in &bad {
+        daemon.logged(&format!("\"course_key\":\"{key}\"")).await;
         let row = world.row(key).await;
         assert_eq!((row.error("code"), row.error("property")), ((*code).to_owned(), (*property).to_owned()));
         is_unasked(&world, &row);

@@ -73,6 +73,14 @@ impl Daemon {
         format!("http://{}", line["address"].as_str().expect("an address"))
     }
 
+    /// One series of its metrics, as it is written.
+    pub async fn metric(&self, series: &str) -> String {
+        let metrics = reqwest::get(format!("{}/metrics", self.admin().await)).await.expect("an answer");
+        let metrics = metrics.text().await.expect("metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in {metrics}")).to_owned()
+    }
+
     /// The most memory it has had so far, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
