@@ -204,9 +204,18 @@ fn complain(error: &anyhow::Error) -> ExitCode {
 
 /// The error with its causes, each said once: some messages tell their cause already.
 fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        already if already.contains(&cause) => told,
-        _ => format!("{told}: {cause}"),
-    })
+    let mut told = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if told.is_empty() {
+            told = text;
+        } else if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        // It tells the database's error itself, without the line of Postgres's source.
+        if cause.is::<OutboxError>() {
+            break;
+        }
+    }
+    told
 }

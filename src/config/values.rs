@@ -2,11 +2,12 @@
 //!
 //! Each function answers with the value, or with what would have been accepted.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 use super::settings::ApiVersion;
 
@@ -174,11 +175,22 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
 
 /// The URL of a Postgres database.
 pub(super) fn database_url(text: &str) -> Result<(), &'static str> {
+    const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err("must start with postgres:// or postgresql://");
     }
-    match Url::parse(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err("is not a valid URL; special characters in the password must be percent-encoded"),
+    let url = Url::parse(text).map_err(|error| match error {
+        ParseError::InvalidPort => {
+            "has no valid port; special characters in the password must be percent-encoded"
+        }
+        _ => "is not a valid URL; special characters in the password must be percent-encoded",
+    })?;
+    let is_unknown =
+        |(name, value): (Cow<'_, str>, Cow<'_, str>)| name == "sslmode" && !SSL_MODES.contains(&&*value);
+    if url.query_pairs().any(is_unknown) {
+        return Err(
+            "has an unknown sslmode; it is disable, allow, prefer, require, verify-ca or verify-full",
+        );
     }
+    Ok(())
 }

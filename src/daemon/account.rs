@@ -98,9 +98,14 @@ impl Account {
         self.news.notified().await;
     }
 
-    /// Nothing is under way, and nothing there to send.
-    pub(super) fn lapse(&self) {
-        let ended = self.pauses().lapse(Instant::now());
+    /// Whether the next try after an outage has been due for long.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.pauses().is_overdue(Instant::now())
+    }
+
+    /// HubSpot answered a request that started at `sent_at`, whatever it says.
+    pub(super) fn answered(&self, sent_at: Instant) {
+        let ended = self.pauses().answered(sent_at);
         for reason in ended {
             self.ended(reason);
         }

@@ -95,13 +95,7 @@ impl Engine {
             self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
         }
         if !self.backlog.wants_claim(self.claims.len()) {
-            if !self.claims.is_empty() {
-                return self.hear_claim().await;
-            }
-            if self.shared.pace.open() == 0 {
-                self.shared.account.lapse();
-            }
-            return self.wait().await;
+            return if self.claims.is_empty() { self.wait().await } else { self.hear_claim().await };
         }
         let shared = Arc::clone(&self.shared);
         let permit = tokio::select! {

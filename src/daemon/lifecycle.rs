@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The two stages of the end.
@@ -46,21 +46,22 @@ impl Shutdown {
         self.hard.cancelled().await;
     }
 
-    /// Begins the end at the first SIGTERM, SIGINT or SIGHUP, and forces it at the second, or when what is under way
-    /// was `patience` long waited for.
+    /// Begins the end at the first SIGTERM or SIGINT, and forces it at the second, or when what is under way was
+    /// `patience` long waited for. SIGHUP begins it too, but forces nothing, since a terminal that is closed sends it
+    /// several times; under `nohup` it means nothing.
     ///
     /// # Errors
     /// The system refuses to tell about signals.
     pub fn on_signals(&self, patience: Duration) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         let shutdown = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
+                () = hung_up(hangup.as_mut()) => {}
                 () = shutdown.begun() => {}
             }
             tracing::info!(?patience, "stopping: nothing new begins, what is under way is finished");
@@ -68,11 +69,28 @@ impl Shutdown {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
                 () = tokio::time::sleep(patience) => {}
             }
             shutdown.force();
         });
         Ok(())
     }
+}
+
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => {
+            hangup.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started the process had it ignore SIGHUP, as `nohup` does.
+fn ignores_hangup() -> bool {
+    /// The lowest bit of the mask is signal 1.
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
 }

@@ -22,7 +22,7 @@ use crate::outbox::{OutboxError, schema as stored};
 use crate::policy::answer::Exchange;
 use crate::policy::batch::{Batch, Unfit};
 use crate::policy::interpret::Signal;
-use crate::policy::pause::Gate;
+use crate::policy::pause::{Gate, Reason, Trouble};
 use crate::policy::schema::{self, Ending, Sensitivity};
 use crate::telemetry::metrics::Operation;
 use crate::telemetry::traces::Span;
@@ -100,7 +100,7 @@ async fn read_instead(
     match stored::note_instead(&shared.database, batch).await {
         Ok(true) => {
             shared.trouble.is_well(Work::Properties);
-            Err(read(shared, which, permit.permit().await).await)
+            Err(read(shared, which, permit.permit().await, Purpose::List).await)
         }
         Ok(false) => Ok(permit),
         Err(error) => {
@@ -111,8 +111,17 @@ async fn read_instead(
     }
 }
 
+/// What a list is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What it says.
+    List,
+    /// Whether HubSpot answers again, where there is nothing else to try after an outage.
+    Try,
+}
+
 /// Reads one list. Courses go on without it where it cannot be read.
-async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
+async fn read(shared: &Shared, which: Sensitivity, permit: Permit, purpose: Purpose) -> Spent {
     let began = Instant::now();
     let asked = shared.client.properties(which).await;
     let took = began.elapsed();
@@ -120,9 +129,15 @@ async fn read(shared: &Shared, which: Sensitivity, permit: Permit) -> Spent {
     shared.metrics.request(Operation::Schema, outcome, took);
     let signal = match &ending {
         Ending::Stop(trouble) => Signal::Pause(trouble.clone()),
+        Ending::Away(why) if purpose == Purpose::Try => {
+            Signal::Pause(Trouble { reason: Reason::Unavailable, retry_after: None, message: why.clone() })
+        }
         // That properties can be read says nothing of creating, and that they cannot neither.
         Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => Signal::Silence,
     };
+    if purpose == Purpose::Try && matches!(signal, Signal::Silence) {
+        shared.account.answered(began);
+    }
     tracing::debug!(?which, outcome = outcome.as_str(), ?took, "the account's properties were asked for");
     let news = shared.preflight.cache().heard(which, ending.map(schema::Definitions::listing), began);
     if let Some(news) = news {
@@ -170,8 +185,13 @@ pub(super) async fn keep(shared: Arc<Shared>, lease: watch::Receiver<Option<Held
 }
 
 async fn refresh(shared: &Shared, held: Held) {
-    let due = || shared.preflight.cache().due(Instant::now(), shared.settings.poll_interval);
-    if due().is_none() || matches!(shared.account.gate(), Gate::Closed(_)) {
+    // So many requests are open, this one included once it has its permit.
+    let due = |open: usize| {
+        let is_tried = shared.account.is_overdue() && shared.pace.open() == open;
+        let list = shared.preflight.cache().due(Instant::now(), shared.settings.poll_interval);
+        if is_tried { Some((Sensitivity::None, Purpose::Try)) } else { Some((list?, Purpose::List)) }
+    };
+    if due(0).is_none() || matches!(shared.account.gate(), Gate::Closed(_)) {
         return;
     }
     let permit = tokio::select! {
@@ -180,13 +200,13 @@ async fn refresh(shared: &Shared, held: Held) {
     };
     let _reading = shared.preflight.reading.lock().await;
     // While both were waited for, it may have been read, the gate may have closed and the lease ended.
-    match due() {
-        Some(which) if held.is_valid() && !matches!(shared.account.gate(), Gate::Closed(_)) => {
+    match due(1) {
+        Some((which, purpose)) if held.is_valid() && !matches!(shared.account.gate(), Gate::Closed(_)) => {
             let window = shared.settings.send_window();
             match stored::note(&shared.database, held.lease, Uuid::now_v7(), window).await {
                 Ok(()) => {
                     shared.trouble.is_well(Work::Properties);
-                    read(shared, which, permit).await;
+                    read(shared, which, permit, purpose).await;
                 }
                 Err(error) => {
                     permit.unused();

@@ -101,6 +101,7 @@ pub(super) fn pauses(leader: Option<&Leader>, durable: &[DurablePause]) -> Vec<V
                 "message": pause.message,
                 "author": pause.author,
                 "since": pause.since,
+                "ends": pause.until,
             })),
         }
     }

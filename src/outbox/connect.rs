@@ -68,7 +68,7 @@ pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
     let doing = || OutboxError::doing("bring the schema up to date");
     let mut transaction = connection.begin_with(FRESH).await.map_err(doing())?;
     sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await.map_err(doing())?;
-    adopt(&mut transaction).await.map_err(doing())?;
+    adopt(&mut transaction).await.map_err(|error| OutboxError::Migrate(MigrateError::Execute(error)))?;
     let before = applied(&mut transaction).await.map_err(doing())?.len();
     MIGRATOR.run_direct(None, &mut *transaction, false).await.map_err(told_apart)?;
     let after = applied(&mut transaction).await.map_err(doing())?.len();
@@ -108,9 +108,14 @@ async fn applied(session: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(APPLIED).fetch_all(session).await
 }
 
-/// Takes over what earlier versions of this program kept in sqlx's usual table, and nothing else from it.
+/// Takes over what earlier versions of this program kept in sqlx's usual table, and nothing else from it. Where all of it
+/// is ours, the table itself, with whatever rights there are on it.
 async fn adopt(session: &mut PgConnection) -> Result<(), sqlx::Error> {
     const USUAL_TABLE: &str = "_sqlx_migrations";
+    const IS_SHARED: &str = "
+        select exists (select from _sqlx_migrations
+                        where (version, checksum) not in (select * from unnest($1::bigint[], $2::bytea[])))";
+    const RENAME: &str = "alter table _sqlx_migrations rename to course_sync_migrations";
     const TABLE: &str = "create table course_sync_migrations (like _sqlx_migrations including all)";
     const OURS: &str = "
         with ours as (
@@ -127,8 +132,13 @@ async fn adopt(session: &mut PgConnection) -> Result<(), sqlx::Error> {
     }
     let (versions, checksums): (Vec<_>, Vec<_>) =
         MIGRATOR.iter().map(|known| (known.version, known.checksum.as_ref())).unzip();
-    sqlx::query(TABLE).execute(&mut *session).await?;
-    sqlx::query(OURS).bind(versions).bind(checksums).execute(session).await?;
+    let shared = sqlx::query_scalar(IS_SHARED).bind(&versions).bind(&checksums);
+    if shared.fetch_one(&mut *session).await? {
+        sqlx::query(TABLE).execute(&mut *session).await?;
+        sqlx::query(OURS).bind(versions).bind(checksums).execute(session).await?;
+    } else {
+        sqlx::query(RENAME).execute(session).await?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,9 @@ pub enum OutboxError {
         source: sqlx::Error,
     },
     /// The URL is not one.
-    #[error("database.url is not a Postgres URL: expected postgres://user:password@host:5432/database")]
+    #[error(
+        "database.url is not one that Postgres takes: its host, port or a parameter behind the ? is wrong"
+    )]
     Url,
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date: {}", told_of_migration(.0))]

@@ -109,6 +109,8 @@ pub async fn neighbours(
             select batch_id, row_ids, claimed_at, outcome in ('ok', 'partial', 'rejected') as is_pass
               from course_sync_batch n
              where operation = 'create' and outcome not in ('rate_limited', 'unauthorized')
+               -- as earlier versions noted what was not sent
+               and (outcome <> 'rejected' or http_status is not null)
                and (outcome in ('ok', 'partial', 'rejected')
                     or not exists (select from course_outbox o where o.id = any(n.row_ids) and o.batch_limit < 100))
         )

@@ -170,7 +170,9 @@ pub async fn recent(
                coalesce(sum(cardinality(row_ids)) filter (
                    where operation = 'create' and claimed_at > now() - interval '1 minute'), 0)::bigint as courses
           from course_sync_batch
-         where claimed_at > now() - greatest(interval '1 minute', make_interval(secs => $1))";
+         where claimed_at > now() - greatest(interval '1 minute', make_interval(secs => $1))
+           -- what ended without an outcome was never sent
+           and (answered_at is null or outcome is not null)";
     ask(database, async |session| sqlx::query_as(RECENT).bind(window.as_secs_f64()).fetch_one(session).await)
         .await
         .map_err(OutboxError::doing("read the requests of the last minute"))

@@ -70,6 +70,11 @@ impl Reason {
         }
     }
 
+    /// Whether it is about HubSpot or the way to it at present, so that any answer ends it.
+    fn is_of_the_world(self) -> bool {
+        matches!(self, Self::IntervalQuota | Self::Unavailable)
+    }
+
     /// Whether what follows is uncertain, so that it is tried out with little.
     fn is_followed_by_a_probe(self) -> bool {
         !matches!(self, Self::Operator | Self::IntervalQuota)
@@ -159,8 +164,9 @@ pub struct Pauses {
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
 const UNAVAILABLE_MAX: Duration = Duration::from_secs(30);
-/// How long after the next try was due a pause lapses where nothing is there to try. Doubts are looked up more often.
-const LAPSE: Duration = Duration::from_mins(1);
+/// How long after the next try was due HubSpot is asked by something that creates nothing, where there is nothing else
+/// to try.
+const OVERDUE: Duration = UNAVAILABLE_MAX;
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
 const PERSON_INTERVAL: Duration = Duration::from_mins(1);
 /// How often a used-up day is tried again before it ends: somebody may have bought more of it, or it ends
@@ -239,17 +245,7 @@ impl Pauses {
     /// A request that started at `sent_at` was answered as it should be. Returns the reasons that end. Only
     /// one that `creates` proves that creating works, and widens the gate.
     pub fn success(&mut self, sent_at: Instant, creates: bool) -> Vec<Reason> {
-        let ended: Vec<_> = self
-            .active
-            .iter()
-            .filter(|(reason, pause)| {
-                **reason != Reason::Operator && sent_at >= pause.until.unwrap_or(pause.since)
-            })
-            .map(|(reason, _)| *reason)
-            .collect();
-        for reason in &ended {
-            self.active.remove(reason);
-        }
+        let ended = self.end(sent_at, |reason| reason != Reason::Operator);
         if self.active.is_empty() && creates {
             self.outage = 0;
             self.probe = self.probe.and_then(|courses| match courses {
@@ -261,17 +257,27 @@ impl Pauses {
         ended
     }
 
-    /// Nothing is under way. Ends the reasons that came from HubSpot or the way to it whose next try has been due
-    /// for long, because there is nothing to try it with; what comes next is tried out as ever. Returns them.
-    pub fn lapse(&mut self, now: Instant) -> Vec<Reason> {
-        let is_over = |reason: Reason, pause: &mut Pause| {
-            matches!(reason, Reason::Unavailable | Reason::IntervalQuota)
-                && pause.until.is_some_and(|until| until + LAPSE <= now)
+    /// Whether the next try after an outage has been due for long, because there is nothing to try it with.
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        let is_long_due = |(reason, pause): (&Reason, &Pause)| {
+            reason.is_of_the_world() && pause.until.is_some_and(|until| until + OVERDUE <= now)
         };
-        self.active
-            .extract_if(.., |reason, pause| is_over(*reason, pause))
-            .map(|(reason, _)| reason)
-            .collect()
+        self.active.iter().any(is_long_due)
+    }
+
+    /// HubSpot answered a request that started at `sent_at` and says nothing of creating, but that the way is open.
+    /// Returns the reasons that end; what comes next is tried out as ever.
+    pub fn answered(&mut self, sent_at: Instant) -> Vec<Reason> {
+        self.end(sent_at, Reason::is_of_the_world)
+    }
+
+    /// Ends those of these reasons whose next try was due when a request started.
+    fn end(&mut self, sent_at: Instant, is_meant: impl Fn(Reason) -> bool) -> Vec<Reason> {
+        let is_over = |reason: &Reason, pause: &mut Pause| {
+            is_meant(*reason) && sent_at >= pause.until.unwrap_or(pause.since)
+        };
+        self.active.extract_if(.., is_over).map(|(reason, _)| reason).collect()
     }
 
     /// When the account's day is over is known, or no longer.

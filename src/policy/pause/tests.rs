@@ -158,27 +158,19 @@ fn only_a_person_ends_a_persons_pause() {
 }
 
 #[test]
-fn an_outage_lapses_where_there_is_nothing_to_try() {
+fn an_outage_with_nothing_to_try_is_ended_by_any_answer() {
     let start = Instant::now();
     for reason in Reason::ALL {
         let mut pauses = pauses();
-        let trouble = Trouble { reason, retry_after: Some(SECOND), message: "no".into() };
+        let trouble = Trouble { retry_after: Some(SECOND), ..trouble(reason) };
         pauses.trouble(&trouble, start, start, 0.0);
         let Some(until) = pauses.active()[0].1.until else { panic!("{reason:?} has no end") };
-        assert_eq!(pauses.lapse(until + LAPSE / 2), [], "{reason:?}");
         let is_of_the_world = matches!(reason, Reason::Unavailable | Reason::IntervalQuota);
-        let expected = if is_of_the_world { vec![reason] } else { Vec::new() };
-        assert_eq!(pauses.lapse(until + LAPSE), expected);
-        assert_eq!(pauses.active().is_empty(), is_of_the_world);
+        assert!(!pauses.is_overdue(until + OVERDUE / 2), "{reason:?}");
+        assert_eq!(pauses.is_overdue(until + OVERDUE), is_of_the_world, "{reason:?}");
+        assert_eq!(pauses.answered(start), [], "{reason:?}");
+        assert_eq!(pauses.answered(until), if is_of_the_world { vec![reason] } else { vec![] });
+        let is_probed = matches!(pauses.gate(until), Gate::Open { courses: 1, concurrent: false });
+        assert_eq!(is_probed, reason.is_followed_by_a_probe(), "{reason:?}: what comes next is tried out");
     }
-    let mut pauses = pauses();
-    let outage = Trouble { reason: Reason::Unavailable, retry_after: None, message: "no".into() };
-    pauses.trouble(&outage, start, start, 0.0);
-    let later = start + 10 * LAPSE;
-    pauses.lapse(later);
-    assert_eq!(
-        pauses.gate(later),
-        Gate::Open { courses: 1, concurrent: false },
-        "what comes next is tried out"
-    );
 }

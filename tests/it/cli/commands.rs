@@ -121,6 +121,23 @@ async fn a_catalogue_that_keeps_its_own_migrations_in_sqlxs_table_is_left_alone(
     assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json!({ "applied": 0 }));
     assert_eq!(versions(&world, "_sqlx_migrations").await, [20_250_101]);
     assert_eq!(versions(&world, "course_sync_migrations").await, ours);
+
+    // Where nobody else uses it, the table itself becomes ours, with the rights on it.
+    sqlx::raw_sql(
+        "drop table _sqlx_migrations; alter table course_sync_migrations rename to _sqlx_migrations;
+         grant select on _sqlx_migrations to public",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    said(&world.settings, &["migrate"]).await.fine();
+    let is_granted: bool =
+        sqlx::query_scalar("select has_table_privilege('pg_monitor', 'course_sync_migrations', 'select')")
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+    assert!(is_granted);
+    assert_eq!(versions(&world, "course_sync_migrations").await, ours);
 }
 
 #[tokio::test]

@@ -118,8 +118,16 @@ fn a_database_url_is_checked_and_not_shown() {
     for (url, finding) in [
         ("mysql://u:canary@db/x", "must start with postgres:// or postgresql://"),
         (
-            "postgres://u:can/ary@[db/x",
+            "postgres://u:canary@[db/x",
             "is not a valid URL; special characters in the password must be percent-encoded",
+        ),
+        (
+            "postgres://u:canary@db:notaport/x",
+            "has no valid port; special characters in the password must be percent-encoded",
+        ),
+        (
+            "postgres://u:canary@db/x?sslmode=bogus",
+            "has an unknown sslmode; it is disable, allow, prefer, require, verify-ca or verify-full",
         ),
         (
             "postgres://u:can ary@db/x",
@@ -130,6 +138,7 @@ fn a_database_url_is_checked_and_not_shown() {
         assert_eq!(refused("", &[("DATABASE_URL", url)], NOTHING), [expected]);
     }
     good("", &[("DATABASE_URL", "postgresql:///catalogue?host=/run/postgresql")]);
+    good("", &[("DATABASE_URL", "postgres://u@db/x?sslmode=verify-full")]);
 }
 
 #[test]

@@ -102,7 +102,14 @@ async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
     // The second claim stands still until the first course's answer is known.
     let mut standstill = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();
-    world.enqueue("B", &json!({ "hs_course_name": "B" })).await;
+    // Due also for a claim that has begun before it was inserted.
+    sqlx::query(
+        "insert into course_outbox (course_key, properties, next_attempt_at)
+         values ('B', '{\"hs_course_name\": \"B\"}', now() - interval '1 hour')",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
     world.waits_for_locks(1).await;
     daemon.logged("\"paused\"").await;
     standstill.rollback().await.unwrap();
@@ -117,4 +124,19 @@ async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
     .await
     .unwrap();
     assert_eq!(unsent, 1);
+}
+
+/// Without a unique property the course is held, and nothing else is there to try.
+#[tokio::test]
+async fn an_outage_with_nothing_left_to_send_ends_by_itself() {
+    let world = World::with(false, Behaviour::default()).await;
+    let unavailable = Answer::Error { status: 502, body: ErrorForm::Html, retry_after: None };
+    world.hubspot.add_fault(Fault::new(unavailable).on(Operation::BatchCreate).times(1));
+    world.enqueue_many("A", 1).await;
+    let daemon = world.daemon();
+    daemon.logged("\"paused\"").await;
+    world.all_are(&["unconfirmed"]).await;
+    daemon.logged("\"sending again\"").await;
+    assert_eq!(daemon.metric("course_sync_paused{reason=\"unavailable\"}").await, "0");
+    assert_eq!(world.creates(), 1, "nothing was created to find out");
 }

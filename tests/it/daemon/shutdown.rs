@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use course_sync::simulator::{Behaviour, Latency};
+use course_sync::simulator::{Answer, Behaviour, Fault, Latency, Operation};
 
+use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
 use crate::support::world::World;
 
@@ -42,14 +43,35 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
     assert!(world.sends().values().all(|times| *times == 1), "a course was sent twice");
 }
 
+/// A terminal that is closed may tell so several times.
 #[tokio::test]
 async fn a_terminal_that_is_closed_is_no_crash() {
     let world = World::new().await;
+    world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchCreate).after_ms(1_500));
+    world.enqueue_many("A", 1).await;
     let mut daemon = world.daemon();
-    daemon.logged("\"leading\"").await;
+    eventually("a course is under way", async || if world.creates() > 0 { Ok(()) } else { Err(()) }).await;
+    daemon.signal("HUP");
+    daemon.logged("stopping: nothing new begins").await;
     daemon.signal("HUP");
     assert!(daemon.ended().await.success());
     assert!(daemon.log().contains("lease handed over"), "{}", daemon.log());
+    world.all_are(&["synced"]).await;
+}
+
+#[tokio::test]
+async fn under_nohup_it_goes_on() {
+    let world = World::new().await;
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" run", env!("CARGO_BIN_EXE_course-sync")]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(&world.settings);
+    let mut daemon = Daemon::spawn(command);
+    daemon.logged("\"leading\"").await;
+    daemon.signal("HUP");
+    world.enqueue_many("A", 1).await;
+    world.all_are(&["synced"]).await;
+    assert!(!daemon.log().contains("stopping"), "{}", daemon.log());
+    assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
