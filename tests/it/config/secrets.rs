@@ -122,6 +122,10 @@ fn a_database_url_is_checked_and_not_shown() {
             "is not a valid URL; special characters in the password must be percent-encoded",
         ),
         (
+            "postgres://u:can/ary@db/x",
+            "has no valid port; special characters in the password must be percent-encoded",
+        ),
+        (
             "postgres://u:canary@db:notaport/x",
             "has no valid port; special characters in the password must be percent-encoded",
         ),
