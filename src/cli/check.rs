@@ -122,7 +122,8 @@ fn in_words(findings: &[Finding], warnings: &[String]) -> String {
             Verdict::Untold => '–',
         };
         let mend = finding.mend.as_ref().map(|mend| format!(". {}", capital(mend))).unwrap_or_default();
-        terminal::plain(&format!("{mark} {:<16}{}{mend}", finding.code, finding.text))
+        let text = finding.text.trim_end_matches('.');
+        terminal::plain(&format!("{mark} {:<16}{text}{mend}", finding.code))
     };
     let warnings = warnings.iter().map(|warning| terminal::plain(&format!("  note: {warning}")));
     findings.iter().map(line).chain(warnings).collect::<Vec<_>>().join("\n")

@@ -43,13 +43,23 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
     assert!(world.sends().values().all(|times| *times == 1), "a course was sent twice");
 }
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_course-sync");
+
+fn started_by(world: &World, command: &[&str]) -> Daemon {
+    let mut started = std::process::Command::new(command[0]);
+    started.args(&command[1..]).env_clear();
+    started.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(&world.settings);
+    Daemon::spawn(started)
+}
+
 /// A terminal that is closed may tell so several times.
 #[tokio::test]
 async fn a_terminal_that_is_closed_is_no_crash() {
     let world = World::new().await;
     world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchCreate).after_ms(1_500));
     world.enqueue_many("A", 1).await;
-    let mut daemon = world.daemon();
+    // The tests themselves may run under `nohup`.
+    let mut daemon = started_by(&world, &["env", "--default-signal=HUP", PROGRAM, "run"]);
     eventually("a course is under way", async || if world.creates() > 0 { Ok(()) } else { Err(()) }).await;
     daemon.signal("HUP");
     daemon.logged("stopping: nothing new begins").await;
@@ -62,10 +72,7 @@ async fn a_terminal_that_is_closed_is_no_crash() {
 #[tokio::test]
 async fn under_nohup_it_goes_on() {
     let world = World::new().await;
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "trap '' HUP; exec \"$0\" run", env!("CARGO_BIN_EXE_course-sync")]);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(&world.settings);
-    let mut daemon = Daemon::spawn(command);
+    let mut daemon = started_by(&world, &["env", "--ignore-signal=HUP", PROGRAM, "run"]);
     daemon.logged("\"leading\"").await;
     daemon.signal("HUP");
     world.enqueue_many("A", 1).await;
