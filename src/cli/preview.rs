@@ -182,7 +182,9 @@ impl Asker {
             }
             let reading = reconcile::interpret_read(&asked, unique, &exchange);
             match reading.signal {
-                Signal::Proceed | Signal::Reachable | Signal::Silence => return Ok(reading.findings),
+                Signal::Proceed | Signal::Reachable | Signal::Answering | Signal::Silence => {
+                    return Ok(reading.findings);
+                }
                 Signal::Pause(trouble) if trouble.reason.needs_a_person() || tries == TRIES => {
                     bail!("the records that exist already could not be read: {}", trouble.message)
                 }

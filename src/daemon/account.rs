@@ -103,14 +103,6 @@ impl Account {
         self.pauses().is_overdue(Instant::now())
     }
 
-    /// HubSpot answered a request that started at `sent_at`, whatever it says.
-    pub(super) fn answered(&self, sent_at: Instant) {
-        let ended = self.pauses().answered(sent_at);
-        for reason in ended {
-            self.ended(reason);
-        }
-    }
-
     /// Takes in what the request that started at `sent_at` says of the account: by its answer's meaning
     /// and by the quota headers, where an answer came.
     pub(super) fn heard(&self, signal: &Signal, quota: Option<&QuotaHeaders>, sent_at: Instant) {
@@ -118,24 +110,19 @@ impl Account {
             self.quota_seen(quota);
             reserve_reached(quota, |daily| self.daily_reserve.of(daily))
         });
-        let creates = match signal {
-            Signal::Pause(trouble) => {
-                self.trouble(trouble, sent_at);
-                None
-            }
-            Signal::Proceed => Some(true),
-            Signal::Reachable => Some(false),
-            Signal::Silence => None,
-        };
-        // Before the success, which must not end what this prolongs.
-        if let (Some(reserve), false) = (reserve, matches!(signal, Signal::Pause(_))) {
-            self.trouble(&reserve, sent_at);
+        // Before what ends pauses, which must not end what this prolongs.
+        match (signal, &reserve) {
+            (Signal::Pause(trouble), _) | (_, Some(trouble)) => self.trouble(trouble, sent_at),
+            (Signal::Proceed | Signal::Reachable | Signal::Answering | Signal::Silence, None) => {}
         }
-        if let Some(creates) = creates {
-            let ended = self.pauses().success(sent_at, creates);
-            for reason in ended {
-                self.ended(reason);
-            }
+        let ended = match signal {
+            Signal::Proceed => self.pauses().success(sent_at, true),
+            Signal::Reachable => self.pauses().success(sent_at, false),
+            Signal::Answering => self.pauses().answered(sent_at),
+            Signal::Pause(_) | Signal::Silence => Vec::new(),
+        };
+        for reason in ended {
+            self.ended(reason);
         }
         self.changed.notify_one();
     }

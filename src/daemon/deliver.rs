@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Shared;
@@ -212,34 +212,33 @@ fn leave_receipts(batch: &Batch, transitions: &[(RowId, Transition)]) {
 }
 
 fn count(shared: &Shared, batch: &Batch, unfit: &[Unfit], transitions: &[(RowId, Transition)]) {
+    let now = Timestamp::now();
     let courses: HashMap<_, _> = batch.courses().iter().map(|course| (course.id, course)).collect();
     for (id, transition) in transitions {
         let course = courses.get(id);
         let key = course.map(|course| &course.key);
         let key = key.or_else(|| unfit.iter().find(|unfit| unfit.id == *id)?.key.as_ref());
-        tell_course(shared, batch.id(), *id, key, course.map(|course| course.created_at), transition);
+        let delay = course.map(|course| now.duration_since(course.created_at));
+        tell_course(shared, batch.id(), *id, key, delay, transition);
     }
 }
 
-/// Counts what became of one course, and tells of its failure.
+/// Counts what became of one course, `delay` after its insert, and tells of its failure.
 pub(super) fn tell_course(
     shared: &Shared,
     batch: Uuid,
     id: RowId,
     key: Option<&CourseKey>,
-    created_at: Option<Timestamp>,
+    delay: Option<SignedDuration>,
     transition: &Transition,
 ) {
     shared.metrics.courses(outcome(transition), 1);
-    match transition {
-        Transition::Synced { .. } => {
-            let delay = created_at.map(|created_at| Timestamp::now().duration_since(created_at));
-            if let Some(delay) = delay {
-                shared.metrics.sync_delay(Duration::try_from(delay).unwrap_or_default());
-            }
+    match (transition, delay) {
+        (Transition::Synced { .. }, Some(delay)) => {
+            shared.metrics.sync_delay(Duration::try_from(delay).unwrap_or_default());
         }
-        Transition::Failed { error } => shared.allowances.failed(batch, id, key, error),
-        Transition::Pending(_) | Transition::Unconfirmed { .. } => {}
+        (Transition::Failed { error }, _) => shared.allowances.failed(batch, id, key, error),
+        (Transition::Synced { .. } | Transition::Pending(_) | Transition::Unconfirmed { .. }, _) => {}
     }
 }
 

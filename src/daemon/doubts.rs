@@ -170,10 +170,12 @@ async fn record(
         shared.metrics.lost_guards(lost);
         tracing::warn!(lost, "doubts were settled by somebody else meanwhile");
     }
+    let now = Timestamp::now();
     for (id, batch, to) in settled {
         let course = doubted.iter().find(|course| course.id == *id);
-        let (key, created_at) = course.map(|course| (&course.key, course.created_at)).unzip();
-        deliver::tell_course(shared, *batch, *id, key, created_at, to);
+        let key = course.map(|course| &course.key);
+        let delay = course.map(|course| now.duration_since(course.created_at));
+        deliver::tell_course(shared, *batch, *id, key, delay, to);
     }
     let unclear: Vec<RowId> = doubted
         .iter()

@@ -127,17 +127,15 @@ async fn read(shared: &Shared, which: Sensitivity, permit: Permit, purpose: Purp
     let took = began.elapsed();
     let (ending, outcome) = schema::interpret(asked.told, &asked.exchange);
     shared.metrics.request(Operation::Schema, outcome, took);
-    let signal = match &ending {
-        Ending::Stop(trouble) => Signal::Pause(trouble.clone()),
-        Ending::Away(why) if purpose == Purpose::Try => {
+    let signal = match (&ending, purpose) {
+        (Ending::Stop(trouble), _) => Signal::Pause(trouble.clone()),
+        // That properties can be read says nothing of creating, and that they cannot neither.
+        (_, Purpose::List) => Signal::Silence,
+        (Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_), Purpose::Try) => Signal::Answering,
+        (Ending::Away(why), Purpose::Try) => {
             Signal::Pause(Trouble { reason: Reason::Unavailable, retry_after: None, message: why.clone() })
         }
-        // That properties can be read says nothing of creating, and that they cannot neither.
-        Ending::Told(_) | Ending::Denied(..) | Ending::Refused(_) | Ending::Away(_) => Signal::Silence,
     };
-    if purpose == Purpose::Try && matches!(signal, Signal::Silence) {
-        shared.account.answered(began);
-    }
     tracing::debug!(?which, outcome = outcome.as_str(), ?took, "the account's properties were asked for");
     let news = shared.preflight.cache().heard(which, ending.map(schema::Definitions::listing), began);
     if let Some(news) = news {

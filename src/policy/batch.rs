@@ -50,6 +50,14 @@ pub struct Unfit {
     pub error: CourseError,
 }
 
+impl Unfit {
+    /// This course is, for this reason.
+    #[must_use]
+    pub fn of(course: &Claimed, error: CourseError) -> Self {
+        Self { id: course.id, key: Some(course.key.clone()), error }
+    }
+}
+
 /// The courses of one request.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -74,11 +82,9 @@ impl Batch {
         for course in claimed {
             match unfit_reason(&course, unique_property) {
                 None => courses.push(course),
-                Some(reason) => unfit.push(Unfit {
-                    id: course.id,
-                    key: Some(course.key),
-                    error: CourseError::new(Category::InvalidRow, &reason, now),
-                }),
+                Some(reason) => {
+                    unfit.push(Unfit::of(&course, CourseError::new(Category::InvalidRow, &reason, now)));
+                }
             }
         }
         (Self { id, unique_property: unique_property.map(str::to_owned), courses }, unfit)

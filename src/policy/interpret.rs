@@ -65,6 +65,8 @@ pub enum Signal {
     Proceed,
     /// HubSpot answers, which says nothing yet of creating.
     Reachable,
+    /// HubSpot answers, if only with a refusal: the way is open, and no more is known.
+    Answering,
     /// It must stand still for a while.
     Pause(Trouble),
     /// Nothing either way: HubSpot failed at a course that it is known to fail at.

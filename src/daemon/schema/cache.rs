@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::News;
-use crate::course::CourseError;
 use crate::policy::batch::{Batch, Claimed, Unfit};
 use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
 
@@ -73,10 +72,6 @@ pub(super) enum Judgement {
     },
 }
 
-fn unfit(course: &Claimed, error: CourseError) -> Unfit {
-    Unfit { id: course.id, key: Some(course.key.clone()), error }
-}
-
 impl Cache {
     /// Judges a batch that was claimed at `claimed`.
     pub(super) fn judge(
@@ -103,7 +98,7 @@ impl Cache {
         }
         let objections = |course: &Claimed| self.schema.objections(&course.properties, unique);
         let refused: Vec<_> = courses()
-            .filter_map(|course| Some(unfit(course, refusal(&objections(course), clock)?)))
+            .filter_map(|course| Some(Unfit::of(course, refusal(&objections(course), clock)?)))
             .collect();
         let is_fresh = self.read_at(Sensitivity::None).is_some_and(|at| at >= claimed)
             || self.is_within(Sensitivity::None, now, FRESH);

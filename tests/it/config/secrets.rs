@@ -122,7 +122,7 @@ fn a_database_url_is_checked_and_not_shown() {
             "is not a valid URL; special characters in the password must be percent-encoded",
         ),
         (
-            "postgres://u:can/ary@db/x",
+            "postgres://u:can/ary@[db/x",
             "has no valid port; special characters in the password must be percent-encoded",
         ),
         (

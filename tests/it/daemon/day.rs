@@ -74,8 +74,7 @@ async fn a_used_up_day_is_one_pause_until_the_accounts_midnight() {
     let ready: serde_json::Value = ready.json().await.unwrap();
     assert_eq!(ready["reasons"][0]["reason"], "daily_quota");
     assert!(ready["reasons"][0]["ends"].is_string() && ready["reasons"][0]["until"].is_string(), "{ready}");
-    let metrics = client.get(format!("{admin}/metrics")).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("course_sync_paused{reason=\"daily_quota\"} 1"), "{metrics}");
+    assert_eq!(daemon.metric("course_sync_paused{reason=\"daily_quota\"}").await, "1");
     let mut status = program(&world.settings);
     status.arg("status");
     let status = String::from_utf8(output(status).await.stdout).unwrap();

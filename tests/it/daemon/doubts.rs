@@ -96,9 +96,7 @@ async fn a_record_that_already_carries_the_key_is_adopted() {
     let mut daemon = world.daemon();
     world.all_are(&["synced"]).await;
     assert_eq!(world.row("A-3").await.hubspot_id, Some(id.to_string()));
-    let admin = daemon.admin().await;
-    let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("course_sync_courses_total{outcome=\"adopted\"} 1"));
+    assert_eq!(daemon.metric("course_sync_courses_total{outcome=\"adopted\"}").await, "1");
     assert!(daemon.stop().await.success());
     world.audit().await;
 }

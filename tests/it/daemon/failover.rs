@@ -184,12 +184,11 @@ async fn what_the_standby_holds_as_in_flight_is_looked_up_too() {
 async fn without_a_unique_property_a_promoted_standby_is_left_to_a_person() {
     let mut after = failover(false, 1).await;
     after.logged("Compare them by hand, then run `course-sync resume`").await;
-    let metrics = format!("{}/metrics", after.daemons[0].admin().await);
+    let daemon = &after.daemons[0];
     eventually("it is paused and leads", async || {
-        let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
-        let is_so = ["course_sync_paused{reason=\"operator\"} 1", "course_sync_leader 1"]
-            .map(|line| text.contains(line));
-        if is_so == [true, true] { Ok(()) } else { Err(text) }
+        let paused = daemon.metric("course_sync_paused{reason=\"operator\"}").await;
+        let leads = daemon.metric("course_sync_leader").await;
+        if [paused.as_str(), leads.as_str()] == ["1", "1"] { Ok(()) } else { Err([paused, leads]) }
     })
     .await;
     assert_eq!(after.world.counts().await.get("pending"), Some(&300));

@@ -61,9 +61,7 @@ async fn without_a_unique_property_it_stops_and_asks() {
     let mut daemon = world.daemon();
     daemon.logged("Compare them by hand, then run `course-sync resume`").await;
     daemon.logged("\"leading\"").await;
-    let admin = daemon.admin().await;
-    let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("course_sync_paused{reason=\"operator\"} 1"));
+    assert_eq!(daemon.metric("course_sync_paused{reason=\"operator\"}").await, "1");
     assert!(world.sends().values().all(|times| *times == 1));
     // A person finds that nothing of it is in HubSpot.
     world.hubspot.reset();

@@ -1,7 +1,6 @@
 //! A person's pause: heard before anything is sent, and in the middle of a backlog. And HubSpot's own: an outage.
 
 use course_sync::simulator::{Answer, Behaviour, Dialect, ErrorForm, Fault, Latency, Operation};
-
 use serde_json::json;
 
 use crate::support::eventually::eventually;

@@ -101,8 +101,7 @@ async fn account_stops(reason: &str, breaks: impl Fn(&World), mends: impl Fn(&Wo
     })
     .await;
     assert!(not_ready.contains(&format!("\"{reason}\"")), "{not_ready}");
-    let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains(&format!("course_sync_paused{{reason=\"{reason}\"}} 1")), "{metrics}");
+    assert_eq!(daemon.metric(&format!("course_sync_paused{{reason=\"{reason}\"}}")).await, "1");
     mends(&world);
     world.all_are(&["synced"]).await;
     world.audit().await;

@@ -113,6 +113,7 @@ fn said_of_account(meaning: &Interpretation) -> String {
     let signal = match &meaning.signal {
         Signal::Proceed => "proceed".to_owned(),
         Signal::Reachable => "reachable".to_owned(),
+        Signal::Answering => "answering".to_owned(),
         Signal::Silence => "silence".to_owned(),
         Signal::Pause(trouble) => match trouble.retry_after {
             Some(wait) => format!("pause {} {}s", trouble.reason.as_str(), wait.as_secs()),

@@ -7,26 +7,10 @@ use course_sync::outbox::lease::{lead, release};
 use course_sync::outbox::verify::{Bite, Position, doubt_pending, finish};
 use course_sync::policy::backlog::Cursor;
 use serde_json::json;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{GENEROUS, LEASE, enqueue, leader};
-use crate::support::eventually::eventually;
-use crate::support::postgres::database;
-
-/// Waits until so many sessions wait for a lock.
-async fn wait_for_locks(pool: &PgPool, sessions: i64) {
-    eventually("sessions wait for a lock", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-        .fetch_one(pool)
-        .await
-        .unwrap();
-        if waiting == sessions { Ok(()) } else { Err(waiting) }
-    })
-    .await;
-}
+use crate::support::postgres::{database, waits_for_locks};
 
 #[tokio::test]
 async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
@@ -48,7 +32,7 @@ async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
             claim(&pool, lease, Duration::ZERO, batch, GENEROUS, Cursor::default(), LEASE).await.unwrap()
         }
     });
-    wait_for_locks(pool, 1).await;
+    waits_for_locks(pool, 1).await;
 
     let renewed = lead(pool, lease.holder, "test", LEASE, &json!({}), false).await.unwrap();
     assert_eq!(renewed.expect("it is ours").lease, lease);
@@ -59,7 +43,7 @@ async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
         let pool = pool.clone();
         async move { lead(&pool, Uuid::new_v4(), "other", LEASE, &json!({}), false).await.unwrap() }
     });
-    wait_for_locks(pool, 2).await;
+    waits_for_locks(pool, 2).await;
     standstill.rollback().await.unwrap();
     assert_eq!(claiming.await.unwrap().courses.len(), 1);
     let taken = taking.await.unwrap().expect("it was free").lease;
@@ -74,8 +58,7 @@ async fn a_pass_whose_lease_has_ended_is_not_at_its_end() {
     let pool = database.pool();
     let lease = leader(pool).await;
     enqueue(pool, "a", json!({})).await;
-    let lapsed = release(pool, lease);
-    lapsed.await.unwrap();
+    release(pool, lease).await.unwrap();
     assert_eq!(doubt_pending(pool, lease, Position::default()).await.unwrap(), Bite::NotLed);
     assert!(!finish(pool, lease).await.unwrap());
 

@@ -7,6 +7,8 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 
+use super::eventually::eventually;
+
 const TEMPLATE: &str = "template_course_sync";
 
 /// The cluster of this test run; its watchdog removes it when the run ends.
@@ -31,6 +33,20 @@ pub async fn database() -> TestDatabase {
     execute(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
     let pool = pool(&cluster.url(&name));
     TestDatabase { name, pool }
+}
+
+/// Waits until so many sessions of this database wait for a lock.
+pub async fn waits_for_locks(pool: &PgPool, sessions: i64) {
+    eventually("sessions wait for a lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(pool)
+        .await
+        .expect("the sessions are readable");
+        if waiting >= sessions { Ok(()) } else { Err(waiting) }
+    })
+    .await;
 }
 
 fn pool(url: &str) -> PgPool {

@@ -195,16 +195,7 @@ impl World {
 
     /// Waits until so many sessions of its database wait for a lock.
     pub async fn waits_for_locks(&self, sessions: i64) {
-        eventually("sessions wait for a lock", async || {
-            let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-            )
-            .fetch_one(self.pool())
-            .await
-            .expect("the sessions are readable");
-            if waiting >= sessions { Ok(()) } else { Err(waiting) }
-        })
-        .await;
+        postgres::waits_for_locks(self.pool(), sessions).await;
     }
 
     /// The auditor: judges HubSpot's records and the outbox by what they say, and by nothing of the
