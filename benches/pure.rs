@@ -46,6 +46,8 @@ fn claimed() -> Vec<Claimed> {
         attempts: 1,
         faults: 0,
         doubts: 0,
+        doubt_property: None,
+        is_blamed: false,
         created_at: Timestamp::UNIX_EPOCH,
     };
     (0..COURSES).map(course).collect()

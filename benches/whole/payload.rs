@@ -58,6 +58,8 @@ pub fn body() -> anyhow::Result<Vec<u8>> {
             attempts: 1,
             faults: 0,
             doubts: 0,
+            doubt_property: None,
+            is_blamed: false,
             created_at: Timestamp::UNIX_EPOCH,
         })
     };

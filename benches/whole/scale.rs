@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use course_sync::course::{HubSpotId, Provenance, Transition};
 use course_sync::daemon::status;
-use course_sync::outbox::claim::{Limits, claim};
+use course_sync::outbox::claim::{Isolation, Limits, claim};
 use course_sync::outbox::lease::{Lease, lead};
 use course_sync::outbox::record::{Ending, record};
 use course_sync::outbox::{Database, Sessions, connect};
+use course_sync::policy::attribution::{Lane, Sample};
 use course_sync::policy::backlog::{Backlog, Ended};
 use course_sync::policy::interpret::RequestOutcome;
 use secrecy::SecretString;
@@ -25,7 +26,7 @@ const SMALL: usize = 10_000;
 const BATCHES: usize = 40;
 const TURNS: usize = 8;
 const LEASE: Duration = Duration::from_hours(4);
-const LIMITS: Limits = Limits { courses: 100, bytes: 2 << 20, unique_property: Some("course_key") };
+const COURSES: u16 = 100;
 /// Milliseconds that `status` may take.
 const STATUS: f64 = 100.0;
 
@@ -82,22 +83,38 @@ impl Outbox {
     }
 
     async fn turn(&mut self, batches: usize, times: &mut Times) -> anyhow::Result<()> {
+        let isolation = Isolation::default();
+        let limits = Limits {
+            lane: Lane::Fresh,
+            sample: Sample::Oldest,
+            courses: COURSES,
+            bytes: 2 << 20,
+            unique_property: Some("course_key"),
+            isolation: &isolation,
+        };
         for _ in 0..batches {
             let (batch, began) = (Uuid::now_v7(), Instant::now());
             let this = self.backlog.begin(began);
             let taken =
-                claim(&self.database, self.lease, Duration::ZERO, batch, LIMITS, this.cursor, LEASE).await?;
+                claim(&self.database, self.lease, Duration::ZERO, batch, limits, this.cursor, LEASE).await?;
             let took = began.elapsed();
             times.claims.push(took.as_secs_f64() * 1_000.0);
             self.backlog.ended(this, Ended::Made { rest: taken.rest, took });
             let synced = |course: &course_sync::policy::batch::Claimed| {
                 let hubspot_id = HubSpotId::parse(&course.id.0.to_string())?;
-                Some((course.id, Transition::Synced { hubspot_id, provenance: Provenance::Created }))
+                Some((
+                    course.id,
+                    Transition::Synced { hubspot_id, provenance: Provenance::Created, warning: None },
+                ))
             };
             let transitions: Vec<_> = taken.courses.iter().filter_map(synced).collect();
-            anyhow::ensure!(transitions.len() == usize::from(LIMITS.courses), "the outbox ran dry");
-            let ending =
-                Ending { outcome: Some(RequestOutcome::Ok), http_status: Some(201), correlation_id: None };
+            anyhow::ensure!(transitions.len() == usize::from(COURSES), "the outbox ran dry");
+            let ending = Ending {
+                outcome: Some(RequestOutcome::Ok),
+                http_status: Some(201),
+                correlation_id: None,
+                passed: Some(true),
+            };
             let began = Instant::now();
             record(&self.database, batch, &transitions, &ending).await?;
             times.records.push(began.elapsed().as_secs_f64() * 1_000.0);
@@ -123,7 +140,7 @@ pub async fn measure(scope: Scope, report: &mut Report) -> anyhow::Result<()> {
     read_status(&large.database, scope.rows * 2, report).await?;
     // What it costs is one thing, whether it costs a large outbox more another.
     let beside_small = small.hold_snapshot().await?;
-    pile_up(&small.pool, "pending", BATCHES * TURNS * usize::from(LIMITS.courses)).await?;
+    pile_up(&small.pool, "pending", BATCHES * TURNS * usize::from(COURSES)).await?;
     small.turn(BATCHES * TURNS, &mut Times::default()).await?;
     compare(&mut small, &mut large, "and a snapshot held open beside both", report).await?;
     for snapshot in [beside_small, beside_large] {
@@ -149,9 +166,9 @@ async fn compare(
     for _ in 0..TURNS {
         small.turn(BATCHES, &mut few).await?;
         large.turn(BATCHES, &mut many).await?;
-        pile_up(&small.pool, "pending", BATCHES * usize::from(LIMITS.courses)).await?;
+        pile_up(&small.pool, "pending", BATCHES * usize::from(COURSES)).await?;
     }
-    pile_up(&small.pool, "pending", BATCHES / 4 * usize::from(LIMITS.courses)).await?;
+    pile_up(&small.pool, "pending", BATCHES / 4 * usize::from(COURSES)).await?;
     for (what, few, many) in [("claim", &few.claims, &many.claims), ("record", &few.records, &many.records)] {
         report.add(format!("{what}, {SMALL} pending"), median(few), "ms", Goal::None);
         report.add(format!("{what}, {against}"), median(many), "ms", Goal::None);

@@ -1,4 +1,4 @@
-//! `check`: whether everything is in place, one line each, with the mend.
+//! `check`: whether everything is in place, one line each, with the suggested fix.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ mod database;
 mod probe;
 mod unique;
 
-/// Check configuration, database and HubSpot account, with the mend for what is wrong
+/// Check configuration, database and HubSpot account, and suggest fixes
 ///
-/// Sends no course. One line for each check: ✓ it is well, ✗ it is not, – it could not be told or does not
-/// apply. The exit code is 1 if anything is wrong, 2 if it is the configuration.
+/// Sends no course. One line for each check: ✓ it is in order, ✗ `run` cannot work or be relied on, ! a warning, – it could
+/// not be checked or does not apply. The exit code is 1 if there is any ✗, 2 if it is the configuration.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// puts them into the recycle bin. Needs `hubspot.unique_property`
     #[arg(long, requires = "confirm_sandbox")]
     probe_uniqueness: bool,
-    /// Confirm that this account is a sandbox, whose records nobody misses
+    /// Confirm that this account is a sandbox, whose records are not needed
     #[arg(long)]
     confirm_sandbox: bool,
 }
@@ -42,8 +42,9 @@ pub(super) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Fine,
+    Warning,
     Wrong,
-    Untold,
+    Unknown,
 }
 
 /// One check.
@@ -52,41 +53,56 @@ struct Finding {
     code: &'static str,
     verdict: Verdict,
     text: String,
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 impl Finding {
     fn fine(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Fine, text: text.into(), mend: None }
+        Self { code, verdict: Verdict::Fine, text: text.into(), fix: None }
     }
 
-    fn wrong(code: &'static str, text: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Wrong, text: text.into(), mend: Some(mend.into()) }
+    /// `run` works, but not for long.
+    fn warning(code: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { code, verdict: Verdict::Warning, text: text.into(), fix: Some(fix.into()) }
     }
 
-    fn untold(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Untold, text: text.into(), mend: None }
+    fn wrong(code: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { code, verdict: Verdict::Wrong, text: text.into(), fix: Some(fix.into()) }
+    }
+
+    fn unknown(code: &'static str, text: impl Into<String>) -> Self {
+        Self { code, verdict: Verdict::Unknown, text: text.into(), fix: None }
     }
 
     /// Because of an earlier one.
     fn skipped(code: &'static str, because: &str) -> Self {
-        Self::untold(code, format!("not checked: {because}"))
+        Self::unknown(code, format!("not checked: {because}"))
     }
 }
 
 /// The checks after the configuration, in their order.
-const LATER: [&str; 9] =
-    ["database", "schema", "grants", "wakeup", "token", "scopes", "object_type", "quota", "unique_property"];
+const LATER: [&str; 10] = [
+    "database",
+    "schema",
+    "grants",
+    "wakeup",
+    "token",
+    "scopes",
+    "object_type",
+    "quota",
+    "record_limit",
+    "unique_property",
+];
 
 pub(super) async fn run(args: &Args, loaded: Result<Config, Problems>) -> anyhow::Result<Outcome> {
     let config = match loaded {
         Ok(config) => config,
         Err(problems) => {
-            let why = "the configuration is not good";
+            let why = "the configuration is wrong";
             // On a terminal they follow, on stderr, as for any command.
             let text = if args.json { problems.to_string() } else { format!("{} wrong", problems.0.len()) };
             let mut findings =
-                vec![Finding::wrong("configuration", text, "what and how to mend it stands on stderr")];
+                vec![Finding::wrong("configuration", text, "stderr lists each problem with a suggested fix")];
             findings.extend(LATER.map(|code| Finding::skipped(code, why)));
             print(args, &findings, &[])?;
             return Err(problems.into());
@@ -109,8 +125,8 @@ pub(super) async fn run(args: &Args, loaded: Result<Config, Problems>) -> anyhow
 }
 
 fn print(args: &Args, findings: &[Finding], warnings: &[String]) -> anyhow::Result<()> {
-    let told = if args.json { as_json(findings, warnings)? } else { in_words(findings, warnings) };
-    super::say(&told)?;
+    let report = if args.json { as_json(findings, warnings)? } else { in_words(findings, warnings) };
+    super::say(&report)?;
     Ok(())
 }
 
@@ -119,11 +135,12 @@ fn in_words(findings: &[Finding], warnings: &[String]) -> String {
         let mark = match finding.verdict {
             Verdict::Fine => '✓',
             Verdict::Wrong => '✗',
-            Verdict::Untold => '–',
+            Verdict::Warning => '!',
+            Verdict::Unknown => '–',
         };
-        let mend = finding.mend.as_ref().map(|mend| format!(". {}", capital(mend))).unwrap_or_default();
+        let fix = finding.fix.as_ref().map(|fix| format!(". {}", capital(fix))).unwrap_or_default();
         let text = finding.text.trim_end_matches('.');
-        terminal::plain(&format!("{mark} {:<16}{text}{mend}", finding.code))
+        terminal::plain(&format!("{mark} {:<16}{text}{fix}", finding.code))
     };
     let warnings = warnings.iter().map(|warning| terminal::plain(&format!("  note: {warning}")));
     findings.iter().map(line).chain(warnings).collect::<Vec<_>>().join("\n")
@@ -139,9 +156,10 @@ fn as_json(findings: &[Finding], warnings: &[String]) -> serde_json::Result<Stri
         let status = match finding.verdict {
             Verdict::Fine => "ok",
             Verdict::Wrong => "failed",
-            Verdict::Untold => "skipped",
+            Verdict::Warning => "warning",
+            Verdict::Unknown => "skipped",
         };
-        json!({ "code": finding.code, "status": status, "message": finding.text, "mend": finding.mend })
+        json!({ "code": finding.code, "status": status, "message": finding.text, "fix": finding.fix })
     };
     let is_ok = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
     let checks: Vec<_> = findings.iter().map(check).collect();

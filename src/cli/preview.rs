@@ -1,5 +1,6 @@
 //! `preview`: what sending the pending courses would do, changing nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,23 +11,25 @@ use uuid::Uuid;
 
 use super::Outcome;
 use crate::config::Config;
-use crate::course::{Category, CourseError, CourseKey};
+use crate::course::{Category, CourseKey};
 use crate::daemon::pace::Pace;
 use crate::hubspot::Client;
 use crate::outbox::preview::{self, Page, Position};
 use crate::outbox::{Database, report};
+use crate::policy::access::{Access, access};
 use crate::policy::answer::Exchange;
-use crate::policy::batch::{Batch, Claimed, MAX_COURSES, Unfit};
+use crate::policy::batch::{Batch, Claimed, MAX_COURSES, RowId, Unfit};
 use crate::policy::interpret::Signal;
-use crate::policy::reconcile::{self, Doubted, Finding, Place};
-use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, refusal};
+use crate::policy::pause::Reason;
+use crate::policy::reconcile::{self, Finding, Place};
+use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, missing};
 use crate::telemetry::metrics::Metrics;
 
 mod forecast;
 
-use forecast::{Forecast, Rate};
+use forecast::{Fault, Forecast, Rate};
 
-/// Tell what sending the pending courses would do, and send none
+/// Show what sending the pending courses would do, without sending anything
 ///
 /// Reads pending courses, the account's properties and the records that carry their keys already. Changes nothing,
 /// neither in HubSpot nor in the outbox. While a daemon sends, it takes a tenth of the quota.
@@ -96,19 +99,21 @@ async fn judge(
 ) -> anyhow::Result<()> {
     let (now, unique) = (Timestamp::now(), asker.unique.as_deref());
     for (row, error) in &page.unreadable {
-        let error = CourseError::new(Category::InvalidRow, &error.to_string(), now);
-        forecast.refused(&format!("row {}", row.0), &error);
+        let fault = Fault::new(Category::InvalidRow.as_str(), "", &error.to_string());
+        forecast.refused(&format!("row {}", row.0), &[fault]);
     }
+    let mut faults: BTreeMap<RowId, Vec<Fault>> =
+        page.courses.iter().map(|course| (course.id, faults_of(course, schema, unique))).collect();
     let (batch, unfit) = Batch::assemble(Uuid::nil(), page.courses, unique, now);
-    for Unfit { key, error, .. } in &unfit {
-        forecast.refused(key.as_ref().map(CourseKey::as_str).unwrap_or_default(), error);
+    for Unfit { id, key, error } in unfit {
+        let mut of_course = vec![Fault::of_error(&error)];
+        of_course.extend(faults.remove(&id).unwrap_or_default());
+        forecast.refused(key.as_ref().map(CourseKey::as_str).unwrap_or_default(), &of_course);
     }
     let mut good = Vec::new();
     for course in batch.courses() {
-        let objections =
-            schema.map(|schema| schema.objections(&course.properties, unique)).unwrap_or_default();
-        match refusal(&objections, now).or_else(|| nameless(course, unique, now)) {
-            Some(error) => forecast.refused(course.key.as_str(), &error),
+        match faults.remove(&course.id).filter(|faults| !faults.is_empty()) {
+            Some(faults) => forecast.refused(course.key.as_str(), &faults),
             None => good.push(course),
         }
     }
@@ -119,16 +124,14 @@ async fn judge(
     Ok(())
 }
 
-/// HubSpot requires a name of every course. The daemon leaves that judgement to HubSpot.
-fn nameless(course: &Claimed, unique: Option<&str>, now: Timestamp) -> Option<CourseError> {
-    const NAME: &str = "hs_course_name";
-    let has_name =
-        unique == Some(NAME) || course.properties.get(NAME).is_some_and(|name| !name.trim().is_empty());
-    (!has_name).then(|| CourseError {
-        code: Some("MISSING_REQUIRED_PROPERTY".into()),
-        property: Some(NAME.into()),
-        ..CourseError::new(Category::Validation, "HubSpot requires hs_course_name of every course", now)
-    })
+/// Every fault of a course: unknown and read-only properties, bad values, and what HubSpot requires. Without the account's
+/// properties only the last.
+fn faults_of(course: &Claimed, schema: Option<&Schema>, unique: Option<&str>) -> Vec<Fault> {
+    let objections = match schema {
+        Some(schema) => schema.faults(&course.properties, unique),
+        None => missing(&course.properties, unique).into_iter().collect(),
+    };
+    objections.iter().map(|it| Fault::new(it.code, &it.property, &it.message)).collect()
 }
 
 /// Asks HubSpot, never faster than it allows.
@@ -153,6 +156,14 @@ impl Asker {
             drop(permit);
             match (which, ending) {
                 (_, Ending::Told(definitions)) => listings.push(Some(definitions.listing())),
+                // Only the list may be closed to this token: a call that sending needs decides.
+                (Sensitivity::None, Ending::Stop(trouble)) if trouble.reason == Reason::Token => {
+                    let _permit = self.pace.permit().await;
+                    return match access(&self.client.create_nothing().await) {
+                        Access::Stop(_) | Access::Unknown(_) => bail!("{}", trouble.message),
+                        _ => Ok(None),
+                    };
+                }
                 (_, Ending::Stop(trouble)) => bail!("{}", trouble.message),
                 (Sensitivity::None, Ending::Denied(..)) => return Ok(None),
                 (Sensitivity::None, Ending::Refused(why) | Ending::Away(why)) => {
@@ -166,48 +177,33 @@ impl Asker {
         Ok(next().map(|ordinary| Schema::of(ordinary, next(), next())))
     }
 
-    /// Who holds the courses' keys already. Without a unique property nobody can tell: nobody does, then.
+    /// Which records hold the courses' keys already. Without a unique property that cannot be known: none, then.
     async fn holders(&self, courses: &[&Claimed]) -> anyhow::Result<Vec<Finding>> {
         let Some(unique) = self.unique.as_deref().filter(|_| !courses.is_empty()) else {
             return Ok(vec![Finding::Absent; courses.len()]);
         };
-        let asked: Vec<Doubted> = courses.iter().map(|course| doubted(course)).collect();
+        let keys: Vec<&CourseKey> = courses.iter().map(|course| &course.key).collect();
         let mut tries = 1;
         loop {
             let permit = self.pace.permit().await;
-            let exchange = self.client.read(&asked, unique, Place::Live).await;
+            let exchange = self.client.read(&keys, unique, Place::Live).await;
             match &exchange {
                 Exchange::NotSent(_) => permit.unused(),
                 Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
             }
-            let reading = reconcile::interpret_read(&asked, unique, &exchange);
+            let reading = reconcile::interpret_read(&keys, unique, Place::Live, &exchange);
             match reading.signal {
-                Signal::Proceed | Signal::Reachable | Signal::Answering | Signal::Silence => {
-                    return Ok(reading.findings);
-                }
-                Signal::Pause(trouble) if trouble.reason.needs_a_person() || tries == TRIES => {
+                Signal::Passed | Signal::Judged => return Ok(reading.findings),
+                Signal::Pause(trouble) | Signal::Failed(trouble)
+                    if trouble.reason.needs_a_person() || tries == TRIES =>
+                {
                     bail!("the records that exist already could not be read: {}", trouble.message)
                 }
-                Signal::Pause(trouble) => {
+                Signal::Pause(trouble) | Signal::Failed(trouble) => {
                     tries += 1;
                     tokio::time::sleep(trouble.retry_after.unwrap_or(AGAIN)).await;
                 }
             }
         }
-    }
-}
-
-fn doubted(course: &Claimed) -> Doubted {
-    Doubted {
-        id: course.id,
-        batch: Uuid::nil(),
-        key: course.key.clone(),
-        attempts: course.attempts,
-        faults: course.faults,
-        doubts: course.doubts,
-        company: 1,
-        carried_key: true,
-        error: None,
-        created_at: course.created_at,
     }
 }

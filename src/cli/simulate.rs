@@ -13,8 +13,10 @@ use crate::simulator::{Behaviour, Latency, Limits, Settings, Simulator};
 ///
 /// In memory, and as strict as HubSpot. Its first line on stdout is `listening on http://ADDR:PORT`;
 /// that is the `hubspot.base_url` to set, and a page for a browser. Stops at SIGTERM or Ctrl-C.
-/// Properties of one's own are made as in HubSpot: `POST /crm/v3/properties/0-410`. Reads no
-/// configuration.
+/// Custom properties are created as in HubSpot: `POST /crm/v3/properties/0-410`. A control API
+/// under `/_simulator/` injects faults (by operation, content or size of a request; for single
+/// courses of a batch), changes how the account behaves, and lists requests and records;
+/// docs/simulator.md describes it. Reads no configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address to listen on; port 0 picks a free one

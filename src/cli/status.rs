@@ -78,6 +78,10 @@ fn in_words(report: &StatusReport) -> String {
     let quota = &report.quota;
     let (used, requests, per) = (quota.used, quota.requests, quota.per_seconds);
     lines.push(format!("quota: {used} of {requests} requests used in the last {per} s"));
+    lines.push(format!(
+        "batch size: {} at most",
+        counted(i64::try_from(report.batch_size).unwrap_or(i64::MAX), "course")
+    ));
     let told = |name: &str| quota.hubspot.get(name).and_then(Value::as_u64);
     if let (Some(left), Some(daily)) = (told("daily_remaining"), told("daily")) {
         lines.push(format!("calls left today: {left} of {daily}, as HubSpot said last"));
@@ -100,8 +104,9 @@ fn paused(pause: &Value) -> String {
     ];
     let details: Vec<_> = details.into_iter().flatten().collect();
     let (reason, message) = (text("reason").unwrap_or_default(), text("message").unwrap_or_default());
+    let scope = if text("operation").is_some() { ", look-ups only" } else { "" };
     let details = if details.is_empty() { String::new() } else { format!(" [{}]", details.join(", ")) };
-    plain(&format!("paused ({reason}): {message}{details}"))
+    plain(&format!("paused ({reason}{scope}): {message}{details}"))
 }
 
 fn waiting(report: &StatusReport, status: Status) -> String {

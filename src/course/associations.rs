@@ -1,12 +1,14 @@
 //! The links of a new course to records that HubSpot already holds, in HubSpot's own shape.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Invalid;
 
 /// Who defined a kind of association. The four values that HubSpot knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs)]
 pub enum AssociationCategory {
@@ -17,7 +19,7 @@ pub enum AssociationCategory {
 }
 
 /// One kind of association, such as course to company.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssociationType {
     /// Who defined it.
@@ -68,6 +70,23 @@ impl Associations {
         Ok(Self(list))
     }
 
+    /// Accepts associations for a new row: each once, since HubSpot refuses a course that repeats one. A trigger of
+    /// the table refuses it, too; older rows may still hold one.
+    pub fn parse_new(value: Value) -> Result<Self, Invalid> {
+        let associations = Self::parse(value)?;
+        let mut seen = HashSet::new();
+        let each = associations.0.iter().flat_map(|link| link.types.iter().map(|kind| (&link.to.id, kind)));
+        for (id, kind) in each {
+            if !seen.insert((id, kind)) {
+                return Err(Invalid::new(format!(
+                    "the association to {id:?} of type {} is repeated; give it once",
+                    kind.association_type_id
+                )));
+            }
+        }
+        Ok(associations)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -83,6 +102,8 @@ impl Associations {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const GOOD: &str =
@@ -93,6 +114,36 @@ mod tests {
         for text in ["[]", GOOD] {
             let parsed = Associations::parse(serde_json::from_str(text).unwrap()).unwrap();
             assert_eq!(parsed.to_json().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_new_course_gives_each_association_once() {
+        let link = |id: &str, kinds: &[(&str, u32)]| {
+            let kinds: Vec<_> = (kinds.iter())
+                .map(|(category, number)| json!({"associationCategory": category, "associationTypeId": number}))
+                .collect();
+            json!({"to": {"id": id}, "types": kinds})
+        };
+        let (one, other) = (("USER_DEFINED", 1), ("USER_DEFINED", 2));
+        for good in [
+            json!([]),
+            json!([link("1", &[one, other])]),
+            json!([link("1", &[one]), link("1", &[other])]),
+            json!([link("1", &[one]), link("2", &[one])]),
+            json!([link("1", &[one, ("WORK", 1)])]),
+        ] {
+            assert!(Associations::parse_new(good.clone()).is_ok(), "{good}");
+        }
+        for bad in [
+            json!([link("1", &[one, one])]),
+            json!([link("1", &[one]), link("1", &[one])]),
+            json!([link("1", &[one]), link("2", &[one]), link("1", &[other, one])]),
+        ] {
+            let why = Associations::parse_new(bad.clone()).unwrap_err().to_string();
+            assert!(why.contains("association to \"1\" of type 1"), "{why}");
+            // A row from before.
+            assert!(Associations::parse(bad).is_ok());
         }
     }
 

@@ -29,11 +29,17 @@ pub enum Category {
     /// The course was sent and nobody knows whether HubSpot created it.
     #[serde(rename = "unknown_outcome")]
     UnknownOutcome,
+    /// HubSpot turned the request away without naming the course, or asked to come later; the course goes again.
+    #[serde(rename = "deferred")]
+    Deferred,
+    /// The course was in HubSpot and its record is in the recycle bin now.
+    #[serde(rename = "record_gone")]
+    RecordGone,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Validation,
         Self::Conflict,
         Self::Refused,
@@ -41,6 +47,8 @@ impl Category {
         Self::TooLarge,
         Self::InvalidRow,
         Self::UnknownOutcome,
+        Self::Deferred,
+        Self::RecordGone,
     ];
 
     /// The category that stands in a row as `text`.
@@ -60,6 +68,8 @@ impl Category {
             Self::TooLarge => "too_large",
             Self::InvalidRow => "invalid_row",
             Self::UnknownOutcome => "unknown_outcome",
+            Self::Deferred => "deferred",
+            Self::RecordGone => "record_gone",
         }
     }
 }
@@ -105,16 +115,8 @@ impl CourseError {
         }
     }
 
-    /// Whether the course goes again by itself once the account's properties take it: it was refused by them
-    /// without HubSpot being asked, or HubSpot missed a property.
-    #[must_use]
-    pub fn waits_for_properties(&self) -> bool {
-        self.category == Category::Validation
-            && (self.http_status.is_none() || self.code.as_deref() == Some(Self::PROPERTY_MISSING))
-    }
-
-    /// Whether the course was sent: what HubSpot refused bears the status of its answer, and what was refused
-    /// without asking it bears none.
+    /// Whether the course was sent. Earlier versions refused courses by the account's properties without sending
+    /// them; such an error has no HTTP status.
     #[must_use]
     pub fn was_asked(&self) -> bool {
         match self.category {
@@ -124,7 +126,9 @@ impl CourseError {
             | Category::Refused
             | Category::KeyCollision
             | Category::TooLarge
-            | Category::UnknownOutcome => true,
+            | Category::UnknownOutcome
+            | Category::Deferred
+            | Category::RecordGone => true,
         }
     }
 

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
 use super::Invalid;
 
 /// The catalogue's own identifier of a course: not blank, at most 255 characters, no NUL.
 ///
-/// The outbox table refuses the same values by a check of its own.
+/// The outbox table refuses the same values by a check of its own. It also refuses new rows whose key HubSpot would
+/// change; older rows may still hold such a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CourseKey(String);
 
@@ -33,6 +36,23 @@ impl CourseKey {
         Ok(Self(text))
     }
 
+    /// Accepts a key for a new row: one that HubSpot stores as it stands. The table's triggers refuse the others, too.
+    pub fn parse_new(text: impl Into<String>) -> Result<Self, Invalid> {
+        let key = Self::parse(text)?;
+        if let Some(stripped) = key.0.chars().find(|c| is_stripped(*c)) {
+            return Err(Invalid::new(format!(
+                "the course key contains the invisible or control character U+{:04X}, which HubSpot strips; leave it out",
+                u32::from(stripped)
+            )));
+        }
+        if !is_nfc(&key.0) {
+            return Err(Invalid::new(
+                "the course key is not in Unicode NFC, and HubSpot would store it under another key; normalize it",
+            ));
+        }
+        Ok(key)
+    }
+
     /// The key's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -46,10 +66,29 @@ impl fmt::Display for CourseKey {
     }
 }
 
-/// The text of a key as HubSpot may compare it: without regard to case and surrounding spaces.
+/// Whether HubSpot strips this character from a key. The same characters as in migration 0010.
+fn is_stripped(c: char) -> bool {
+    matches!(
+        c,
+        '\u{1}'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{feff}'
+    )
+}
+
+/// The text of a key as HubSpot may compare it: without regard to case, white space around it and runs of white space,
+/// invisible characters and Unicode form. Mostly a key is plain ASCII, which needs the first two alone.
 #[must_use]
 pub fn folded(key: &str) -> String {
-    key.trim().to_lowercase()
+    if key.is_ascii() && !key.contains(|c: char| c.is_ascii_control()) && !key.contains("  ") {
+        return key.trim().to_ascii_lowercase();
+    }
+    let visible: String = key.chars().filter(|c| c.is_whitespace() || !is_stripped(*c)).nfc().collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 #[cfg(test)]
@@ -63,6 +102,51 @@ mod tests {
         }
         for bad in ["", "   ", "a\0b", &"x".repeat(256)] {
             assert!(CourseKey::parse(bad).is_err(), "{bad:?} passed");
+            assert!(CourseKey::parse_new(bad).is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn keys_that_hubspot_may_take_for_the_same_are_folded_alike() {
+        for (one, other) in [
+            ("A-1", " a-1 "),
+            ("a b", "A  b"),
+            ("a\u{200b}b", "ab"),
+            ("e\u{301}", "\u{c9}"),
+            ("\u{feff}x", "X"),
+            ("a\tb", "a b"),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one:?} {other:?}");
+        }
+        assert_ne!(folded("A-1"), folded("A-2"));
+        assert_ne!(folded("a b"), folded("ab"));
+    }
+
+    #[test]
+    fn a_new_key_is_one_that_hubspot_stores_as_it_stands() {
+        for good in
+            ["A", " x ", "a  b", "\u{e9}", "a\u{a0}b", "\u{1f600}", "\u{200a}", "\u{2027}", "\u{202f}"]
+        {
+            assert_eq!(CourseKey::parse_new(good).unwrap().as_str(), good);
+        }
+        for (bad, named) in [
+            ("a\tb", "U+0009"),
+            ("a\u{1}", "U+0001"),
+            ("\u{7f}", "U+007F"),
+            ("\u{9f}a", "U+009F"),
+            ("a\u{ad}", "U+00AD"),
+            ("a\u{200b}b", "U+200B"),
+            ("\u{202e}a", "U+202E"),
+            ("a\u{2060}", "U+2060"),
+            ("\u{feff}a", "U+FEFF"),
+            ("e\u{301}", "NFC"),
+            ("\u{212b}", "NFC"),
+            ("\u{1100}\u{1161}", "NFC"),
+        ] {
+            let why = CourseKey::parse_new(bad).unwrap_err().to_string();
+            assert!(why.contains(named), "{bad:?}: {why}");
+            // A row from before.
+            assert!(CourseKey::parse(bad).is_ok(), "{bad:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ pub use associations::{Association, AssociationCategory, AssociationType, Associ
 pub use error::{Category, CourseError, clip};
 pub use key::{CourseKey, folded};
 pub use properties::{Properties, PropertyValue};
-pub use status::{Again, HubSpotId, Provenance, Status, Suspicion, Transition};
+pub use status::{Again, Doubt, HubSpotId, Provenance, Status, Suspicion, Transition};
 
 /// Why a value from outside is not a course's key, properties or associations.
 ///

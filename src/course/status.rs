@@ -103,6 +103,42 @@ pub enum Provenance {
     Adopted,
 }
 
+/// What is in doubt about an unconfirmed course. It stands in the row, so that no later step can read an unknown
+/// outcome as a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Whether HubSpot created it.
+    Unknown,
+    /// HubSpot created it; which record it is, is not known. It is never sent again.
+    Created,
+    /// HubSpot reports that a record holds its key, or another unique value of it.
+    Conflict,
+    /// HubSpot refused it, but an earlier request may have created it.
+    Refused,
+}
+
+impl Doubt {
+    /// Every kind of doubt.
+    pub const ALL: [Self; 4] = [Self::Unknown, Self::Created, Self::Conflict, Self::Refused];
+
+    /// The doubt as the outbox stores it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Created => "created",
+            Self::Conflict => "conflict",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The doubt that the outbox stores as `text`. What is not readable is unknown: the most cautious reading.
+    #[must_use]
+    pub fn parse(text: Option<&str>) -> Self {
+        Self::ALL.into_iter().find(|doubt| text == Some(doubt.as_str())).unwrap_or(Self::Unknown)
+    }
+}
+
 /// What the record of an answer does to one course. Each variant carries exactly the columns that
 /// its state demands, so no state exists without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +149,8 @@ pub enum Transition {
         hubspot_id: HubSpotId,
         /// How it came to be known.
         provenance: Provenance,
+        /// What HubSpot reported beside the record, such as an association that failed.
+        warning: Option<CourseError>,
     },
     /// HubSpot refused it for good, or its attempts ran out.
     Failed {
@@ -123,11 +161,11 @@ pub enum Transition {
     Pending(Again),
     /// Sent, outcome unknown.
     Unconfirmed {
-        /// What is unknown, and since when.
+        /// What happened.
         error: CourseError,
-        /// The doubt is this course's own doing and counts towards `retry.max_attempts`.
-        own_fault: bool,
-        /// The largest batch it may travel in from now on, where it is suspected; at least 1.
+        /// What is in doubt.
+        doubt: Doubt,
+        /// The largest batch it may travel in from now on, where the doubt is about a group; at least 1.
         batch_limit: Option<u16>,
         /// How long to wait before HubSpot is asked.
         look_after: Duration,
@@ -141,41 +179,39 @@ pub enum Again {
     NotSent,
     /// The account or the world stood in the way: nothing but the status changes.
     Held,
-    /// HubSpot refused the batch and named nobody: in smaller company, at once.
-    Isolate {
-        /// The largest batch it may travel in from now on; at least 1.
-        batch_limit: u16,
-        /// What HubSpot said.
-        error: CourseError,
-    },
-    /// Looked up and not there: once more, later.
-    Resend {
+    /// Later.
+    Later {
+        /// What HubSpot answered; `None` keeps the row's error.
+        error: Option<CourseError>,
         /// How long to wait.
         after: Duration,
-        /// HubSpot failed at it while it let others pass.
-        suspicion: Option<Suspicion>,
+        /// What is known against the course.
+        suspicion: Suspicion,
     },
 }
 
-/// HubSpot failed at a request while it let others pass: a course of it may be what it fails at.
+/// What a request that failed without naming a course says against one of its courses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
-    /// It was alone: this counts towards `retry.max_attempts`.
-    Alone,
-    /// It was in company, and is to travel in smaller.
-    InCompany {
+    /// Nothing new.
+    Unchanged,
+    /// It may be the course that the request failed for: it goes behind the others.
+    Among {
         /// The largest batch it may travel in from now on; at least 1.
         batch_limit: u16,
     },
+    /// It failed alone while others passed: this counts towards `retry.max_attempts`.
+    Alone,
 }
 
 impl Suspicion {
-    /// The largest batch it may travel in from now on.
+    /// The largest batch it may travel in from now on; `None`: as before.
     #[must_use]
-    pub fn batch_limit(self) -> u16 {
+    pub fn batch_limit(self) -> Option<u16> {
         match self {
-            Self::Alone => 1,
-            Self::InCompany { batch_limit } => batch_limit,
+            Self::Unchanged => None,
+            Self::Among { batch_limit } => Some(batch_limit),
+            Self::Alone => Some(1),
         }
     }
 }

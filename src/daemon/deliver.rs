@@ -13,10 +13,10 @@ use super::pace::Reserved;
 use super::trouble::Work;
 use crate::course::{Again, CourseKey, Provenance, Status, Transition};
 use crate::outbox::record::{self, Ending};
-use crate::policy::answer::{Body, Exchange, Meta};
-use crate::policy::batch::{Batch, RowId, Unfit};
-use crate::policy::interpret::{Interpretation, RequestOutcome, interpret};
-use crate::policy::retry::{Sending, transition};
+use crate::policy::attribution::{Decision, Lane, Sent};
+use crate::policy::batch::{Batch, Claimed, RowId, Unfit};
+use crate::policy::interpret::{Interpretation, RequestOutcome, Verdict, interpret};
+use crate::policy::retry::Sending;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 use crate::telemetry::traces::{Span, Step};
 
@@ -30,22 +30,22 @@ enum Withheld {
 }
 
 /// Sends a batch, unless it is too late to begin or the gate has closed, and records what became of it, together
-/// with the courses that could not be sent. A permit that was spent otherwise ended as it says, and nothing is sent.
+/// with the courses that could not be sent.
 pub(super) async fn deliver(
     shared: Arc<Shared>,
     begin_by: Deadline,
+    lane: Lane,
     batch: Batch,
     unfit: Vec<Unfit>,
-    permit: Result<Reserved, Ending>,
+    permit: Reserved,
     span: Span,
 ) {
     let courses = batch.courses();
-    let (sent, ending) = match permit {
-        Ok(permit) if courses.is_empty() => {
-            permit.unused();
-            (None, Ending::NOT_SENT)
-        }
-        Ok(permit) => match send(&shared, begin_by, &batch, permit, &span).await {
+    let (sent, ending) = if courses.is_empty() {
+        permit.unused();
+        (None, Ending::NOT_SENT)
+    } else {
+        match send(&shared, begin_by, lane, &batch, permit, &span).await {
             Ok((transitions, ending)) => (Some(transitions), ending),
             Err(why) => {
                 let (batch, courses) = (batch.id(), courses.len());
@@ -55,8 +55,7 @@ pub(super) async fn deliver(
                 }
                 (None, Ending::NOT_SENT)
             }
-        },
-        Err(spent) => (None, spent),
+        }
     };
     // What was not tried goes back, and counts as nothing.
     let untried = if sent.is_some() { 0 } else { courses.len() };
@@ -65,14 +64,17 @@ pub(super) async fn deliver(
     if let Some(outcome) = ending.outcome {
         span.ended(outcome);
     }
-    transitions.extend(unfit.iter().map(|it| (it.id, Transition::Failed { error: it.error.clone() })));
+    transitions.extend(unfit.iter().map(|unfit| (unfit.id, unfit.transition())));
     let recording = span.step(Step::Record);
     if !record_surely(&shared, batch.id(), &transitions, &ending).await {
         return leave_receipts(&batch, &transitions);
     }
     drop((recording, span));
     count(&shared, &batch, &unfit, transitions.get(untried..).unwrap_or_default());
-    if transitions.iter().any(|(_, transition)| transition.to() == Status::Pending) {
+    if transitions
+        .iter()
+        .any(|(_, transition)| matches!(transition.to(), Status::Pending | Status::Unconfirmed))
+    {
         shared.wake.complete();
     }
 }
@@ -80,6 +82,7 @@ pub(super) async fn deliver(
 async fn send(
     shared: &Shared,
     begin_by: Deadline,
+    lane: Lane,
     batch: &Batch,
     permit: Reserved,
     span: &Span,
@@ -102,37 +105,43 @@ async fn send(
     let took = began.elapsed();
     let reading = interpret(batch, &exchange, Timestamp::now());
     shared.metrics.request(Operation::Create, reading.outcome, took);
-    shared.account.heard(&reading.signal, exchange.quota(), began);
+    let sent = Sent { courses: batch.courses().len(), lane, began };
+    let decision = shared.account.on_create(sent, &reading, exchange.quota());
     // Only now: whoever gets the permit next must see a gate that this answer closed.
     shared.pace.ended(permit, &exchange, &reading.signal);
-    let ending = ending(&reading, &exchange);
+    let ending = Ending::of(reading.outcome, &exchange, decision.passed);
     span.answered(reading.outcome, ending.http_status, ending.correlation_id.as_deref());
     tell(shared, batch, &reading, &ending, took);
-    let company = batch.courses().len();
-    let settle = shared.settings.settle;
-    let transitions = batch.courses().iter().zip(reading.verdicts).map(|(course, verdict)| {
-        let may_be_held = course.doubts > 0 && batch.unique_property().is_some();
-        (course.id, transition(verdict, Sending { company, may_be_held, settle }))
-    });
-    let transitions = transitions.collect();
-    Ok((transitions, ending))
+    Ok((transitions(shared, lane, batch, reading.verdicts, &decision), ending))
 }
 
-fn ending(reading: &Interpretation, exchange: &Exchange) -> Ending {
-    let none = Meta::default();
-    let (meta, body) = match exchange {
-        Exchange::Answered { meta, body } => (meta, Some(body)),
-        Exchange::NotSent(_) | Exchange::NoAnswer(_) => (&none, None),
+/// What becomes of each course, by its verdict and by what was decided about the request.
+fn transitions(
+    shared: &Shared,
+    lane: Lane,
+    batch: &Batch,
+    verdicts: Vec<Verdict>,
+    decision: &Decision,
+) -> Vec<(RowId, Transition)> {
+    let (settle, now) = (shared.settings.settle, Timestamp::now());
+    // One draw for all, so that a group that failed together stays together.
+    let jitter = fastrand::f64();
+    let transition = |(course, verdict): (&Claimed, Verdict)| {
+        let sending = Sending {
+            company: batch.courses().len(),
+            attempts: course.attempts,
+            faults: course.faults,
+            is_blamed: course.is_blamed,
+            may_be_held: course.doubts > 0 && batch.unique_property().is_some(),
+            lane,
+            others: decision.others,
+            settle,
+            jitter,
+            now,
+        };
+        (course.id, shared.settings.retry.transition(verdict, &sending))
     };
-    let in_body = match body {
-        Some(Body::Error(error)) => error.correlation_id.clone(),
-        _ => None,
-    };
-    Ending {
-        outcome: Some(reading.outcome),
-        http_status: (meta.status != 0).then_some(meta.status),
-        correlation_id: meta.correlation_id.clone().or(in_body),
-    }
+    batch.courses().iter().zip(verdicts).map(transition).collect()
 }
 
 /// One line for each request: quiet where all is well, or is told of each course that failed.

@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use super::claim::{self, Claim};
 use super::leader::Held;
 use super::pace::Reserved;
+use super::properties::{self, Due};
 use super::trouble::Work;
-use super::{Shared, day, doubts};
+use super::{Shared, doubts, durable};
 use crate::outbox::pause;
+use crate::policy::attribution::{Lane, Sample};
 use crate::policy::backlog::{Backlog, Begun, Ended};
 use crate::policy::pause::Gate;
 use crate::telemetry::metrics::Wakeup;
@@ -21,14 +23,21 @@ use crate::telemetry::metrics::Wakeup;
 struct Engine {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<Held>>,
+    /// Creates, from their claim until they are recorded.
     tasks: JoinSet<()>,
+    /// Everything else that asks HubSpot, one of a kind at a time.
     doubts: JoinSet<()>,
-    backlog: Backlog,
+    questions: JoinSet<()>,
+    fresh: Backlog,
+    suspects: Backlog,
+    /// Claims of fresh courses since suspects had their turn.
+    since_suspects: u32,
     /// Claims whose end is to be heard yet, in the order in which they began.
-    claims: VecDeque<(Begun, oneshot::Receiver<Ended>)>,
+    claims: VecDeque<UnderWay>,
     /// There may be doubts that are due.
     may_be_doubts: bool,
-    doubts_since: Instant,
+    /// When doubts and suspects were last looked for without any other reason.
+    looked_at: Instant,
     /// When the outbox is looked at without any other reason. It stands over whatever else ends the waiting.
     poll_at: Instant,
     /// When it was last asked whether a person paused; `None`: never yet.
@@ -36,6 +45,16 @@ struct Engine {
     /// The gate was closed when it was last looked at.
     was_closed: bool,
 }
+
+/// A claim under way.
+struct UnderWay {
+    lane: Lane,
+    begun: Begun,
+    ended: oneshot::Receiver<Ended>,
+}
+
+/// While others wait, one claim in so many takes suspects.
+const SUSPECTS_SHARE: u32 = 10;
 
 /// Runs until the shutdown begins, then until what is under way is finished or the shutdown is
 /// forced. True where everything is finished.
@@ -45,10 +64,13 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         lease,
         tasks: JoinSet::new(),
         doubts: JoinSet::new(),
-        backlog: Backlog::default(),
+        questions: JoinSet::new(),
+        fresh: Backlog::default(),
+        suspects: Backlog::default(),
+        since_suspects: 0,
         claims: VecDeque::new(),
         may_be_doubts: true,
-        doubts_since: Instant::now(),
+        looked_at: Instant::now(),
         poll_at: Instant::now() + shared.settings.poll_interval,
         operator_asked: None,
         was_closed: false,
@@ -81,22 +103,18 @@ impl Engine {
         if !self.hear_operator().await {
             return self.wait().await;
         }
-        if !self.open_gate().await {
+        self.reap();
+        if !self.verify_property(held).await {
             return;
         }
-        while self.tasks.try_join_next().is_some() || self.doubts.try_join_next().is_some() {}
+        self.look_around(held);
+        let Some(is_probe) = self.open_gate().await else { return };
         self.hear_claims();
-
-        // A backlog that never lets the loop wait must not keep doubts from being settled.
-        let is_time = self.doubts_since.elapsed() > self.shared.settings.poll_interval;
-        if (self.may_be_doubts || is_time) && self.doubts.is_empty() {
-            self.may_be_doubts = false;
-            self.doubts_since = Instant::now();
-            self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
-        }
-        if !self.backlog.wants_claim(self.claims.len()) {
+        let probe = is_probe.then(|| self.shared.account.probe());
+        let Some(lane) = self.next_lane(probe.map(|(lane, _)| lane)) else {
             return if self.claims.is_empty() { self.wait().await } else { self.hear_claim().await };
-        }
+        };
+        let sample = probe.map_or(Sample::Oldest, |(_, sample)| sample);
         let shared = Arc::clone(&self.shared);
         let permit = tokio::select! {
             () = shared.shutdown.begun() => return,
@@ -105,24 +123,104 @@ impl Engine {
         // While the permit was waited for, the gate may have closed, and the lease was renewed.
         let held = (*self.lease.borrow()).filter(Held::is_valid);
         match (held, shared.account.gate()) {
-            (Some(held), Gate::Open { courses, .. }) => self.claim(held, permit, courses),
+            (Some(held), Gate::Open { courses, .. }) => {
+                self.claim(held, lane, sample, permit, courses);
+            }
             (None, _) | (_, Gate::Closed(_)) => permit.unused(),
         }
     }
 
+    /// Forgets tasks that have ended.
+    fn reap(&mut self) {
+        for tasks in [&mut self.tasks, &mut self.doubts, &mut self.questions] {
+            while tasks.try_join_next().is_some() {}
+        }
+    }
+
+    /// Has the unique property verified. False while nothing may be sent before that.
+    async fn verify_property(&mut self, held: Held) -> bool {
+        let due = self.shared.unique.due(&self.shared, held.lease.term);
+        let may_ask = self.shared.account.lets_ask() && self.questions.is_empty();
+        match due {
+            Due::No => true,
+            Due::Now => {
+                if may_ask {
+                    self.questions.spawn(properties::verify(Arc::clone(&self.shared), held));
+                }
+                true
+            }
+            Due::First | Due::Wait => {
+                if due == Due::First && may_ask {
+                    self.questions.spawn(properties::verify(Arc::clone(&self.shared), held));
+                }
+                let shared = Arc::clone(&self.shared);
+                tokio::select! {
+                    () = shared.shutdown.begun() => {}
+                    Some(_) = self.questions.join_next() => {}
+                    () = tokio::time::sleep(shared.settings.poll_interval) => {}
+                }
+                false
+            }
+        }
+    }
+
+    /// Has doubts settled that may be due, whether or not courses may be created; and looks for suspects now and then,
+    /// since a backlog may never let the loop wait.
+    fn look_around(&mut self, held: Held) {
+        let is_time = self.looked_at.elapsed() > self.shared.settings.poll_interval;
+        if is_time {
+            self.looked_at = Instant::now();
+            self.suspects.stir();
+        }
+        if (self.may_be_doubts || is_time) && self.doubts.is_empty() {
+            self.may_be_doubts = false;
+            self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
+        }
+    }
+
+    /// Which courses are claimed next. Suspects go behind the others, in a bounded share of the claims. `probe`: which
+    /// ones the next probe should take, if it is one.
+    fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
+        let under_way = |lane| self.claims.iter().filter(|claim| claim.lane == lane).count();
+        let fresh = self.fresh.wants_claim(under_way(Lane::Fresh));
+        let suspects = self.suspects.wants_claim(under_way(Lane::Suspects));
+        let is_their_turn = match probe {
+            Some(lane) => lane == Lane::Suspects,
+            None => self.since_suspects + 1 >= SUSPECTS_SHARE,
+        };
+        // Whether there are others is not known before the claim under way has ended.
+        let may_be_others = fresh || under_way(Lane::Fresh) > 0;
+        if suspects && (is_their_turn || !may_be_others) {
+            Some(Lane::Suspects)
+        } else {
+            fresh.then_some(Lane::Fresh)
+        }
+    }
+
+    fn backlog(&mut self, lane: Lane) -> &mut Backlog {
+        match lane {
+            Lane::Fresh => &mut self.fresh,
+            Lane::Suspects => &mut self.suspects,
+        }
+    }
+
     /// Begins to claim a batch, and to send it.
-    fn claim(&mut self, held: Held, permit: Reserved, courses: u16) {
-        let begun = self.backlog.begin(Instant::now());
-        let (ended, end) = oneshot::channel();
-        self.claims.push_back((begun, end));
-        let claim = Claim { held, courses, from: begun.cursor, ended };
+    fn claim(&mut self, held: Held, lane: Lane, sample: Sample, permit: Reserved, courses: u16) {
+        self.since_suspects = match lane {
+            Lane::Fresh => self.since_suspects.saturating_add(1),
+            Lane::Suspects => 0,
+        };
+        let begun = self.backlog(lane).begin(Instant::now());
+        let (sender, ended) = oneshot::channel();
+        self.claims.push_back(UnderWay { lane, begun, ended });
+        let claim = Claim { held, lane, sample, courses, from: begun.cursor, ended: sender };
         self.tasks.spawn(claim::claim_and_deliver(Arc::clone(&self.shared), claim, permit));
     }
 
     /// Takes in how claims ended, as far as they have.
     fn hear_claims(&mut self) {
-        while let Some((_, end)) = self.claims.front_mut() {
-            match end.try_recv() {
+        while let Some(claim) = self.claims.front_mut() {
+            match claim.ended.try_recv() {
                 Ok(ended) => self.heard(ended),
                 Err(TryRecvError::Closed) => self.heard(Ended::Lost),
                 Err(TryRecvError::Empty) => return,
@@ -132,17 +230,17 @@ impl Engine {
 
     /// Waits until the first of them has.
     async fn hear_claim(&mut self) {
-        let Some((_, end)) = self.claims.front_mut() else { return };
+        let Some(claim) = self.claims.front_mut() else { return };
         tokio::select! {
-            ended = end => self.heard(ended.unwrap_or(Ended::Lost)),
+            ended = &mut claim.ended => self.heard(ended.unwrap_or(Ended::Lost)),
             () = self.shared.shutdown.begun() => {}
         }
     }
 
     /// Takes in how the first of them ended.
     fn heard(&mut self, ended: Ended) {
-        if let Some((begun, _)) = self.claims.pop_front() {
-            self.backlog.ended(begun, ended);
+        if let Some(claim) = self.claims.pop_front() {
+            self.backlog(claim.lane).ended(claim.begun, ended);
         }
     }
 
@@ -164,12 +262,13 @@ impl Engine {
 
     /// Forgets what was learnt of the outbox.
     fn look_anew(&mut self) {
-        self.backlog.look_anew();
+        self.fresh.look_anew();
+        self.suspects.look_anew();
         self.may_be_doubts = true;
     }
 
-    /// Whether a request may be sent; waits for a change where not.
-    async fn open_gate(&mut self) -> bool {
+    /// Whether the next request is a probe, where one may be sent; waits for a change where not.
+    async fn open_gate(&mut self) -> Option<bool> {
         let shared = Arc::clone(&self.shared);
         let gate = shared.account.gate();
         let is_closed = matches!(gate, Gate::Closed(_));
@@ -178,11 +277,11 @@ impl Engine {
             self.look_anew();
         }
         match gate {
-            Gate::Open { concurrent, .. } if concurrent || shared.pace.open() == 0 => return true,
+            Gate::Open { concurrent, .. } if concurrent || self.tasks.is_empty() => return Some(!concurrent),
             Gate::Open { .. } => {
                 tokio::select! {
                     () = shared.shutdown.begun() => {}
-                    () = shared.pace.closed() => {}
+                    Some(_) = self.tasks.join_next() => {}
                     () = tokio::time::sleep(shared.settings.poll_interval) => {}
                 }
             }
@@ -196,7 +295,7 @@ impl Engine {
                 }
             }
         }
-        false
+        None
     }
 
     /// The one wait point of an idle daemon.
@@ -209,7 +308,7 @@ impl Engine {
             cause = shared.wake.wait(self.poll_at) => cause,
         };
         shared.metrics.wakeup(cause);
-        self.backlog.stir();
+        self.fresh.stir();
         match cause {
             // A short batch waits for company.
             Wakeup::Notify => {
@@ -221,8 +320,12 @@ impl Engine {
             Wakeup::Poll => {
                 self.poll_at = Instant::now() + shared.settings.poll_interval;
                 self.may_be_doubts = true;
+                self.suspects.stir();
             }
-            Wakeup::Completion => self.may_be_doubts = true,
+            Wakeup::Completion => {
+                self.may_be_doubts = true;
+                self.suspects.stir();
+            }
             Wakeup::Resume => {}
         }
     }
@@ -241,10 +344,12 @@ impl Engine {
                 self.shared.account.operator(word.map(|pause| pause.message.as_str()));
                 self.operator_asked = Some(Instant::now());
                 self.shared.trouble.is_well(Work::HearOperator);
-                day::agree(&self.shared, &pauses).await;
+                durable::agree(&self.shared, &pauses).await;
                 let held = *self.lease.borrow();
-                if let Some(held) = held.filter(|_| self.shared.account.wants_day()) {
-                    self.tasks.spawn(day::learn(Arc::clone(&self.shared), held));
+                if let Some(held) =
+                    held.filter(|_| self.questions.is_empty() && self.shared.account.wants_day())
+                {
+                    self.questions.spawn(durable::learn_reset(Arc::clone(&self.shared), held));
                 }
             }
             Some(Err(error)) => {
@@ -262,6 +367,7 @@ impl Engine {
         let drained = async {
             while self.tasks.join_next().await.is_some() {}
             while self.doubts.join_next().await.is_some() {}
+            while self.questions.join_next().await.is_some() {}
         };
         let is_finished = tokio::select! {
             () = drained => true,

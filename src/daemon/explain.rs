@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Settings, status};
 use crate::config::Unconfirmed;
+use crate::course::Status;
 use crate::outbox::{OutboxError, Reach, history, pause, report};
 use crate::policy::explain::{Doubts, Explanation, Situation, Standstill, explain};
 
@@ -27,14 +28,14 @@ pub async fn read(
     doubts: Doubts,
 ) -> Result<Option<Explanation>, OutboxError> {
     let reach = database.into();
-    let by = match &doubts {
-        Doubts::LookedUp { by } => Some(by.as_str()),
-        Doubts::Held | Doubts::SentAgain { .. } => None,
-    };
-    let Some(life) = history::life(reach, key, by).await? else { return Ok(None) };
+    let Some(life) = history::life(reach, key).await? else { return Ok(None) };
     let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
     let durable = pause::active(reach).await?;
-    let pauses = status::pauses(leader.as_ref(), &durable).iter().filter_map(standstill).collect();
+    let is_in_doubt = life.course.status == Status::Unconfirmed;
+    let pauses = status::pauses(leader.as_ref(), &durable);
+    // What pauses look-ups alone is of no matter to a course that is to be created.
+    let concerns = |pause: &&Value| is_in_doubt || pause.get("operation").is_none();
+    let pauses = pauses.iter().filter(concerns).filter_map(standstill).collect();
     let around = Situation { now: Timestamp::now(), is_led: leader.is_some(), pauses, doubts };
     Ok(Some(explain(life, &around)))
 }

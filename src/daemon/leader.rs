@@ -176,6 +176,7 @@ async fn take(
         let slots_taken = others.len();
         // Last, because a lease whose duties failed is taken again, and they are done again.
         shared.pace.remember(others);
+        shared.account.begin_term();
         shared.leads(true);
         tracing::info!(term = lease.term, doubted, slots_taken, "leading");
     }
@@ -210,7 +211,7 @@ fn report(shared: &Shared) -> serde_json::Value {
         },
         "requests": shared.settings.requests,
         "per_seconds": shared.settings.per.as_secs_f64(),
-        "batch_size": shared.settings.max_size,
+        "batch_size": shared.account.batch_size(),
     })
 }
 

@@ -1,24 +1,25 @@
 //! The daemon: drives the edges and decides nothing itself.
 //!
 //! One task leads (`leader`), one loop claims (`engine`), each batch is sent and recorded by a task of
-//! its own (`deliver`), without the courses that HubSpot would refuse (`schema`); doubts are looked up one batch
-//! at a time (`doubts`). Whoever holds a permit of
-//! `pace` may send one request. `account` keeps what HubSpot says against all of them.
+//! its own (`deliver`); doubts are looked up one batch at a time (`doubts`), and the unique property is verified before
+//! anything is sent (`properties`). Whoever holds a permit of `pace` may send one request. `account` keeps the pauses
+//! and what attributes failures.
 
 pub mod account;
 mod claim;
 mod credentials;
-mod day;
 mod deliver;
 mod doubts;
+mod durable;
 mod engine;
 pub mod explain;
 mod leader;
 pub mod lifecycle;
 pub mod pace;
+mod properties;
 pub mod pulse;
+mod question;
 mod retention;
-mod schema;
 pub mod status;
 mod summary;
 pub mod trouble;
@@ -35,8 +36,8 @@ use uuid::Uuid;
 use self::account::Account;
 use self::lifecycle::Shutdown;
 use self::pace::Pace;
+use self::properties::UniqueProperty;
 use self::pulse::Pulse;
-use self::schema::Preflight;
 use self::trouble::Trouble;
 use self::wake::Wake;
 use crate::config::{Config, Percent, Unconfirmed};
@@ -156,7 +157,7 @@ pub struct Shared {
     client: Client,
     pace: Pace,
     wake: Wake,
-    preflight: Preflight,
+    unique: UniqueProperty,
     instance: Uuid,
     leads_since: Mutex<Option<Timestamp>>,
     has_verified: AtomicBool,
@@ -174,8 +175,13 @@ impl Shared {
         traces: Traces,
         shutdown: Shutdown,
     ) -> Arc<Self> {
-        let account =
-            Account::new(settings.retry.clone(), settings.per, settings.daily_reserve, Arc::clone(&metrics));
+        let account = Account::new(
+            &settings.retry,
+            settings.per,
+            settings.max_size,
+            settings.daily_reserve,
+            Arc::clone(&metrics),
+        );
         let pace = Pace::new(settings.requests, settings.per, max_in_flight);
         Arc::new(Self {
             database,
@@ -189,7 +195,7 @@ impl Shared {
             client,
             pace,
             wake: Wake::default(),
-            preflight: Preflight::default(),
+            unique: UniqueProperty::default(),
             instance: Uuid::new_v4(),
             leads_since: Mutex::default(),
             has_verified: AtomicBool::new(false),
@@ -236,12 +242,11 @@ pub async fn run(shared: Arc<Shared>) -> bool {
     let listener = shared.settings.listen.then(|| wake::spawn_listener(Arc::clone(&shared)));
     let retention = tokio::spawn(retention::run(Arc::clone(&shared), leadership.lease()));
     let telling = summary::spawn(Arc::clone(&shared));
-    let preflight = tokio::spawn(schema::keep(Arc::clone(&shared), leadership.lease()));
     let credentials = tokio::spawn(credentials::watch(Arc::clone(&shared)));
     let finished = engine::run(&shared, leadership.lease()).await;
     leadership.hand_over().await;
     // They stop by themselves, the first at the next bite.
-    drop((retention, preflight, credentials));
+    drop((retention, credentials));
     if let Some(listener) = listener {
         listener.abort();
     }

@@ -333,7 +333,7 @@ mod tests {
         let answered_at = Instant::now().checked_sub(nearly_a_window).unwrap();
         let meta = Meta { status: 201, answered_at: Some(answered_at), ..Meta::default() };
         let exchange = Exchange::Answered { meta, body: Body::Unreadable(Unreadable::Empty) };
-        pace.ended(permit, &exchange, &Signal::Proceed);
+        pace.ended(permit, &exchange, &Signal::Passed);
         let next = pace.reserve().await;
         assert!(next.usable_at >= answered_at + PER);
         drop(next.permit().await);

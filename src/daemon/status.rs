@@ -33,6 +33,8 @@ pub struct StatusReport {
     pub leader: Option<LeaderView>,
     /// Why nothing is sent, as the leader said last, and a person's pause.
     pub pauses: Vec<Value>,
+    /// Courses that a request may carry at present: fewer than configured while large requests fail.
+    pub batch_size: u64,
     /// Seconds until nothing is pending at the quota's rate; absent while nothing is sent.
     pub seconds_to_empty: Option<f64>,
 }
@@ -139,7 +141,10 @@ impl Readings {
         let pauses = pauses(leader.as_ref(), &durable);
         let pending =
             counts.iter().find(|count| count.status == Status::Pending).map_or(0, |count| count.courses);
-        let is_sending = leader.is_some() && pauses.is_empty();
+        let stops_creates = |pause: &Value| pause.get("operation").is_none();
+        let is_sending = leader.is_some() && !pauses.iter().any(stops_creates);
+        let in_use = said("batch_size").and_then(|size| size.as_u64());
+        let batch_size = in_use.unwrap_or(batch_size as u64);
         StatusReport {
             estimated: counts
                 .iter()
@@ -157,6 +162,7 @@ impl Readings {
                 used: recent.in_window,
                 hubspot: said("quota").unwrap_or_default(),
             },
+            batch_size,
             seconds_to_empty: is_sending.then(|| seconds_to_empty(pending, batch_size, requests, per)),
             leader: leader.map(|leader| LeaderView {
                 holder: leader.holder.to_string(),
@@ -175,7 +181,7 @@ fn age(since: Timestamp) -> f64 {
 
 /// At the quota's rate, in full batches.
 #[allow(clippy::cast_precision_loss)] // an estimate
-fn seconds_to_empty(pending: i64, batch_size: usize, requests: u32, per: Duration) -> f64 {
+fn seconds_to_empty(pending: i64, batch_size: u64, requests: u32, per: Duration) -> f64 {
     let batches = (pending as f64 / batch_size.max(1) as f64).ceil();
     batches / f64::from(requests.max(1)) * per.as_secs_f64()
 }

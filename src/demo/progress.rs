@@ -166,6 +166,7 @@ mod tests {
             reason: "unavailable",
             message: "HubSpot answered 502: <html>".to_owned(),
             since: Timestamp::UNIX_EPOCH,
+            operation: None,
             until: Some(Timestamp::UNIX_EPOCH),
             ends: None,
         });

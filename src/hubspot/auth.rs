@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::client::{short_body, unanswered};
+use super::oauth::{Refusal, TokenReply};
 use super::wire;
 use crate::config::{Credentials, SecretError, SecretSource};
-use crate::course::clip;
-use crate::policy::answer::{Body, Exchange, NotSent};
+use crate::policy::address::wrong_address;
+use crate::policy::answer::{Exchange, NotSent};
 use crate::policy::interpret::RequestOutcome;
 use crate::telemetry::metrics::{Metrics, Operation};
 
@@ -25,7 +25,8 @@ use crate::telemetry::metrics::{Metrics, Operation};
 pub(super) struct Auth {
     credentials: Credentials,
     http: reqwest::Client,
-    token_url: String,
+    // The endpoint of the configured version, and the one to fall back to.
+    token_urls: [String; 2],
     metrics: Arc<Metrics>,
     // Held while a token is fetched, so that one is fetched at a time.
     grant: Mutex<Grant>,
@@ -38,6 +39,17 @@ pub(super) struct Auth {
 struct Grant {
     fetched: Option<Fetched>,
     renewed: Option<Renewed>,
+    refused: Option<Refused>,
+    /// The other endpoint is used, because the configured version's is gone.
+    is_fallback: bool,
+}
+
+/// The token endpoint refused these credentials until an operator acts.
+#[derive(Debug)]
+struct Refused {
+    secrets: [SecretString; 2],
+    why: NotSent,
+    until: Instant,
 }
 
 /// HubSpot gave another refresh token in place of the configured one.
@@ -56,22 +68,39 @@ struct Fetched {
 /// A token is renewed this long before it ends.
 const AHEAD: Duration = Duration::from_mins(2);
 
-#[derive(Deserialize)]
-struct TokenReply {
-    access_token: SecretString,
-    expires_in: u64,
-    refresh_token: Option<SecretString>,
+/// How long refused credentials are not shown again, unless they change.
+const REFUSED_AGAIN: Duration = Duration::from_mins(1);
+
+/// How one request to a token endpoint ended.
+struct Attempt {
+    outcome: RequestOutcome,
+    result: Result<TokenReply, NotSent>,
+    /// There is no such endpoint.
+    is_gone: bool,
+    /// The endpoint refuses these credentials until an operator acts.
+    is_final: bool,
+}
+
+impl Attempt {
+    fn failed(outcome: RequestOutcome, why: NotSent) -> Self {
+        Self { outcome, result: Err(why), is_gone: false, is_final: false }
+    }
+
+    /// Whether the endpoint exists and answers by its own rules.
+    fn proves_endpoint(&self) -> bool {
+        !self.is_gone && matches!(self.outcome, RequestOutcome::Ok | RequestOutcome::Unauthorized)
+    }
 }
 
 impl Auth {
     pub(super) fn new(
         credentials: Credentials,
         http: reqwest::Client,
-        token_url: String,
+        token_urls: [String; 2],
         metrics: Arc<Metrics>,
     ) -> Self {
         let (grant, shown) = (Mutex::default(), StdMutex::default());
-        Self { credentials, http, token_url, metrics, grant, shown }
+        Self { credentials, http, token_urls, metrics, grant, shown }
     }
 
     /// The header for the next request.
@@ -87,9 +116,14 @@ impl Auth {
         }
     }
 
-    /// Whether the token is one that an OAuth grant gave.
-    pub(super) fn is_granted(&self) -> bool {
-        matches!(self.credentials, Credentials::OAuth { .. })
+    /// The OAuth app's id and secret, where the token is granted to one.
+    pub(super) fn app(&self) -> Option<Result<(&str, SecretString), NotSent>> {
+        match &self.credentials {
+            Credentials::AccessToken(_) => None,
+            Credentials::OAuth { client_id, client_secret, .. } => {
+                Some(read(client_secret).map(|secret| (client_id.as_str(), secret)))
+            }
+        }
     }
 
     /// The token alone, for the few requests that carry it elsewhere than in the header.
@@ -145,8 +179,21 @@ impl Auth {
             return Ok(current.header.clone());
         }
         let [secret, configured] = self.show([secret, refresh])?;
+        if let Some(why) = grant.refusal(&secret, &configured) {
+            return Err(why);
+        }
         let refresh = grant.refresh_token(&configured);
-        let reply = self.fetch(id, &secret, &refresh).await?;
+        let Attempt { result, is_final, .. } = self.fetch(&mut grant, id, &secret, &refresh).await;
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(why) => {
+                let until = Instant::now() + REFUSED_AGAIN;
+                let refused = Refused { secrets: [secret, configured], why: why.clone(), until };
+                grant.refused = is_final.then_some(refused);
+                return Err(why);
+            }
+        };
+        grant.refused = None;
         let header = bearer(&reply.access_token)?;
         if let Some(instead) =
             reply.refresh_token.filter(|instead| instead.expose_secret() != refresh.expose_secret())
@@ -163,12 +210,38 @@ impl Auth {
         Ok(header)
     }
 
+    /// Fetches a token: from the endpoint that worked last, or from the other one where that is gone.
     async fn fetch(
         &self,
+        grant: &mut Grant,
         id: &str,
         secret: &SecretString,
         refresh: &SecretString,
-    ) -> Result<TokenReply, NotSent> {
+    ) -> Attempt {
+        let [configured, fallback] = &self.token_urls;
+        let (current, other) =
+            if grant.is_fallback { (fallback, configured) } else { (configured, fallback) };
+        let first = self.ask(current, id, secret, refresh).await;
+        if !first.is_gone {
+            return first;
+        }
+        let second = self.ask(other, id, secret, refresh).await;
+        if second.is_gone {
+            let what = format!("neither {} nor {} exists", path(current), path(other));
+            return Attempt::failed(RequestOutcome::Rejected, no_token(&what));
+        }
+        if second.proves_endpoint() {
+            grant.is_fallback = !grant.is_fallback;
+            tracing::warn!(
+                gone = path(current),
+                used = path(other),
+                "the OAuth token endpoint is gone: using the one of another version"
+            );
+        }
+        second
+    }
+
+    async fn ask(&self, url: &str, id: &str, secret: &SecretString, refresh: &SecretString) -> Attempt {
         let began = Instant::now();
         let form = [
             ("grant_type", "refresh_token"),
@@ -176,21 +249,34 @@ impl Auth {
             ("client_secret", secret.expose_secret()),
             ("refresh_token", refresh.expose_secret()),
         ];
-        let (outcome, fetched) = match self.http.post(&self.token_url).form(&form).send().await {
+        let attempt = match self.http.post(url).form(&form).send().await {
             Err(error) => {
                 let is_timeout = error.is_timeout() && !error.is_connect();
                 let outcome = if is_timeout { RequestOutcome::Timeout } else { RequestOutcome::Unreachable };
-                (outcome, Err(without_answer(unanswered(error))))
+                Attempt::failed(outcome, without_answer(unanswered(error)))
             }
-            Ok(response) => token_in(response, &[secret, refresh]).await,
+            Ok(response) => read_attempt(response, &[secret, refresh]).await,
         };
-        self.metrics.request(Operation::Token, outcome, began.elapsed());
-        fetched
+        self.metrics.request(Operation::Token, attempt.outcome, began.elapsed());
+        attempt
     }
 }
 
+/// The path of an endpoint.
+fn path(url: &str) -> &str {
+    url.find("/oauth/").and_then(|at| url.get(at..)).unwrap_or(url)
+}
+
 impl Grant {
-    /// What is to be shown in place of the configured refresh token, unless a person changed that since.
+    /// Why these credentials are not shown again yet.
+    fn refusal(&self, secret: &SecretString, refresh: &SecretString) -> Option<NotSent> {
+        let refused = self.refused.as_ref().filter(|refused| Instant::now() < refused.until)?;
+        let is_same =
+            |(one, other): (&SecretString, &SecretString)| one.expose_secret() == other.expose_secret();
+        refused.secrets.iter().zip([secret, refresh]).all(is_same).then(|| refused.why.clone())
+    }
+
+    /// What is sent in place of the configured refresh token, unless that was changed since.
     fn refresh_token(&self, configured: &SecretString) -> SecretString {
         let renewed = self.renewed.as_ref();
         let renewed = renewed.filter(|it| it.configured.expose_secret() == configured.expose_secret());
@@ -200,31 +286,41 @@ impl Grant {
 
 /// The longest life of a token that is believed.
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
-/// How much of the token endpoint's own words is kept for a person, in bytes.
-const REASON_BYTES: usize = 500;
 /// The longest answer of the token endpoint, in bytes.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-async fn token_in(
-    response: Response,
-    secrets: &[&SecretString],
-) -> (RequestOutcome, Result<TokenReply, NotSent>) {
+async fn read_attempt(response: Response, secrets: &[&SecretString]) -> Attempt {
     let status = response.status();
+    let meta = wire::read_meta(status.as_u16(), response.headers());
     let Ok(bytes) = short_body(response, MAX_REPLY_BYTES).await else {
-        return (RequestOutcome::Invalid, Err(no_token("an answer cut short")));
+        return Attempt::failed(RequestOutcome::Invalid, no_token("an answer cut short"));
     };
     if status.is_success() {
         return match serde_json::from_slice(&bytes) {
-            Ok(reply) => (RequestOutcome::Ok, Ok(reply)),
-            Err(_) => (RequestOutcome::Invalid, Err(no_token("an answer without one"))),
+            Ok(reply) => {
+                Attempt { outcome: RequestOutcome::Ok, result: Ok(reply), is_gone: false, is_final: false }
+            }
+            Err(_) => Attempt::failed(RequestOutcome::Invalid, no_token("an answer without one")),
         };
     }
-    let refusal = refusal(status.as_u16(), &bytes, secrets);
-    let trouble = || Err(NotSent::Unreachable(format!("HubSpot's token endpoint is in trouble: {refusal}")));
+    if let Some(wrong) = wrong_address(&meta, &wire::read_body(&bytes)) {
+        return Attempt::failed(RequestOutcome::Rejected, no_token(&wrong.to_string()));
+    }
+    let refusal = Refusal::read(&bytes);
+    let text = refusal.describe(status.as_u16(), secrets);
+    let unavailable = || NotSent::Unreachable(format!("HubSpot's token endpoint is unavailable: {text}"));
     match status.as_u16() {
-        429 => (RequestOutcome::RateLimited, trouble()),
-        408 | 423 | 477 | 500.. => (RequestOutcome::Unavailable, trouble()),
-        _ => (RequestOutcome::Unauthorized, Err(no_token(&refusal))),
+        429 => Attempt::failed(RequestOutcome::RateLimited, unavailable()),
+        408 | 423 | 477 | 500.. => Attempt::failed(RequestOutcome::Unavailable, unavailable()),
+        _ if refusal.is_temporary() => Attempt::failed(RequestOutcome::Unavailable, unavailable()),
+        404 | 410 => {
+            let gone = Attempt::failed(RequestOutcome::Rejected, no_token(&text));
+            Attempt { is_gone: true, ..gone }
+        }
+        _ => Attempt {
+            is_final: refusal.needs_an_operator(),
+            ..Attempt::failed(RequestOutcome::Unauthorized, no_token(&text))
+        },
     }
 }
 
@@ -241,35 +337,6 @@ fn read(source: &SecretSource) -> Result<SecretString, NotSent> {
 
 fn no_token(what: &str) -> NotSent {
     NotSent::NoToken(format!("HubSpot's token endpoint gave no access token: {what}"))
-}
-
-/// What the token endpoint said, in its own words, and what to do about it.
-fn refusal(status: u16, bytes: &[u8], secrets: &[&SecretString]) -> String {
-    let Body::Error(error) = wire::read_body(bytes) else {
-        return format!("{status} without a readable reason");
-    };
-    let code = error.status.as_deref().unwrap_or_default();
-    let mut words = format!("{status} {code} {}", error.message.as_deref().unwrap_or("without a message"));
-    for secret in secrets {
-        words = words.replace(secret.expose_secret(), "[redacted]");
-    }
-    format!("{}; {}", clip(&words, REASON_BYTES), mend(code))
-}
-
-/// What a person does about a refusal, by its code. Source: recorded answers of HubSpot's token endpoint.
-fn mend(code: &str) -> &'static str {
-    match code {
-        "BAD_REFRESH_TOKEN" => {
-            "the grant has ended: install the app again and set hubspot.oauth.refresh_token to the new one"
-        }
-        "BAD_HUB" => {
-            "the app is not installed in the account any more: install it again and set \
-             hubspot.oauth.refresh_token to the new one"
-        }
-        "BAD_CLIENT_ID" => "check hubspot.oauth.client_id: it is on the app's page in HubSpot",
-        "BAD_CLIENT_SECRET" => "check hubspot.oauth.client_secret: it is on the app's page in HubSpot",
-        _ => "check hubspot.oauth.client_id, .client_secret and .refresh_token",
-    }
 }
 
 /// A token that was not fetched means that the course's own request was not sent.

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{RequestBuilder, Response, redirect, retry};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::advice::with_advice;
 use super::auth::Auth;
+use super::body_budget::BodyBudget;
 use super::request::{self, Urls};
 use super::wire;
 use crate::config;
+use crate::course::CourseKey;
 use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use crate::policy::batch::Batch;
-use crate::policy::reconcile::{Doubted, Place};
+use crate::policy::reconcile::Place;
 use crate::telemetry::metrics::Metrics;
 
 pub use records::{Candidate, Presence};
@@ -29,8 +31,7 @@ pub struct Client {
     pub(super) auth: Auth,
     pub(super) urls: Urls,
     request_timeout: Duration,
-    /// Held while a long body is read: however many come at once, one is kept.
-    long_body: Semaphore,
+    bodies: BodyBudget,
 }
 
 /// Why there is no client.
@@ -46,8 +47,6 @@ pub enum ClientError {
 
 /// Idle connections are closed before any server does: a stale one would put a batch in doubt.
 const IDLE: Duration = Duration::from_secs(15);
-/// What each open request may hold of its answer; more than HubSpot says of a hundred usual courses.
-const USUAL_BODY_BYTES: usize = 512 * 1024;
 const REDACTED: &[u8] = b"[redacted]";
 /// What is shorter is no token of HubSpot's, and may stand in an answer by chance.
 const TOKEN_BYTES: usize = 12;
@@ -82,9 +81,9 @@ impl Client {
         }
         let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
         let urls = Urls::new(&settings.base_url, &settings.api_version);
-        let auth = Auth::new(credentials, http.clone(), urls.token(), metrics);
-        let long_body = Semaphore::new(1);
-        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, long_body })
+        let auth = Auth::new(credentials, http.clone(), urls.tokens(), metrics);
+        let bodies = BodyBudget::new();
+        Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, bodies })
     }
 
     /// Creates the courses of a batch. The body is made at once, and sent when the answer is waited for.
@@ -99,8 +98,8 @@ impl Client {
     }
 
     /// Looks courses up by the unique property that carries their key.
-    pub async fn read(&self, courses: &[Doubted], unique_property: &str, place: Place) -> Exchange {
-        match request::read_body(courses.iter().map(|course| &course.key), unique_property) {
+    pub async fn read(&self, keys: &[&CourseKey], unique_property: &str, place: Place) -> Exchange {
+        match request::read_body(keys.iter().copied(), unique_property) {
             Ok(body) => self.post(self.urls.read(place), body).await,
             Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
         }
@@ -181,16 +180,13 @@ impl Client {
         mut response: Response,
         authorization: &HeaderValue,
     ) -> Result<(Body, Vec<u8>), Unreadable> {
-        let (mut bytes, mut turn) = (Vec::new(), None);
+        let (mut bytes, mut share) = (Vec::new(), self.bodies.share());
         loop {
             if !read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await? {
                 let bytes = without_token(bytes, authorization);
                 return Ok((wire::read_body(&bytes), bytes));
             }
-            if bytes.len() > USUAL_BODY_BYTES && turn.is_none() {
-                // It is never closed.
-                turn = self.long_body.acquire().await.ok();
-            }
+            share.grow_to(bytes.len()).await;
         }
     }
 }
@@ -237,7 +233,8 @@ pub(super) fn unanswered(error: reqwest::Error) -> Exchange {
     if error.is_builder() {
         Exchange::NotSent(NotSent::Unbuildable(chain(error)))
     } else if error.is_connect() {
-        Exchange::NotSent(NotSent::Unreachable(format!("HubSpot could not be reached: {}", chain(error))))
+        let text = format!("HubSpot could not be reached: {}", chain(error));
+        Exchange::NotSent(NotSent::Unreachable(with_advice(text)))
     } else if error.is_timeout() {
         Exchange::NoAnswer(NoAnswer::Timeout)
     } else {

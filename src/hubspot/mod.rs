@@ -4,8 +4,12 @@
 //! tries anything twice, and neither does anything below it.
 
 mod account;
+mod advice;
 mod auth;
+mod body_budget;
 mod client;
+pub mod limits;
+mod oauth;
 pub mod request;
 pub mod schema;
 pub mod wire;

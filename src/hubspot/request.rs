@@ -21,8 +21,13 @@ pub(super) struct Urls {
     objects: String,
     properties: String,
     library: String,
+    limits: String,
     base: String,
+    version: ApiVersion,
 }
+
+/// The dated version of the endpoints that outlive OAuth v1.
+const DATED: &str = "2026-03";
 
 impl Urls {
     pub(super) fn new(base: &str, version: &ApiVersion) -> Self {
@@ -34,7 +39,9 @@ impl Urls {
             objects: format!("{}/{OBJECT_TYPE}", of("objects")),
             properties: format!("{}/{OBJECT_TYPE}", of("properties")),
             library: of("object-library"),
+            limits: of("limits"),
             base: base.to_owned(),
+            version: version.clone(),
         }
     }
 
@@ -75,17 +82,38 @@ impl Urls {
         format!("{}/oauth/v2/private-apps/get/access-token-info", self.base)
     }
 
-    /// Holds the token: never to be shown.
+    /// Contains the token: must not be logged or shown.
     pub(super) fn access_token(&self, token: &str) -> String {
         format!("{}/oauth/v1/access-tokens/{token}", self.base)
     }
 
+    pub(super) fn introspect(&self) -> String {
+        format!("{}/oauth/{}/token/introspect", self.base, self.dated())
+    }
+
+    /// Whether the configured version is the one that OAuth v1 belongs to.
+    pub(super) fn is_v3(&self) -> bool {
+        self.version == ApiVersion::V3
+    }
+
+    /// The dated version of OAuth: the configured one, or the one that follows v1.
+    fn dated(&self) -> &str {
+        match &self.version {
+            ApiVersion::V3 => DATED,
+            ApiVersion::Dated(date) => date,
+        }
+    }
+
+    pub(super) fn record_limits(&self) -> String {
+        format!("{}/records", self.limits)
+    }
+
     pub(super) fn daily_usage(&self) -> String {
-        format!("{}/account-info/v3/api-usage/daily/private-apps", self.base)
+        format!("{}/account-info/{}/api-usage/daily/private-apps", self.base, self.version)
     }
 
     pub(super) fn account_details(&self) -> String {
-        format!("{}/account-info/v3/details", self.base)
+        format!("{}/account-info/{}/details", self.base, self.version)
     }
 
     pub(super) fn search(&self) -> String {
@@ -97,8 +125,11 @@ impl Urls {
         format!("{}/{id}?properties={property}", self.objects)
     }
 
-    pub(super) fn token(&self) -> String {
-        format!("{}/oauth/v1/token", self.base)
+    /// The OAuth token endpoints: the one of the configured version, then the one to fall back to.
+    pub(super) fn tokens(&self) -> [String; 2] {
+        let v1 = format!("{}/oauth/v1/token", self.base);
+        let dated = format!("{}/oauth/{}/token", self.base, self.dated());
+        if self.is_v3() { [v1, dated] } else { [dated, v1] }
     }
 }
 
@@ -186,6 +217,8 @@ mod tests {
             attempts: 1,
             faults: 0,
             doubts: 0,
+            doubt_property: None,
+            is_blamed: false,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -215,13 +248,31 @@ mod tests {
     fn both_path_forms() {
         let urls = Urls::new("https://api.hubapi.com", &ApiVersion::V3);
         assert_eq!(urls.create(), "https://api.hubapi.com/crm/v3/objects/0-410/batch/create");
+        assert_eq!(
+            urls.tokens(),
+            ["https://api.hubapi.com/oauth/v1/token", "https://api.hubapi.com/oauth/2026-03/token"]
+        );
+        assert_eq!(urls.introspect(), "https://api.hubapi.com/oauth/2026-03/token/introspect");
+        assert_eq!(urls.account_details(), "https://api.hubapi.com/account-info/v3/details");
+        assert_eq!(urls.record_limits(), "https://api.hubapi.com/crm/v3/limits/records");
+        let urls = Urls::new("http://127.0.0.1:1", &ApiVersion::Dated("2026-09".into()));
+        assert_eq!(
+            urls.tokens(),
+            ["http://127.0.0.1:1/oauth/2026-09/token", "http://127.0.0.1:1/oauth/v1/token"]
+        );
+        assert_eq!(urls.introspect(), "http://127.0.0.1:1/oauth/2026-09/token/introspect");
+        assert_eq!(urls.account_details(), "http://127.0.0.1:1/account-info/2026-09/details");
+        assert_eq!(
+            urls.daily_usage(),
+            "http://127.0.0.1:1/account-info/2026-09/api-usage/daily/private-apps"
+        );
+        assert_eq!(urls.record_limits(), "http://127.0.0.1:1/crm/limits/2026-09/records");
         let urls = Urls::new("http://127.0.0.1:1", &ApiVersion::Dated("2026-03".into()));
         assert_eq!(urls.create(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/create");
         assert_eq!(
             urls.read(Place::Archived),
             "http://127.0.0.1:1/crm/objects/2026-03/0-410/batch/read?archived=true"
         );
-        assert_eq!(urls.token(), "http://127.0.0.1:1/oauth/v1/token");
         assert_eq!(
             urls.properties(Sensitivity::Sensitive),
             "http://127.0.0.1:1/crm/properties/2026-03/0-410?dataSensitivity=sensitive"

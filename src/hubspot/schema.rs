@@ -10,18 +10,21 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::request::OBJECT_TYPE;
-use crate::policy::answer::Exchange;
+use crate::policy::answer::{Body, Exchange};
+use crate::policy::reconcile::Place;
 use crate::policy::schema::{Asked, Definitions, Sensitivity};
 
-/// Who the token is, as HubSpot knows it.
+/// The token's account and scopes, as HubSpot knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Token {
     /// The account.
     #[serde(alias = "hub_id")]
     pub hub_id: Option<u64>,
-    /// What it may do.
+    /// What it may do; empty where HubSpot does not list it.
     pub scopes: Vec<String>,
+    /// Whether it is valid, where the endpoint says so.
+    pub active: Option<bool>,
 }
 
 /// The account.
@@ -113,18 +116,62 @@ impl Client {
         self.ask(self.http.get(self.urls.account_details())).await
     }
 
-    /// Who the token is. The token travels in the request, to HubSpot alone.
+    /// The token's account and scopes. The token is sent in the request, to HubSpot alone.
     pub async fn token(&self) -> Asked<Token> {
+        let not_sent = |why| Asked { told: None, exchange: Exchange::NotSent(why) };
         let token = match self.auth.token().await {
             Ok(token) => token,
-            Err(why) => return Asked { told: None, exchange: Exchange::NotSent(why) },
+            Err(why) => return not_sent(why),
         };
-        let request = if self.auth.is_granted() {
-            self.http.get(self.urls.access_token(&encoded(&token)))
-        } else {
-            self.with_json(self.urls.token_info(), &json!({ "tokenKey": token.expose_secret() }))
+        match self.auth.app() {
+            None => {
+                let body = json!({ "tokenKey": token.expose_secret() });
+                self.ask(self.with_json(self.urls.token_info(), &body)).await
+            }
+            Some(Err(why)) => not_sent(why),
+            Some(Ok((id, secret))) => self.granted_token(&token, id, &secret).await,
+        }
+    }
+
+    /// The same of a token that was granted to an OAuth app: by the endpoint of the configured version, or by the other
+    /// one where that is gone. v1 also answers 404 where it does not know the token.
+    async fn granted_token(&self, token: &SecretString, id: &str, secret: &SecretString) -> Asked<Token> {
+        let by_v1 = || self.http.get(self.urls.access_token(&encoded(token)));
+        let by_introspection = || {
+            let form = [
+                ("client_id", id),
+                ("client_secret", secret.expose_secret()),
+                ("token", token.expose_secret()),
+                ("token_type_hint", "access_token"),
+            ];
+            self.http.post(self.urls.introspect()).form(&form)
         };
-        self.ask(request).await
+        let is_v3 = self.urls.is_v3();
+        let mut asked = self.ask(if is_v3 { by_v1() } else { by_introspection() }).await;
+        if is_gone(&asked.exchange) {
+            let other = self.ask(if is_v3 { by_introspection() } else { by_v1() }).await;
+            if !is_gone(&other.exchange) {
+                asked = other;
+            }
+        }
+        redact(&mut asked.exchange, secret);
+        asked
+    }
+
+    /// Sends a create without any course: HubSpot checks token, scopes and object type, and has nothing to create.
+    pub async fn create_nothing(&self) -> Exchange {
+        self.send(self.with_json(self.urls.create(), &json!({ "inputs": [] }))).await.0
+    }
+
+    /// Looks one key up by the unique property.
+    pub async fn look_up(&self, unique_property: &str, key: &str) -> Exchange {
+        let body = json!({
+            "idProperty": unique_property,
+            "inputs": [{ "id": key }],
+            "properties": [unique_property],
+            "propertiesWithHistory": [],
+        });
+        self.send(self.with_json(self.urls.read(Place::Live), &body)).await.0
     }
 
     /// Creates one record that carries this key, past everything: for whoever probes uniqueness. Gives its id.
@@ -147,11 +194,25 @@ impl Client {
     }
 
     /// Asks; what a good answer holds is read tolerantly.
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Asked<T> {
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Asked<T> {
         let (exchange, bytes) = self.send(request).await;
         let told = is_fine(&exchange).then(|| serde_json::from_slice(&bytes).ok()).flatten();
         Asked { told, exchange }
     }
+}
+
+/// Takes a secret out of HubSpot's message, should it be repeated there.
+fn redact(exchange: &mut Exchange, secret: &SecretString) {
+    if let Exchange::Answered { body: Body::Error(error), .. } = exchange
+        && let Some(message) = &mut error.message
+    {
+        *message = message.replace(secret.expose_secret(), "[redacted]");
+    }
+}
+
+/// Whether the endpoint does not exist.
+fn is_gone(exchange: &Exchange) -> bool {
+    exchange.meta().is_some_and(|meta| matches!(meta.status, 404 | 410))
 }
 
 fn is_fine(exchange: &Exchange) -> bool {

@@ -41,7 +41,9 @@ pub fn read_body(bytes: &[u8]) -> Body {
             .is_some_and(|status| status != "error" && !is_text("message"));
     if is_batch {
         read_as(value, Body::Batch).unwrap_or_else(foreign)
-    } else if is_text("message") || is_text("category") || is_text("errorType") {
+    } else if ["message", "category", "errorType", "correctHublet"].into_iter().any(is_text)
+        || value.get("validationResults").is_some_and(Value::is_array)
+    {
         read_as(value, Body::Error).unwrap_or_else(foreign)
     } else {
         foreign()
@@ -90,9 +92,29 @@ pub fn read_meta(status: u16, headers: &HeaderMap) -> Meta {
         status,
         correlation_id: text(headers, "x-hubspot-correlation-id").map(|id| clip(id, 100)),
         retry_after: number(headers, "retry-after").map(Duration::from_secs).or_else(|| until_date(headers)),
+        location: text(headers, "location").map(location),
         quota,
         answered_at: None,
     }
+}
+
+/// Where a redirect leads, fit to be shown: without the query, without a user's password, and without the token that
+/// one of HubSpot's paths contains.
+fn location(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let shown = text.get(..end).unwrap_or_default();
+    let shown = match shown.split_once("/access-tokens/") {
+        Some((before, _)) => format!("{before}/access-tokens/…"),
+        None => shown.to_owned(),
+    };
+    let shown = match shown.split_once("://").and_then(|(scheme, rest)| {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some((scheme, authority.rsplit_once('@')?.1, path))
+    }) {
+        Some((scheme, host, path)) => format!("{scheme}://{host}{path}"),
+        None => shown,
+    };
+    clip(&shown, EXCERPT_BYTES)
 }
 
 /// How long until the date that `Retry-After` gives, counted from the answer's own date, so that no clock of
@@ -135,6 +157,8 @@ mod tests {
             (r#"{"status":"error","message":"no"}"#, "error"),
             (r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#, "error"),
             (r#"{"message":"Unable to infer object type from: widgets"}"#, "error"),
+            (r#"{"status":"error","validationResults":[{"error":"INVALID_DATE","name":"a"}]}"#, "error"),
+            (r#"{"status":"error","correctHublet":"eu1"}"#, "error"),
             ("{}", "foreign"),
             ("[]", "foreign"),
             ("null", "foreign"),
@@ -209,6 +233,21 @@ mod tests {
             let read = read_meta(429, &headers).retry_after;
             assert_eq!(read, expected.map(Duration::from_secs), "{value:?} answered at {answered_at:?}");
         }
+    }
+
+    #[test]
+    fn a_location_is_shown_without_secrets() {
+        for (given, shown) in [
+            ("https://login.example.com/portal", "https://login.example.com/portal"),
+            ("https://user:pw@host.example/a@b?next=token#x", "https://host.example/a@b"),
+            ("/oauth/v1/access-tokens/sekret", "/oauth/v1/access-tokens/…"),
+            ("https://host.example", "https://host.example"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("location", given.parse().unwrap());
+            assert_eq!(read_meta(302, &headers).location.as_deref(), Some(shown));
+        }
+        assert_eq!(read_meta(302, &HeaderMap::new()).location, None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Courses that failed or are in doubt: grouped by what was said of them, and one by one. Bounded, however
+//! Courses that failed, are in doubt, or are synced with a warning: grouped by what was said of them, and one by one. Bounded, however
 //! many there are.
 
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ pub const DOUBTED: i64 = 10_000;
 /// Courses that failed, or are in doubt, for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Failed or unconfirmed.
+    /// Failed or unconfirmed; synced with a warning.
     pub status: Status,
     /// What kind of error; `None` where the row's cannot be read.
     pub category: Option<Category>,
@@ -55,9 +55,9 @@ struct GroupRow {
 }
 
 /// The groups, largest first: of the failed courses up to [`GROUPS`], each counted up to [`COUNTED`]; of the
-/// unconfirmed ones those of the [`DOUBTED`] that are due first. `category`: of this one only.
+/// unconfirmed ones those of the [`DOUBTED`] that are due first; of the synced ones with a warning the latest. `category`: of this one only.
 ///
-/// Served by `course_outbox_failures`, from group to group, and `course_outbox_unconfirmed`.
+/// Served by `course_outbox_failures`, from group to group, `course_outbox_unconfirmed` and `course_outbox_warnings`.
 pub async fn groups(
     database: impl Into<Reach<'_>>,
     category: Option<Category>,
@@ -83,6 +83,10 @@ pub async fn groups(
             select coalesce(error ->> 'category', '') as category, coalesce(error ->> 'code', '') as code,
                    coalesce(error ->> 'property', '') as property, course_key, updated_at
               from course_outbox where status = 'unconfirmed' order by next_attempt_at, id limit $4
+        ), warned as materialized (
+            select coalesce(error ->> 'category', '') as category, coalesce(error ->> 'code', '') as code,
+                   coalesce(error ->> 'property', '') as property, course_key, updated_at
+              from course_outbox where status = 'synced' and error is not null order by id desc limit $4
         )
         select 'failed' as status, f.*, c.courses, e.example, c.latest
           from failed f
@@ -100,18 +104,23 @@ pub async fn groups(
         union all
         select 'unconfirmed', category, code, property, count(*), max(course_key), max(updated_at)
           from doubted where $1::text is null or category = $1 group by category, code, property
+        union all
+        select 'synced', category, code, property, count(*), max(course_key), max(updated_at)
+          from warned where $1::text is null or category = $1 group by category, code, property
          order by courses desc, status, category, code, property";
     let query =
         sqlx::query_as(GROUPED).bind(category.map(Category::as_str)).bind(GROUPS).bind(COUNTED).bind(DOUBTED);
     let rows: Vec<GroupRow> = ask(database, async |session| query.fetch_all(session).await)
         .await
         .map_err(OutboxError::doing("group the failed courses"))?;
-    let doubted: i64 = rows.iter().filter(|row| row.status != "failed").map(|row| row.courses).sum();
-    Ok(rows.into_iter().filter_map(|row| group(row, doubted < DOUBTED)).collect())
+    let of =
+        |status: &str| -> i64 { rows.iter().filter(|row| row.status == status).map(|row| row.courses).sum() };
+    let is_whole = of("unconfirmed").max(of("synced")) < DOUBTED;
+    Ok(rows.into_iter().filter_map(|row| group(row, is_whole)).collect())
 }
 
-/// `has_all_doubts`: no course in doubt was left out.
-fn group(row: GroupRow, has_all_doubts: bool) -> Option<Group> {
+/// `is_whole`: no course in doubt and none with a warning was left out.
+fn group(row: GroupRow, is_whole: bool) -> Option<Group> {
     let status = Status::parse(&row.status)?;
     let said = |text: String| (!text.is_empty()).then_some(text);
     let (category, code, property) = (Category::parse(&row.category), said(row.code), said(row.property));
@@ -120,7 +129,13 @@ fn group(row: GroupRow, has_all_doubts: bool) -> Option<Group> {
         Status::Unconfirmed => {
             "see `course-sync explain KEY`: looked up by itself, or held for a person".to_owned()
         }
-        _ => mend(category, code.as_deref(), property.as_deref()),
+        // Created, and HubSpot reported an error beside the record.
+        Status::Synced => {
+            "nothing has to be sent: HubSpot created the record and reported this beside it".to_owned()
+        }
+        Status::Pending | Status::InFlight | Status::Failed => {
+            mend(category, code.as_deref(), property.as_deref())
+        }
     };
     Some(Group {
         status,
@@ -128,7 +143,7 @@ fn group(row: GroupRow, has_all_doubts: bool) -> Option<Group> {
         code,
         property,
         courses: row.courses,
-        is_exact: if status == Status::Failed { row.courses < COUNTED } else { has_all_doubts },
+        is_exact: if status == Status::Failed { row.courses < COUNTED } else { is_whole },
         example: row.example,
         latest: row.latest.to_jiff(),
         mend,
@@ -140,7 +155,7 @@ fn group(row: GroupRow, has_all_doubts: bool) -> Option<Group> {
 pub struct Failure {
     /// The catalogue's identifier.
     pub key: String,
-    /// Failed or unconfirmed.
+    /// Failed or unconfirmed; synced with a warning.
     pub status: Status,
     /// How often it was sent.
     pub attempts: i32,
@@ -160,10 +175,10 @@ struct FailureRow {
 }
 
 /// Up to `limit` failed courses, the latest to arrive first, then as many unconfirmed ones, those that are due
-/// first. `groups` narrows them down to what these say, as [`groups()`] found it.
+/// first, then as many synced ones with a warning. `groups` narrows them down to what these say, as [`groups()`] found it.
 ///
 /// Served by `course_outbox_failures`, or `course_outbox_failed` where nothing narrows, and
-/// `course_outbox_unconfirmed`.
+/// `course_outbox_unconfirmed`; `course_outbox_warnings`.
 pub async fn list(
     database: impl Into<Reach<'_>>,
     groups: Option<&[Group]>,
@@ -174,7 +189,10 @@ pub async fn list(
           where status = 'failed' order by id desc limit $1)
         union all
         (select course_key, status, attempts, error, updated_at from course_outbox
-          where status = 'unconfirmed' order by next_attempt_at, id limit $1)";
+          where status = 'unconfirmed' order by next_attempt_at, id limit $1)
+        union all
+        (select course_key, status, attempts, error, updated_at from course_outbox
+          where status = 'synced' and error is not null order by id desc limit $1)";
     const OF_GROUPS: &str = "
         (select f.course_key, f.status, f.attempts, f.error, f.updated_at
            from unnest($2::text[], $3::text[], $4::text[]) as g (category, code, property)
@@ -187,7 +205,11 @@ pub async fn list(
         union all
         (select course_key, status, attempts, error, updated_at from (
              select * from course_outbox where status = 'unconfirmed' order by next_attempt_at, id limit $5) d
-          where coalesce(error ->> 'category', '') = any($2) order by next_attempt_at, id limit $1)";
+          where coalesce(error ->> 'category', '') = any($2) order by next_attempt_at, id limit $1)
+        union all
+        (select course_key, status, attempts, error, updated_at from (
+             select * from course_outbox where status = 'synced' and error is not null order by id desc limit $5) w
+          where coalesce(error ->> 'category', '') = any($2) order by id desc limit $1)";
     let limit = i64::from(limit);
     let rows: Vec<FailureRow> = ask(database, async |session| match groups {
         None => sqlx::query_as(LATEST).bind(limit).fetch_all(session).await,

@@ -28,6 +28,7 @@ struct Row {
     faults: i32,
     doubts: i32,
     carried_key: bool,
+    is_suspect: bool,
     batch_limit: i16,
     next_attempt_at: Timestamp,
     hubspot_id: Option<String>,
@@ -42,15 +43,10 @@ struct Row {
 /// The life of the course with this key; `None`: there is none. The requests are those that its row or an
 /// event names, and those shortly before a change that list it: reads are named by nobody. A request that
 /// the account turned away (a used-up quota, an outage) is known only while nothing happened since.
-/// `unique_property` is what it would be looked up by.
 ///
 /// Served by `course_outbox_course_key_unique`, `course_sync_history_course`, the primary key of
 /// `course_sync_batch` and `course_sync_batch_claimed_at`.
-pub async fn life(
-    database: impl Into<Reach<'_>>,
-    key: &str,
-    unique_property: Option<&str>,
-) -> Result<Option<Life>, OutboxError> {
+pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Life>, OutboxError> {
     const LIFE: &str = "
         with course as materialized (
             select * from course_outbox where course_key = $1
@@ -82,8 +78,9 @@ pub async fn life(
         )
         select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit, next_attempt_at, hubspot_id, error, created_at,
                updated_at, synced_at,
-               coalesce((select b.operation <> 'create' or b.unique_property = $6
-                           from course_sync_batch b where b.batch_id = course.batch_id), false) as carried_key,
+               doubt_property is not null
+               or exists (select from course_sync_batch b where b.batch_id = course.batch_id and b.operation <> 'create') as carried_key,
+               suspected_at is not null as is_suspect,
                coalesce((select jsonb_agg(jsonb_build_object(
                    'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from told), '[]') as events,
                coalesce((select jsonb_agg(jsonb_build_object(
@@ -91,13 +88,7 @@ pub async fn life(
                    'answered_at', answered_at, 'http_status', http_status, 'correlation_id', correlation_id,
                    'outcome', outcome) order by claimed_at) from requests), '[]') as requests
           from course";
-    let query = sqlx::query_as(LIFE)
-        .bind(key)
-        .bind(EVENTS)
-        .bind(REQUESTS)
-        .bind(MOMENTS)
-        .bind(SHORTLY)
-        .bind(unique_property);
+    let query = sqlx::query_as(LIFE).bind(key).bind(EVENTS).bind(REQUESTS).bind(MOMENTS).bind(SHORTLY);
     let row: Option<Row> = ask(database, async |session| query.fetch_optional(session).await)
         .await
         .map_err(OutboxError::doing("read the life of a course"))?;
@@ -117,6 +108,7 @@ fn life_of(row: Row) -> Option<Life> {
         faults: u32::try_from(row.faults).unwrap_or_default(),
         doubts: u32::try_from(row.doubts).unwrap_or_default(),
         carried_key: row.carried_key,
+        is_suspect: row.is_suspect,
         batch_limit: u16::try_from(row.batch_limit).unwrap_or_default(),
         next_attempt_at: row.next_attempt_at.to_jiff(),
         hubspot_id: row.hubspot_id,

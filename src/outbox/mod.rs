@@ -26,7 +26,6 @@ pub mod retention;
 pub mod retry;
 pub mod rights;
 mod rows;
-pub mod schema;
 pub mod verify;
 
 pub use database::{Database, Reach, Sessions};

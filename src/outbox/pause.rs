@@ -12,7 +12,7 @@ use super::database::{Reach, ask};
 /// A pause that outlives a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DurablePause {
-    /// `operator` or `daily_quota`.
+    /// `operator`, `daily_quota` or `rejected`.
     pub reason: String,
     /// What was said.
     pub message: String,
@@ -38,7 +38,7 @@ struct PauseRow {
 
 /// The durable pauses that hold now.
 ///
-/// Served by the table's primary key; it has two rows at most.
+/// Served by the table's primary key; it has three rows at most.
 pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
     const ACTIVE: &str = "
         select reason, message, author, since, until, extract(epoch from until - now())::float8 as seconds_left
@@ -70,43 +70,50 @@ pub async fn pause(database: impl Into<Reach<'_>>, message: &str, author: &str) 
     Ok(())
 }
 
-/// Notes that the account's day is used up, and for how long, so that it holds after a restart.
+/// Notes a pause of the daemon's own, so that it holds after a restart: for `left`, or until [`resume`].
 ///
 /// Served by the table's primary key.
-pub async fn day_is_used_up(
+pub async fn note(
     database: impl Into<Reach<'_>>,
+    reason: &str,
     message: &str,
-    left: Duration,
+    left: Option<Duration>,
 ) -> Result<(), OutboxError> {
-    const USED_UP: &str = "
+    const NOTE: &str = "
         insert into course_sync_pause (reason, message, author, until)
-        values ('daily_quota', $1, 'course-sync', now() + make_interval(secs => $2))
+        values ($1, $2, 'course-sync', now() + make_interval(secs => $3))
         on conflict (reason) do update
            set message = excluded.message, author = excluded.author, until = excluded.until,
-               since = case when course_sync_pause.until > now() then course_sync_pause.since else now() end";
+               since = case when coalesce(course_sync_pause.until > now(), true) then course_sync_pause.since
+                            else now() end";
     ask(database, async |session| {
-        sqlx::query(USED_UP).bind(message).bind(left.as_secs_f64()).execute(session).await
+        sqlx::query(NOTE)
+            .bind(reason)
+            .bind(message)
+            .bind(left.map(|left| left.as_secs_f64()))
+            .execute(session)
+            .await
     })
     .await
-    .map_err(OutboxError::doing("note that the day is used up"))?;
+    .map_err(OutboxError::doing("note a pause"))?;
     Ok(())
 }
 
-/// Notes that there is quota again.
+/// Notes that a pause of the daemon's own is over.
 ///
 /// Served by the table's primary key.
-pub async fn day_is_over(database: impl Into<Reach<'_>>) -> Result<(), OutboxError> {
-    const OVER: &str = "delete from course_sync_pause where reason = 'daily_quota'";
-    ask(database, async |session| sqlx::query(OVER).execute(session).await)
+pub async fn forget(database: impl Into<Reach<'_>>, reason: &str) -> Result<(), OutboxError> {
+    const FORGET: &str = "delete from course_sync_pause where reason = $1";
+    ask(database, async |session| sqlx::query(FORGET).bind(reason).execute(session).await)
         .await
-        .map_err(OutboxError::doing("note that the day is over"))?;
+        .map_err(OutboxError::doing("note that a pause is over"))?;
     Ok(())
 }
 
-/// Ends every pause that outlives a restart: a person's, and that of a used-up day, should a person know
-/// better. False where there was none.
+/// Ends every pause that outlives a restart: the operator's, and those of a used-up day and of an account that refuses
+/// every course, since the operator may know better. False where there was none.
 ///
-/// Served by the table's primary key; it has two rows at most.
+/// Served by the table's primary key; it has three rows at most.
 pub async fn resume(database: impl Into<Reach<'_>>) -> Result<bool, OutboxError> {
     const RESUME: &str = "delete from course_sync_pause where until is null or until > now()";
     let done = ask(database, async |session| sqlx::query(RESUME).execute(session).await)

@@ -32,8 +32,8 @@ pub async fn pending(
     limit: u16,
 ) -> Result<Page, OutboxError> {
     const PENDING: &str = "
-        select id, course_key, properties, associations, attempts, faults, doubts, created_at, next_attempt_at as due,
-               0::bigint as candidates
+        select id, course_key, properties, associations, attempts, faults, doubts, doubt_property, false as is_blamed,
+               created_at, next_attempt_at as due, 0::bigint as candidates
           from course_outbox
          where status = 'pending' and (next_attempt_at, id) > (coalesce($1, '-infinity'::timestamptz), $2)
          order by next_attempt_at, id

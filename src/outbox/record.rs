@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::OutboxError;
 use super::database::{Reach, ask};
-use crate::course::{Again, Category, CourseError, Provenance, Status, Suspicion, Transition};
+use crate::course::{Again, Category, CourseError, Doubt, Provenance, Status, Suspicion, Transition};
+use crate::policy::answer::{Body, Exchange};
 use crate::policy::batch::RowId;
 use crate::policy::interpret::RequestOutcome;
 
@@ -24,11 +25,31 @@ pub struct Ending {
     pub http_status: Option<u16>,
     /// HubSpot's identifier of the request.
     pub correlation_id: Option<String>,
+    /// What it shows as evidence: `course_sync_batch.passed`.
+    pub passed: Option<bool>,
 }
 
 impl Ending {
     /// There was no request.
-    pub const NOT_SENT: Self = Self { outcome: None, http_status: None, correlation_id: None };
+    pub const NOT_SENT: Self = Self { outcome: None, http_status: None, correlation_id: None, passed: None };
+
+    /// How an exchange ended.
+    #[must_use]
+    pub fn of(outcome: RequestOutcome, exchange: &Exchange, passed: Option<bool>) -> Self {
+        let (meta, in_body) = match exchange {
+            Exchange::Answered { meta, body: Body::Error(error) } => {
+                (Some(meta), error.correlation_id.clone())
+            }
+            Exchange::Answered { meta, .. } => (Some(meta), None),
+            Exchange::NotSent(_) | Exchange::NoAnswer(_) => (None, None),
+        };
+        Self {
+            outcome: Some(outcome),
+            http_status: meta.map(|meta| meta.status),
+            correlation_id: meta.and_then(|meta| meta.correlation_id.clone()).or(in_body),
+            passed,
+        }
+    }
 }
 
 /// Transitions as columns, one element a course.
@@ -45,6 +66,9 @@ pub(super) struct Columns {
     pub attempts_back: Vec<i32>,
     pub faults: Vec<i32>,
     pub batch_limits: Vec<Option<i16>>,
+    /// Whether the course is a suspect from now on.
+    pub suspects: Vec<bool>,
+    pub doubts: Vec<Option<&'static str>>,
     pub events: Vec<Option<&'static str>>,
 }
 
@@ -60,9 +84,11 @@ impl Columns {
     fn push(&mut self, id: RowId, transition: &Transition) {
         let mut row = Row::default();
         match transition {
-            Transition::Synced { hubspot_id, provenance } => {
+            Transition::Synced { hubspot_id, provenance, warning } => {
                 row.hubspot_id = Some(hubspot_id.as_str().to_owned());
+                row.error = warning.as_ref().and_then(stored);
                 row.event = match provenance {
+                    Provenance::Created if warning.is_some() => Some("confirmed"),
                     Provenance::Created => None,
                     Provenance::Confirmed => Some("confirmed"),
                     Provenance::Adopted => Some("adopted"),
@@ -75,10 +101,11 @@ impl Columns {
                 row.attempts_back = i32::from(!error.was_asked());
             }
             Transition::Pending(again) => row.again(again),
-            Transition::Unconfirmed { error, own_fault, batch_limit, look_after } => {
+            Transition::Unconfirmed { error, doubt, batch_limit, look_after } => {
                 row.batch_limit = batch_limit.map(stored_limit);
+                row.is_suspect = batch_limit.is_some();
                 row.error = stored(error);
-                row.fault = i32::from(*own_fault);
+                row.doubt = Some(doubt.as_str());
                 row.wait = Some(*look_after);
                 row.event = Some("unconfirmed");
             }
@@ -92,6 +119,8 @@ impl Columns {
         self.attempts_back.push(row.attempts_back);
         self.faults.push(row.fault);
         self.batch_limits.push(row.batch_limit);
+        self.suspects.push(row.is_suspect);
+        self.doubts.push(row.doubt);
         self.events.push(row.event);
     }
 }
@@ -105,6 +134,8 @@ struct Row {
     attempts_back: i32,
     fault: i32,
     batch_limit: Option<i16>,
+    is_suspect: bool,
+    doubt: Option<&'static str>,
     event: Option<&'static str>,
 }
 
@@ -116,16 +147,13 @@ impl Row {
                 self.attempts_back = 1;
             }
             Again::Held => self.keeps_error = true,
-            Again::Isolate { batch_limit, error } => {
-                self.error = stored(error);
-                self.batch_limit = Some(stored_limit(*batch_limit));
-                self.event = Some("deferred");
-            }
-            Again::Resend { after, suspicion } => {
-                self.keeps_error = true;
+            Again::Later { error, after, suspicion } => {
+                self.error = error.as_ref().and_then(stored);
+                self.keeps_error = error.is_none();
                 self.wait = Some(*after);
-                self.fault = i32::from(*suspicion == Some(Suspicion::Alone));
-                self.batch_limit = suspicion.map(|suspicion| stored_limit(suspicion.batch_limit()));
+                self.fault = i32::from(*suspicion == Suspicion::Alone);
+                self.batch_limit = suspicion.batch_limit().map(stored_limit);
+                self.is_suspect = *suspicion != Suspicion::Unchanged;
                 self.event = Some("deferred");
             }
         }
@@ -161,20 +189,22 @@ pub async fn record(
 ) -> Result<u64, OutboxError> {
     const RECORD: &str = "
         with intent as materialized (
-            select coalesce(incarnation <> course_sync_incarnation(), false) as may_be_forgotten
+            select coalesce(incarnation <> course_sync_incarnation(), false) as may_be_forgotten, unique_property, claimed_at
               from course_sync_batch where batch_id = $1
         ), answer as (
-            select id, hubspot_id, attempts_back, fault, batch_limit, is_doubtful,
+            -- in a database that may have lost commits, a course is not pending before it was looked up
+            select id, hubspot_id, attempts_back, fault, batch_limit, is_suspect, is_doubtful, unique_property, claimed_at,
                    case when is_doubtful then 'unconfirmed' else status end as status,
-                   case when is_doubtful then $16 else error end as error,
+                   case when is_doubtful then $18 else error end as error,
                    keeps_error and not is_doubtful as keeps_error,
                    case when is_doubtful then 0 else wait end as wait,
+                   case when is_doubtful then $19 else doubt end as doubt,
                    case when is_doubtful then 'unconfirmed' else event end as event
-              from (select a.*, a.status = 'pending' and may_be_forgotten as is_doubtful
+              from (select a.*, unique_property, claimed_at, a.status = 'pending' and may_be_forgotten as is_doubtful
                       from intent, unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
-                                          $8::int[], $9::int[], $10::smallint[], $11::text[])
+                                          $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[])
                            as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit,
-                                 event)) a
+                                 is_suspect, doubt, event)) a
         ), recorded as (
             update course_outbox o
                set status = a.status,
@@ -186,17 +216,24 @@ pub async fn record(
                    faults = o.faults + a.fault,
                    doubts = o.doubts + (a.status = 'unconfirmed')::int,
                    batch_limit = coalesce(a.batch_limit, o.batch_limit),
+                   suspected_at = case when a.is_suspect then now() else o.suspected_at end,
+                   doubt = a.doubt,
+                   -- the first doubt counts: a record that is older cannot be this course
+                   doubt_property = case when a.doubt is null then o.doubt_property
+                                         else coalesce(o.doubt_property, a.unique_property) end,
+                   doubted_since = case when a.doubt is null then o.doubted_since
+                                        else coalesce(o.doubted_since, a.claimed_at) end,
                    updated_at = now()
               from answer a
              where o.id = a.id and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
             returning o.id, o.course_key, o.error, a.event, a.is_doubtful
         ), journal as (
             update course_sync_batch
-               set state = case when exists (select from recorded where is_doubtful) then 'unknown' else $12 end,
-                   answered_at = now(), outcome = $13, http_status = $14, correlation_id = $15
+               set state = case when exists (select from recorded where is_doubtful) then 'unknown' else $14 end,
+                   answered_at = now(), outcome = $15, http_status = $16, correlation_id = $17, passed = $20
              -- what came too late for every course must not open a closed request again
              where batch_id = $1 and exists (select from recorded)
-        ), told as (
+        ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
             select id, course_key, $1, event, error from recorded where event is not null
         )
@@ -215,12 +252,16 @@ pub async fn record(
             .bind(&columns.attempts_back)
             .bind(&columns.faults)
             .bind(&columns.batch_limits)
+            .bind(&columns.suspects)
+            .bind(&columns.doubts)
             .bind(&columns.events)
             .bind(if is_settled { "closed" } else { "unknown" })
             .bind(ending.outcome.map(RequestOutcome::as_str))
             .bind(ending.http_status.map(i32::from))
             .bind(ending.correlation_id.as_deref())
             .bind(stored(&forgotten()))
+            .bind(Doubt::Unknown.as_str())
+            .bind(ending.passed)
             .fetch_one(session)
             .await
     })

@@ -37,7 +37,7 @@ pub async fn created(
             select course_key from course_outbox where status = 'synced' and hubspot_id = $2 limit 1
         ), resolved as (
             update course_outbox
-               set status = 'synced', hubspot_id = $2, synced_at = now(), error = null, updated_at = now()
+               set status = 'synced', hubspot_id = $2, synced_at = now(), error = null, doubt = null, updated_at = now()
              where course_key = $1 and status = 'unconfirmed' and not exists (select from holder)
             returning id, course_key, batch_id
         ), told as (
@@ -68,7 +68,8 @@ pub async fn not_created(database: impl Into<Reach<'_>>, key: &str) -> Result<Re
              where o.course_key = $1 and o.status = 'unconfirmed' and b.answered_at is null and b.send_by > now()
         ), resolved as (
             update course_outbox
-               set status = 'pending', doubts = 0, next_attempt_at = now(), updated_at = now()
+               set status = 'pending', doubt = null, doubts = 0, doubt_property = null, doubted_since = null,
+                   next_attempt_at = now(), updated_at = now()
              where course_key = $1 and status = 'unconfirmed' and not exists (select from under_way)
             returning id, course_key, batch_id
         ), told as (

@@ -90,7 +90,8 @@ pub async fn some(
                for update
         ), retried as (
             update course_outbox o
-               set status = 'pending', faults = 0, doubts = 0, batch_limit = 100, next_attempt_at = now(), updated_at = now()
+               set status = 'pending', faults = 0, doubts = 0, doubt_property = null, doubted_since = null,
+                   suspected_at = null, batch_limit = 100, next_attempt_at = now(), updated_at = now()
               from chosen c where o.id = c.id
             returning o.id, o.course_key
         ), told as (
@@ -121,7 +122,8 @@ pub async fn these(database: impl Into<Reach<'_>>, keys: &[String]) -> Result<i6
             select id from course_outbox where course_key = any($1) and status = 'failed' order by id for update
         ), retried as (
             update course_outbox o
-               set status = 'pending', faults = 0, doubts = 0, batch_limit = 100, next_attempt_at = now(), updated_at = now()
+               set status = 'pending', faults = 0, doubts = 0, doubt_property = null, doubted_since = null,
+                   suspected_at = null, batch_limit = 100, next_attempt_at = now(), updated_at = now()
               from chosen c where o.id = c.id
             returning o.id, o.course_key
         ), told as (

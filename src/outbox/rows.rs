@@ -8,9 +8,10 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::OutboxError;
-use crate::course::{Associations, CourseError, CourseKey, Invalid, Properties};
+use crate::course::{Associations, CourseError, CourseKey, Doubt, Invalid, Properties};
+use crate::policy::attribution::Evidence;
 use crate::policy::batch::{Claimed, RowId};
-use crate::policy::reconcile::{Doubted, Neighbours};
+use crate::policy::reconcile::Doubted;
 
 #[derive(FromRow)]
 pub(super) struct ClaimedRow {
@@ -21,6 +22,8 @@ pub(super) struct ClaimedRow {
     attempts: i32,
     faults: i32,
     doubts: i32,
+    doubt_property: Option<String>,
+    is_blamed: bool,
     created_at: Timestamp,
     pub due: Timestamp,
     pub candidates: i64,
@@ -39,6 +42,8 @@ impl TryFrom<ClaimedRow> for Claimed {
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
+            doubt_property: row.doubt_property,
+            is_blamed: row.is_blamed,
             created_at: row.created_at.to_jiff(),
         })
     }
@@ -49,11 +54,15 @@ pub(super) struct DoubtedRow {
     id: i64,
     batch_id: Uuid,
     course_key: String,
+    doubt: Option<String>,
+    property: Option<String>,
+    doubted_since: Timestamp,
+    sent_at: Timestamp,
     attempts: i32,
     faults: i32,
     doubts: i32,
     company: i32,
-    carried_key: bool,
+    is_suspect: bool,
     error: Option<Json<Value>>,
     created_at: Timestamp,
 }
@@ -67,11 +76,15 @@ impl TryFrom<DoubtedRow> for Doubted {
             id,
             batch: row.batch_id,
             key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
+            doubt: Doubt::parse(row.doubt.as_deref()),
+            property: row.property,
+            doubted_since: row.doubted_since.to_jiff(),
+            sent_at: row.sent_at.to_jiff(),
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
             company: usize::try_from(row.company).unwrap_or(usize::MAX),
-            carried_key: row.carried_key,
+            is_suspect: row.is_suspect,
             error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
             created_at: row.created_at.to_jiff(),
         })
@@ -79,16 +92,23 @@ impl TryFrom<DoubtedRow> for Doubted {
 }
 
 #[derive(FromRow)]
-pub(super) struct NeighboursRow {
+pub(super) struct EvidenceRow {
     batch_id: Uuid,
-    passed: i64,
-    failed: i64,
+    is_judged: bool,
+    before: Option<bool>,
+    after: Option<bool>,
+    company: i64,
 }
 
-impl NeighboursRow {
-    pub(super) fn into_parts(self) -> (Uuid, Neighbours) {
-        let count = |count| u32::try_from(count).unwrap_or_default();
-        (self.batch_id, Neighbours { passed: count(self.passed), failed: count(self.failed) })
+impl EvidenceRow {
+    pub(super) fn into_parts(self) -> (Uuid, Evidence) {
+        let evidence = Evidence {
+            is_judged: self.is_judged,
+            before: self.before,
+            after: self.after,
+            company: u32::try_from(self.company).unwrap_or_default(),
+        };
+        (self.batch_id, evidence)
     }
 }
 

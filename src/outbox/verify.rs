@@ -48,7 +48,8 @@ pub async fn doubt_pending(
                for update
         ), doubted as (
             update course_outbox o
-               set status = 'unconfirmed', batch_id = $6, doubts = o.doubts + 1, next_attempt_at = now(), updated_at = now(),
+               set status = 'unconfirmed', batch_id = $6, doubts = o.doubts + 1, doubt = 'unknown',
+                   doubted_since = coalesce(o.doubted_since, o.created_at), next_attempt_at = now(), updated_at = now(),
                    error = jsonb_build_object(
                        'category', 'unknown_outcome',
                        'message', 'it is not known whether HubSpot created this course before: the database may have '

@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::course::HubSpotId;
+use crate::course::{HubSpotId, clip};
 
-use crate::course::clip;
+mod error;
+
+pub use error::{ErrorDetail, ErrorReply, PropertyFault, taken_value};
 
 /// How a request ended. Three arms and no fourth.
 #[derive(Debug, Clone)]
@@ -79,6 +81,8 @@ pub struct Meta {
     pub correlation_id: Option<String>,
     /// `Retry-After`, in whole seconds from the answer on.
     pub retry_after: Option<Duration>,
+    /// Where a redirect leads, without anything secret.
+    pub location: Option<String>,
     /// The quota headers.
     pub quota: QuotaHeaders,
     /// When they came, by our own clock.
@@ -243,148 +247,6 @@ pub struct Warning {
     pub context: BTreeMap<String, String>,
 }
 
-/// An error: of a whole request, or one of `errors[]` in the answer of a batch.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ErrorReply {
-    /// `"error"`, or at the token endpoint a code such as `BAD_REFRESH_TOKEN`.
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    /// The error's own identifier.
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-    /// For a person.
-    #[serde(deserialize_with = "lenient")]
-    pub message: Option<String>,
-    /// Such as `VALIDATION_ERROR`; absent from several kinds of errors.
-    #[serde(deserialize_with = "lenient")]
-    pub category: Option<String>,
-    /// Documented as object or string; any JSON.
-    pub sub_category: Option<Value>,
-    /// HubSpot's identifier of the request, made storable.
-    #[serde(deserialize_with = "identifier")]
-    pub correlation_id: Option<String>,
-    /// `RATE_LIMIT` in one of the dialects of 429.
-    #[serde(deserialize_with = "lenient")]
-    pub error_type: Option<String>,
-    /// The quota that was exceeded.
-    #[serde(deserialize_with = "lenient")]
-    pub policy_name: Option<String>,
-    /// Details; not always as many as the message lists.
-    #[serde(deserialize_with = "each")]
-    pub errors: Vec<Option<ErrorDetail>>,
-    /// What it is about: `objectWriteTraceId`, `ids`, `existingId`, `propertyName`, …
-    #[serde(deserialize_with = "context")]
-    pub context: BTreeMap<String, Vec<String>>,
-    /// Links, by name.
-    #[serde(deserialize_with = "lenient")]
-    pub links: BTreeMap<String, String>,
-}
-
-/// One detail of an error.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ErrorDetail {
-    /// For a person.
-    #[serde(deserialize_with = "lenient")]
-    pub message: Option<String>,
-    /// Such as `PROPERTY_DOESNT_EXIST`. An open set.
-    #[serde(deserialize_with = "lenient")]
-    pub code: Option<String>,
-    /// The part of the request at fault.
-    #[serde(deserialize_with = "lenient")]
-    pub r#in: Option<String>,
-    /// Any JSON.
-    pub sub_category: Option<Value>,
-    /// What it is about: `propertyName`, …
-    #[serde(deserialize_with = "context")]
-    pub context: BTreeMap<String, Vec<String>>,
-}
-
-/// The detail form that HubSpot embeds as a JSON array in the text of a message.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct EmbeddedDetail {
-    #[serde(deserialize_with = "lenient")]
-    message: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    error: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    name: Option<String>,
-}
-
-/// What a detail says of one property, wherever HubSpot put it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PropertyFault {
-    /// For a person.
-    pub message: Option<String>,
-    /// Such as `PROPERTY_DOESNT_EXIST`.
-    pub code: Option<String>,
-    /// The property's name.
-    pub property: Option<String>,
-}
-
-impl ErrorReply {
-    /// The trace ids of the inputs that the error names; often none.
-    #[must_use]
-    pub fn trace_ids(&self) -> &[String] {
-        self.context.get("objectWriteTraceId").map_or(&[], Vec::as_slice)
-    }
-
-    /// The scopes that the token lacks, wherever HubSpot put them.
-    #[must_use]
-    pub fn required_scopes(&self) -> Vec<&str> {
-        let contexts = self.errors.iter().flatten().map(|detail| &detail.context).chain([&self.context]);
-        contexts
-            .filter_map(|context| context.get("requiredGranularScopes"))
-            .flatten()
-            .map(String::as_str)
-            .collect()
-    }
-
-    /// The properties at fault: from `errors[]`, else from the JSON array within the message, else
-    /// from the context. In that order because only the first two give a code.
-    #[must_use]
-    pub fn property_faults(&self) -> Vec<PropertyFault> {
-        let details: Vec<_> = self.errors.iter().flatten().map(ErrorDetail::fault).collect();
-        if details.iter().any(|detail| detail.code.is_some() || detail.property.is_some()) {
-            return details;
-        }
-        let embedded = self.embedded_faults();
-        if !embedded.is_empty() {
-            return embedded;
-        }
-        let named = |key: &str| self.context.get(key).into_iter().flatten();
-        named("propertyName")
-            .chain(named("properties"))
-            .map(|name| PropertyFault { property: Some(name.clone()), ..PropertyFault::default() })
-            .collect()
-    }
-
-    fn embedded_faults(&self) -> Vec<PropertyFault> {
-        let Some(message) = &self.message else { return Vec::new() };
-        let Some(list) = message.find('[').and_then(|at| message.get(at..)) else { return Vec::new() };
-        // A stream, because a sentence may follow the array.
-        let mut stream = serde_json::Deserializer::from_str(list).into_iter::<Vec<EmbeddedDetail>>();
-        let Some(Ok(details)) = stream.next() else { return Vec::new() };
-        details
-            .into_iter()
-            .map(|detail| PropertyFault {
-                message: detail.message,
-                code: detail.error,
-                property: detail.name,
-            })
-            .collect()
-    }
-}
-
-impl ErrorDetail {
-    fn fault(&self) -> PropertyFault {
-        let property = self.context.get("propertyName").and_then(|names| names.first()).cloned();
-        PropertyFault { message: self.message.clone(), code: self.code.clone(), property }
-    }
-}
-
 /// Reads a field of the wrong type as absent.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(from: D) -> Result<T, D::Error> {
     let value = Value::deserialize(from)?;
@@ -416,10 +278,18 @@ fn values<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Option<
 /// Reads a context: name → list of strings; a single string counts as a list of one.
 fn context<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
     let Value::Object(members) = Value::deserialize(from)? else { return Ok(BTreeMap::new()) };
-    let texts = |value: Value| match value {
+    Ok(members.into_iter().map(|(name, value)| (name, texts_of(value))).collect())
+}
+
+/// Reads a list of strings; a single string counts as a list of one.
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(texts_of(Value::deserialize(from)?))
+}
+
+fn texts_of(value: Value) -> Vec<String> {
+    match value {
         Value::String(text) => vec![text],
         Value::Array(list) => list.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
         _ => Vec::new(),
-    };
-    Ok(members.into_iter().map(|(name, value)| (name, texts(value))).collect())
+    }
 }

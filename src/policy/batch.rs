@@ -1,15 +1,15 @@
 //! What travels together: a claim becomes a batch, and courses that cannot be sent as they stand
 //! are told apart before they cost a request.
 //!
-//! How many courses a claim takes, in number, bytes and distinguishable ones, is the claim
-//! statement's work (`outbox/claim.rs`), because it alone can leave the rest untouched.
+//! How many courses a claim takes, in number and bytes, is the claim statement's work (`outbox/claim.rs`), because it alone can leave the rest untouched.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::course::{Associations, Category, CourseError, CourseKey, Properties};
+use crate::course::{Associations, Category, CourseError, CourseKey, Doubt, Properties, Transition};
 
 /// The outbox's number of a course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,10 @@ pub struct Claimed {
     pub faults: u32,
     /// How often its outcome was unknown. Above 0, HubSpot may hold it already.
     pub doubts: u32,
+    /// The HubSpot property that carried its key when its outcome was unknown.
+    pub doubt_property: Option<String>,
+    /// Its last failure, alone in a request, is its own by the evidence of the other requests.
+    pub is_blamed: bool,
     /// When the catalogue enqueued it.
     pub created_at: Timestamp,
 }
@@ -55,6 +59,36 @@ impl Unfit {
     #[must_use]
     pub fn of(course: &Claimed, error: CourseError) -> Self {
         Self { id: course.id, key: Some(course.key.clone()), error }
+    }
+
+    /// The course, if a request under `unique_property` could create it a second time: an earlier request may still
+    /// create it, with its key in another property, and HubSpot would not notice.
+    #[must_use]
+    pub fn if_unguarded(course: &Claimed, unique_property: Option<&str>, now: Timestamp) -> Option<Self> {
+        let before = course.doubt_property.as_deref().filter(|_| course.doubts > 0)?;
+        (unique_property != Some(before)).then(|| {
+            let message = format!(
+                "an earlier request may have created this course with its key in the HubSpot property {before:?}, and \
+                 hubspot.unique_property names another one now, so HubSpot would not refuse a second record; the course \
+                 is looked up by {before:?} and not sent"
+            );
+            Self::of(course, CourseError::new(Category::UnknownOutcome, &message, now))
+        })
+    }
+
+    /// What becomes of it.
+    #[must_use]
+    pub fn transition(&self) -> Transition {
+        let error = self.error.clone();
+        match error.category {
+            Category::UnknownOutcome => Transition::Unconfirmed {
+                error,
+                doubt: Doubt::Unknown,
+                batch_limit: None,
+                look_after: Duration::ZERO,
+            },
+            _ => Transition::Failed { error },
+        }
     }
 }
 
@@ -88,13 +122,6 @@ impl Batch {
             }
         }
         (Self { id, unique_property: unique_property.map(str::to_owned), courses }, unfit)
-    }
-
-    /// The batch without these courses.
-    #[must_use]
-    pub fn without(mut self, unfit: &[Unfit]) -> Self {
-        self.courses.retain(|course| unfit.iter().all(|unfit| unfit.id != course.id));
-        self
     }
 
     /// The batch's identifier, as its intent was written.
@@ -161,6 +188,8 @@ pub(crate) mod tests {
             attempts: 1,
             faults: 0,
             doubts: 0,
+            doubt_property: None,
+            is_blamed: false,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::batch::MAX_COURSES;
-use crate::course::{Category, CourseError, Status};
+use crate::course::{Category, Status};
 
 pub mod life;
 mod mend;
@@ -125,11 +125,11 @@ fn state(course: &Course, around: &Situation) -> State {
     match course.status {
         Status::Pending if !around.pauses.is_empty() => State::Paused,
         Status::Pending if course.next_attempt_at > around.now => State::BackingOff,
-        Status::Pending if course.batch_limit < MAX_COURSES => State::Isolating,
+        Status::Pending if course.is_suspect || course.batch_limit < MAX_COURSES => State::Isolating,
         Status::Pending => State::Waiting,
         Status::InFlight => State::InFlight,
+        Status::Unconfirmed if course.carried_key => State::LookedUp,
         Status::Unconfirmed => match around.doubts {
-            Doubts::LookedUp { .. } if course.carried_key => State::LookedUp,
             Doubts::LookedUp { .. } | Doubts::Held => State::Held,
             Doubts::SentAgain { up_to } if course.doubts >= up_to => State::Held,
             Doubts::SentAgain { .. } => State::SentAgain,
@@ -149,10 +149,13 @@ fn summary(state: State, life: &Life) -> String {
     let said = course.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
     match state {
         State::Waiting => format!("pending, {sent}: it waits for its turn"),
+        State::BackingOff if course.is_suspect => {
+            format!("pending, {sent}: it was set aside, and waits: {said}")
+        }
         State::BackingOff => format!("pending, {sent}: it waits before it is sent again"),
         State::Isolating => format!(
-            "pending, {sent}: HubSpot refused its batch and did not say because of which course, so it goes in a batch of \
-             {} at most",
+            "pending, {sent}: it was set aside: its request failed without naming a course ({said}), so it goes behind the \
+             others, in a batch of {} at most",
             course.batch_limit
         ),
         State::Paused => format!("pending, {sent}: nothing is sent at present"),
@@ -162,7 +165,12 @@ fn summary(state: State, life: &Life) -> String {
         State::SentAgain => format!("unconfirmed, {sent}: {said}"),
         State::Synced => {
             let id = course.hubspot_id.as_deref().unwrap_or_default();
-            format!("synced as HubSpot's record {id}{}", provenance(life))
+            let warning = if said.is_empty() {
+                String::new()
+            } else {
+                format!("; with a warning from HubSpot: {said}")
+            };
+            format!("synced as HubSpot's record {id}{}{warning}", provenance(life))
         }
         State::Failed => format!("failed, {sent}: {said}"),
     }
@@ -192,9 +200,6 @@ fn next(state: State, course: &Course, around: &Situation) -> (String, Option<Ti
     let nobody = "nobody sends at present: it goes once `course-sync run` runs";
     let later = Some(course.next_attempt_at);
     match state {
-        State::Failed if course.error.as_ref().is_some_and(CourseError::waits_for_properties) => {
-            ("it goes again once the account's properties take it, or a person puts it back".to_owned(), None)
-        }
         State::Failed => ("nothing, until a person puts it back".to_owned(), None),
         State::Synced => ("nothing: it is done".to_owned(), None),
         State::Held => ("nothing, until a person says what became of it".to_owned(), None),

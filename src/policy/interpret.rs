@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::address::wrong_address;
 use super::answer::{Body, ErrorReply, Exchange, Meta, NoAnswer, NotSent, PropertyFault, Unreadable};
 use super::batch::Batch;
 use super::pause::{Reason, Trouble};
-use super::reconcile::POISONED;
 use crate::course::{Category, CourseError, HubSpotId, clip};
 
 mod items;
@@ -24,27 +24,29 @@ mod whole;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// HubSpot created it.
-    Created(HubSpotId),
-    /// HubSpot says that somebody holds the key of one of `suspects` courses already, this one among
-    /// them. Who, only a read can tell.
+    Created {
+        /// The record's identifier.
+        hubspot_id: HubSpotId,
+        /// What HubSpot reported beside the record, such as an association that failed.
+        warning: Option<CourseError>,
+    },
+    /// HubSpot created it, under an identifier that the answer does not show. It must not be sent again.
+    CreatedUnidentified(CourseError),
+    /// HubSpot reports that a record holds the key of one of `candidates` courses already, this one among
+    /// them. Which record, only a look-up can show.
     Exists {
-        /// What HubSpot said.
+        /// What HubSpot answered.
         error: CourseError,
         /// How many courses it may be about.
-        suspects: usize,
+        candidates: usize,
     },
     /// HubSpot refused it for good.
     Refused(CourseError),
     /// HubSpot certainly did not create it, and it may go again.
     NotTaken(NotTaken),
-    /// Nobody knows.
-    Unknown {
-        /// What happened.
-        error: CourseError,
-        /// How many courses the trouble is narrowed down to, this one among them; `None` where it is
-        /// not about courses.
-        suspects: Option<usize>,
-    },
+    /// It is not known whether HubSpot created it. The error is always an `unknown_outcome`, so that nothing can
+    /// take it for a refusal.
+    Unknown(CourseError),
 }
 
 /// Why HubSpot certainly did not create a course that may go again.
@@ -52,25 +54,27 @@ pub enum Verdict {
 pub enum NotTaken {
     /// The request never reached HubSpot.
     NotSent,
-    /// The account, the world or another course of the batch stood in the way.
+    /// The account, the world or another course of the batch stood in the way; nothing is said against this one.
     Untouched,
-    /// HubSpot refused the batch and did not name whose fault it was.
+    /// HubSpot refused what the batch holds and did not name the course: one of them is at fault.
     Unnamed(CourseError),
+    /// The request was turned away. Whether for a course of it, the account or the world, only evidence can show.
+    TurnedAway(CourseError),
+    /// HubSpot named this course and asked to come later.
+    Later(CourseError),
 }
 
-/// What an exchange says of the account.
+/// What an exchange shows about HubSpot, before it is held against other evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// Nothing against it.
-    Proceed,
-    /// HubSpot answers, which says nothing yet of creating.
-    Reachable,
-    /// HubSpot answers, if only with a refusal: the way is open, and no more is known.
-    Answering,
-    /// It must stand still for a while.
+    /// HubSpot did what was asked: created a course, answered a look-up.
+    Passed,
+    /// HubSpot judged the courses, and created none.
+    Judged,
+    /// Sending has to stop, for a reason that no course can cause.
     Pause(Trouble),
-    /// Nothing either way: HubSpot failed at a course that it is known to fail at.
-    Silence,
+    /// The request failed without naming a course: a course of it, the account or the world may be at fault.
+    Failed(Trouble),
 }
 
 /// The request's outcome for the metrics: a closed set.
@@ -131,6 +135,8 @@ pub struct Interpretation {
     /// Records and errors in the answer that belong to no course of the batch, or to one that had
     /// its answer already. Anything but 0 is an alarm.
     pub surplus: usize,
+    /// It may have failed because the request was too large.
+    pub may_be_size: bool,
 }
 
 /// What the end of this create request means.
@@ -151,45 +157,47 @@ struct Answer<'a> {
     now: Timestamp,
 }
 
-/// The decision table: status and body → meaning. Bodies decide where statuses cannot.
+/// The decision table: status and body → meaning. Bodies decide where statuses cannot. A status that names no course
+/// is a hypothesis: `policy::attribution` holds it against the evidence of other requests.
 fn answered(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
     use RequestOutcome::{Invalid, RateLimited, Rejected, Unauthorized, Unavailable};
-    let untouched = |outcome, trouble| {
+    let stopped = |outcome, trouble| {
         all(batch, &Verdict::NotTaken(NotTaken::Untouched), outcome, Signal::Pause(trouble))
     };
-    let unknown = |outcome| all(batch, &answer.unknown(), outcome, answer.pause(Reason::Unavailable));
+    let turned_away = |outcome, trouble| answer.turned_away(batch, outcome, trouble);
+    let unknown = |outcome| all(batch, &answer.unknown(), outcome, answer.failed(Reason::Unavailable));
 
     match (answer.meta.status, answer.body) {
         (200..=299, Body::Batch(reply)) => items::read(batch, answer, reply),
         (200..=299, _) => unknown(Invalid),
         // Records under a status that denies them: one of the two is wrong.
         (_, Body::Batch(reply)) if !reply.results.is_empty() => unknown(Invalid),
-        (401, _) => untouched(Unauthorized, answer.trouble(Reason::Token)),
-        (403, Body::Error(error)) => untouched(Unauthorized, answer.lacking_scopes(error)),
+        // A redirect is not followed, so nothing was executed.
+        (300..=399, _) => turned_away(Rejected, answer.wrong_address()),
+        (401, _) => turned_away(Unauthorized, answer.trouble(Reason::Token)),
+        (403, Body::Error(error)) => turned_away(Unauthorized, answer.lacking_scopes(error)),
         // 410 is how a version of the API that has ended would say so.
-        (404 | 405 | 406 | 410 | 415, _) => untouched(Rejected, answer.trouble(Reason::ObjectType)),
+        (404 | 405 | 406 | 410 | 415, _) => turned_away(Rejected, answer.trouble(Reason::ObjectType)),
         (408 | 499, _) => unknown(Unavailable),
         (413 | 414, _) => whole::too_large(batch, answer),
-        (423, _) => untouched(Unavailable, answer.trouble_for(Reason::Unavailable, LOCK)),
+        (423, _) => stopped(Unavailable, answer.trouble_for(Reason::Unavailable, LOCK)),
         (429, body) => {
             let (reason, at_least) = exceeded(body);
-            untouched(RateLimited, answer.trouble_for(reason, at_least))
+            stopped(RateLimited, answer.trouble_for(reason, at_least))
         }
-        (477, _) => untouched(Unavailable, answer.trouble_for(Reason::Unavailable, MIGRATION)),
+        (477, _) => stopped(Unavailable, answer.trouble_for(Reason::Unavailable, MIGRATION)),
+        (488, _) => turned_away(Rejected, answer.wrong_address()),
         (400 | 409 | 422, Body::Error(error)) => whole::refused(batch, answer, error),
-        // Refused, yet not for what the courses say (402 is a bill): the outbox must not burn for it.
-        (400..=499, Body::Error(_)) => untouched(Rejected, answer.trouble(Reason::Unavailable)),
-        // A page instead of an error: something before HubSpot turns us away, or cannot reach it.
-        (403 | 521..=523 | 525 | 526 | 530, _) => untouched(Unavailable, answer.trouble(Reason::Unavailable)),
-        (POISONED, _) if is_suspect(batch) => all(batch, &answer.unknown(), Unavailable, Signal::Silence),
+        // Refused, yet not for what the courses hold (402 is a bill).
+        (400..=499, Body::Error(_)) => turned_away(Rejected, answer.trouble(Reason::Unavailable)),
+        // A page instead of an error: something in front of HubSpot turns us away, or cannot reach it.
+        (403 | 521..=523 | 525 | 526 | 530, _) => {
+            turned_away(Unavailable, answer.trouble(Reason::Unavailable))
+        }
+        (502 | 504 | 524, _) => Interpretation { may_be_size: true, ..unknown(Unavailable) },
         (500..=599, _) => unknown(Unavailable),
         _ => unknown(Invalid),
     }
-}
-
-/// Whether the batch is a single course at which HubSpot failed before while it let others pass.
-fn is_suspect(batch: &Batch) -> bool {
-    matches!(batch.courses(), [course] if course.faults > 0)
 }
 
 /// How long HubSpot locks an account whose volume is large.
@@ -224,6 +232,21 @@ impl Answer<'_> {
         Trouble { retry_after, ..self.trouble(reason) }
     }
 
+    /// Every course of the batch was certainly not created; why, is for the evidence to show.
+    fn turned_away(&self, batch: &Batch, outcome: RequestOutcome, trouble: Trouble) -> Interpretation {
+        let error = self.own(Category::Deferred, &trouble.message);
+        all(batch, &Verdict::NotTaken(NotTaken::TurnedAway(error)), outcome, Signal::Failed(trouble))
+    }
+
+    /// `hubspot.base_url` leads to the wrong region, or to something that redirects.
+    fn wrong_address(&self) -> Trouble {
+        let mut trouble = self.trouble(Reason::ObjectType);
+        if let Some(wrong) = wrong_address(self.meta, self.body) {
+            trouble.message = clip(&wrong.to_string(), CourseError::MAX_MESSAGE_BYTES);
+        }
+        trouble
+    }
+
     fn lacking_scopes(&self, error: &ErrorReply) -> Trouble {
         let mut trouble = self.trouble(Reason::Scopes);
         let scopes = error.required_scopes();
@@ -236,6 +259,10 @@ impl Answer<'_> {
 
     fn pause(&self, reason: Reason) -> Signal {
         Signal::Pause(self.trouble(reason))
+    }
+
+    fn failed(&self, reason: Reason) -> Signal {
+        Signal::Failed(self.trouble(reason))
     }
 
     /// The answer in one line.
@@ -291,7 +318,7 @@ impl Answer<'_> {
 
     fn unknown(&self) -> Verdict {
         let message = format!("it is not known whether HubSpot created this course: {}", self.summary());
-        Verdict::Unknown { error: self.own(Category::UnknownOutcome, &message), suspects: None }
+        Verdict::Unknown(self.own(Category::UnknownOutcome, &message))
     }
 }
 
@@ -305,18 +332,9 @@ fn category(error: &ErrorReply) -> Category {
     }
 }
 
-/// Whether HubSpot says that somebody else holds a unique value. Its forms differ between its APIs
-/// and are not documented, so this only ever leads to a read, never to an identifier.
+/// Whether HubSpot reports that another record holds a unique value.
 fn is_conflict(error: &ErrorReply) -> bool {
-    const CODES: [&str; 4] =
-        ["CONFLICT", "OBJECT_ALREADY_EXISTS", "UNIQUE_VALUE_CONFLICT", "CONFLICTING_UNIQUE_VALUE"];
-    let codes = error.errors.iter().flatten().filter_map(|detail| detail.code.as_deref());
-    let named = [error.category.as_deref(), error.error_type.as_deref()].into_iter().flatten().chain(codes);
-    let message = error.message.as_deref().unwrap_or_default();
-    named.into_iter().any(|code| CODES.contains(&code))
-        || error.context.contains_key("existingId")
-        || message.contains("already has that value")
-        || message.contains("already exists")
+    error.is_conflict()
 }
 
 /// Whether HubSpot says that the property which carries the keys does not exist: the account's
@@ -342,7 +360,7 @@ pub(super) fn only<T: Ord>(choice: &BTreeSet<T>) -> Option<&T> {
 /// The same verdict for every course.
 fn all(batch: &Batch, verdict: &Verdict, outcome: RequestOutcome, signal: Signal) -> Interpretation {
     let verdicts = batch.courses().iter().map(|_| verdict.clone()).collect();
-    Interpretation { verdicts, signal, outcome, surplus: 0 }
+    Interpretation { verdicts, signal, outcome, surplus: 0, may_be_size: false }
 }
 
 fn not_sent(batch: &Batch, why: &NotSent) -> Interpretation {
@@ -371,5 +389,6 @@ fn no_answer(batch: &Batch, why: &NoAnswer, now: Timestamp) -> Interpretation {
     let message = format!("it is not known whether HubSpot created this course: {what}");
     let error = CourseError::new(Category::UnknownOutcome, &message, now);
     let trouble = Trouble { reason: Reason::Unavailable, retry_after: None, message: what };
-    all(batch, &Verdict::Unknown { error, suspects: None }, outcome, Signal::Pause(trouble))
+    let may_be_size = *why == NoAnswer::Timeout;
+    Interpretation { may_be_size, ..all(batch, &Verdict::Unknown(error), outcome, Signal::Failed(trouble)) }
 }

@@ -3,12 +3,18 @@
 //!
 //! Values in, values out: `now` and `jitter` are arguments. Imports `course` only.
 
+pub mod access;
+pub mod address;
 pub mod answer;
+pub mod attribution;
 pub mod backlog;
 pub mod batch;
+pub mod batch_size;
 pub mod day;
 pub mod explain;
 pub mod interpret;
+pub mod key_property;
+pub mod lookup;
 pub mod pause;
 pub mod reconcile;
 pub mod retry;

@@ -29,13 +29,15 @@ pub enum Reason {
     DailyQuota,
     /// HubSpot, or the way to it, is in trouble.
     Unavailable,
-    /// The property that carries the course key does not exist.
+    /// The property that carries the course key cannot be used.
     Schema,
+    /// HubSpot refuses every course for the same reason.
+    Rejected,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Operator,
         Self::Token,
         Self::Scopes,
@@ -44,6 +46,7 @@ impl Reason {
         Self::DailyQuota,
         Self::Unavailable,
         Self::Schema,
+        Self::Rejected,
     ];
 
     /// The reason's name in metrics, `status` and logs.
@@ -58,6 +61,7 @@ impl Reason {
             Self::DailyQuota => "daily_quota",
             Self::Unavailable => "unavailable",
             Self::Schema => "schema",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -65,12 +69,32 @@ impl Reason {
     #[must_use]
     pub fn needs_a_person(self) -> bool {
         match self {
-            Self::Operator | Self::Token | Self::Scopes | Self::ObjectType | Self::Schema => true,
+            Self::Operator
+            | Self::Token
+            | Self::Scopes
+            | Self::ObjectType
+            | Self::Schema
+            | Self::Rejected => true,
             Self::IntervalQuota | Self::DailyQuota | Self::Unavailable => false,
         }
     }
 
-    /// Whether it is about HubSpot or the way to it at present, so that any answer ends it.
+    /// Whether a course may be the cause, so that it is held against the evidence of other requests.
+    #[must_use]
+    pub fn may_be_a_courses(self) -> bool {
+        match self {
+            Self::Token | Self::Scopes | Self::ObjectType | Self::Unavailable => true,
+            Self::Operator | Self::IntervalQuota | Self::DailyQuota | Self::Schema | Self::Rejected => false,
+        }
+    }
+
+    /// Whether it is one for all operations, rather than of the one that met it.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Operator | Self::IntervalQuota | Self::DailyQuota)
+    }
+
+    /// Whether it is about HubSpot or the way to it at present.
     fn is_of_the_world(self) -> bool {
         matches!(self, Self::IntervalQuota | Self::Unavailable)
     }
@@ -138,6 +162,24 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// What both allow.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Closed(None), _) | (_, Self::Closed(None)) => Self::Closed(None),
+            (Self::Closed(one), Self::Closed(other)) => Self::Closed(one.max(other)),
+            (closed @ Self::Closed(_), Self::Open { .. }) | (Self::Open { .. }, closed @ Self::Closed(_)) => {
+                closed
+            }
+            (
+                Self::Open { courses, concurrent },
+                Self::Open { courses: other_courses, concurrent: other_concurrent },
+            ) => {
+                Self::Open { courses: courses.min(other_courses), concurrent: concurrent && other_concurrent }
+            }
+        }
+    }
+
     /// Whether a request of so many courses, which was claimed earlier, may still be sent.
     #[must_use]
     pub fn lets(self, courses: usize) -> bool {
@@ -164,8 +206,7 @@ pub struct Pauses {
 
 /// The longest wait for a world that does not answer: longer gains nothing and delays recovery.
 const UNAVAILABLE_MAX: Duration = Duration::from_secs(30);
-/// How long after the next try was due HubSpot is asked by something that creates nothing, where there is nothing else
-/// to try.
+/// How long after the next try was due an outage counts as over, where there is nothing to try it with.
 const OVERDUE: Duration = UNAVAILABLE_MAX;
 /// How often a fault that a person must mend is tried again, since the mend is not announced.
 const PERSON_INTERVAL: Duration = Duration::from_mins(1);
@@ -215,10 +256,10 @@ impl Pauses {
         if trouble.reason == Reason::Unavailable {
             self.outage = strikes;
         }
-        self.active.insert(
-            trouble.reason,
-            Pause { since, until: Some(until), ends, message: trouble.message.clone(), strikes },
-        );
+        // Only reading the property's definition shows that it can be used; no create is spent on it.
+        let until = (trouble.reason != Reason::Schema).then_some(until);
+        self.active
+            .insert(trouble.reason, Pause { since, until, ends, message: trouble.message.clone(), strikes });
         if trouble.reason.is_followed_by_a_probe() {
             self.probe = Some(1);
         }
@@ -236,17 +277,40 @@ impl Pauses {
             Reason::DailyQuota => DAILY_INTERVAL + DAILY_INTERVAL.mul_f64(jitter / 10.0),
             // Half of it is a floor: a herd is spread, and nobody comes back at once.
             Reason::Unavailable => self.retry.equal_jitter(strikes, jitter, UNAVAILABLE_MAX),
-            Reason::Operator | Reason::Token | Reason::Scopes | Reason::ObjectType | Reason::Schema => {
-                self.retry.equal_jitter(strikes, jitter, PERSON_INTERVAL)
-            }
+            Reason::Operator
+            | Reason::Token
+            | Reason::Scopes
+            | Reason::ObjectType
+            | Reason::Schema
+            | Reason::Rejected => self.retry.equal_jitter(strikes, jitter, PERSON_INTERVAL),
         }
     }
 
-    /// A request that started at `sent_at` was answered as it should be. Returns the reasons that end. Only
-    /// one that `creates` proves that creating works, and widens the gate.
+    /// A term of the lease begins: its first request is a probe.
+    pub fn begin_term(&mut self) {
+        self.probe = Some(1);
+    }
+
+    /// The next request has to be a probe.
+    pub fn probe(&mut self) {
+        self.probe = Some(1);
+    }
+
+    /// A request that started at `sent_at` was answered as it should be: as many were created as asked for, or the
+    /// courses were judged at least. Returns the reasons that end, and widens the gate. That courses are judged does
+    /// not end a refusal of every course.
     pub fn success(&mut self, sent_at: Instant, creates: bool) -> Vec<Reason> {
-        let ended = self.end(sent_at, |reason| reason != Reason::Operator);
-        if self.active.is_empty() && creates {
+        let ended = self.end(sent_at, |reason| match reason {
+            Reason::Operator | Reason::Schema => false,
+            Reason::Rejected => creates,
+            Reason::Token
+            | Reason::Scopes
+            | Reason::ObjectType
+            | Reason::IntervalQuota
+            | Reason::DailyQuota
+            | Reason::Unavailable => true,
+        });
+        if self.active.is_empty() {
             self.outage = 0;
             self.probe = self.probe.and_then(|courses| match courses {
                 ..10 => Some(10),
@@ -257,19 +321,18 @@ impl Pauses {
         ended
     }
 
-    /// Whether the next try after an outage has been due for long, because there is nothing to try it with.
-    #[must_use]
-    pub fn is_overdue(&self, now: Instant) -> bool {
-        let is_long_due = |(reason, pause): (&Reason, &Pause)| {
+    /// Ends what is about the world and has had its next try due for long, because there is nothing to try it with.
+    /// Returns the reasons. The next request is a probe all the same.
+    pub fn expire(&mut self, now: Instant) -> Vec<Reason> {
+        let is_long_due = |reason: &Reason, pause: &mut Pause| {
             reason.is_of_the_world() && pause.until.is_some_and(|until| until + OVERDUE <= now)
         };
-        self.active.iter().any(is_long_due)
+        self.active.extract_if(.., is_long_due).map(|(reason, _)| reason).collect()
     }
 
-    /// HubSpot answered a request that started at `sent_at` and says nothing of creating, but that the way is open.
-    /// Returns the reasons that end; what comes next is tried out as ever.
-    pub fn answered(&mut self, sent_at: Instant) -> Vec<Reason> {
-        self.end(sent_at, Reason::is_of_the_world)
+    /// Ends one reason. True where it held.
+    pub fn lift(&mut self, reason: Reason) -> bool {
+        self.active.remove(&reason).is_some()
     }
 
     /// Ends those of these reasons whose next try was due when a request started.
@@ -289,29 +352,27 @@ impl Pauses {
         }
     }
 
-    /// The day is used up, as an earlier process knew. It ends at `ends`; nothing is tried at once, lest a
-    /// process that falls again and again tries each time. True where that is news.
-    pub fn day_was_used_up(&mut self, message: &str, ends: Instant, now: Instant) -> bool {
-        if self.active.contains_key(&Reason::DailyQuota) {
+    /// A pause holds, as an earlier process noted. Nothing is tried at once: otherwise a process that ends again and
+    /// again would try each time. `ends`: when it is over, where that is known. True where that is news.
+    pub fn adopt(&mut self, reason: Reason, message: &str, ends: Option<Instant>, now: Instant) -> bool {
+        if self.active.contains_key(&reason) {
             return false;
         }
-        let until = Some(ends.min(now + DAILY_INTERVAL));
-        let pause = Pause { since: now, until, ends: Some(ends), message: message.to_owned(), strikes: 1 };
-        self.active.insert(Reason::DailyQuota, pause);
+        let wait = match reason {
+            Reason::DailyQuota => DAILY_INTERVAL,
+            _ => self.retry.equal_jitter(1, 1.0, PERSON_INTERVAL),
+        };
+        let until = Some(ends.map_or(now + wait, |ends| ends.min(now + wait)));
+        let pause = Pause { since: now, until, ends, message: message.to_owned(), strikes: 1 };
+        self.active.insert(reason, pause);
         self.probe = Some(1);
         true
     }
 
-    /// The used-up day is over, by a person's word or by its time. True where that is a change. What
-    /// follows is tried out as ever.
-    pub fn day_is_over(&mut self) -> bool {
-        self.active.remove(&Reason::DailyQuota).is_some()
-    }
-
-    /// The pause of a used-up day, if it holds.
+    /// The pause for this reason, if it holds.
     #[must_use]
-    pub fn used_up_day(&self) -> Option<&Pause> {
-        self.active.get(&Reason::DailyQuota)
+    pub fn held(&self, reason: Reason) -> Option<&Pause> {
+        self.active.get(&reason)
     }
 
     /// Something was done about a reason: the next try is due now.

@@ -1,10 +1,10 @@
 //! Courses whose outcome is unknown: what to ask HubSpot, and what its answer proves.
 //!
 //! With a unique property HubSpot is asked by key, first among its live records, then in its recycle
-//! bin. Absence proves little by itself (a late request may still commit), yet makes a resend safe:
-//! HubSpot's uniqueness turns the loser into a conflict, which is read back and adopted. Without a
-//! unique property nothing can prove anything, and the course is held for a person, or sent again
-//! where the operator has accepted duplicates.
+//! bin. A record is proof of existence. Absence is proved only where HubSpot lists the key as not found; an answer
+//! that leaves it out proves nothing. Proved absence makes a resend safe even if a late request still commits:
+//! HubSpot's uniqueness turns the loser into a conflict, which is looked up and adopted. Without a unique property
+//! nothing can prove anything, and the course is held for an operator, or sent again where duplicates are accepted.
 
 mod refusal;
 
@@ -15,12 +15,14 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::answer::{BatchReply, BatchStatus, Body, Exchange, Meta, NoAnswer, NotSent, Record};
+use super::attribution::{Evidence, narrowed};
 use super::batch::RowId;
 use super::interpret::{self, RequestOutcome, Signal};
 use super::pause::{Reason, Trouble};
-use super::retry::{RetryPolicy, half};
+use super::retry::{RetryPolicy, whole, worn_out};
 use crate::course::{
-    Again, Category, CourseError, CourseKey, HubSpotId, Provenance, Suspicion, Transition, clip, folded,
+    Again, Category, CourseError, CourseKey, Doubt, HubSpotId, Provenance, Suspicion, Transition, clip,
+    folded,
 };
 
 /// A course whose row says `unconfirmed`.
@@ -28,20 +30,28 @@ use crate::course::{
 pub struct Doubted {
     /// The row.
     pub id: RowId,
-    /// The batch under which it was sent.
+    /// The batch under which it was sent last.
     pub batch: Uuid,
     /// The catalogue's identifier.
     pub key: CourseKey,
+    /// What is in doubt.
+    pub doubt: Doubt,
+    /// The HubSpot property that carried its key: what it is looked up by. `None`: no look-up can prove anything.
+    pub property: Option<String>,
+    /// When the first request was claimed whose outcome is unknown.
+    pub doubted_since: Timestamp,
+    /// When it was sent last.
+    pub sent_at: Timestamp,
     /// How often it was sent.
     pub attempts: u32,
     /// How many of its attempts failed by its own fault.
     pub faults: u32,
     /// How often its outcome was unknown.
     pub doubts: u32,
-    /// How many courses the request carried in which it was sent last; 0: unknown.
+    /// How many courses the request carried in which it was sent last; 0: it was not sent.
     pub company: usize,
-    /// It was sent with its key in the property that it is looked up by; else no absence proves anything.
-    pub carried_key: bool,
+    /// It failed before without being named.
+    pub is_suspect: bool,
     /// What its row says.
     pub error: Option<CourseError>,
     /// When the catalogue enqueued it.
@@ -57,29 +67,30 @@ pub enum Place {
     Archived,
 }
 
-/// How the requests fared that went just before and just after a request that HubSpot failed at, without
-/// any of its courses in them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Neighbours {
-    /// HubSpot answered them as it should.
-    pub passed: u32,
-    /// It failed at them, too.
-    pub failed: u32,
-}
-
-/// What HubSpot says of one key.
+/// What HubSpot shows about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// A record carries exactly this key.
+    /// A live record carries exactly this key.
     Held(HubSpotId),
-    /// A record carries a key that equals this one only after normalisation.
-    Collision(HubSpotId),
+    /// A live record carries a key that equals this one only after normalisation.
+    Similar(Holder),
     /// Several records carry exactly this key, against all uniqueness.
     Several(Vec<HubSpotId>),
-    /// No record carries it.
+    /// A record in the recycle bin carries it, and no live one.
+    InBin(Holder),
+    /// HubSpot lists it as not found.
     Absent,
-    /// The answer does not say.
+    /// The answer does not show.
     Unclear,
+}
+
+/// A record that may be a course's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its identifier.
+    pub id: HubSpotId,
+    /// When HubSpot created it, where it shows that.
+    pub created_at: Option<Timestamp>,
 }
 
 /// The meaning of one read.
@@ -93,13 +104,18 @@ pub struct Reading {
     pub outcome: RequestOutcome,
 }
 
-/// What the end of a read by `unique_property` means for the courses asked about.
+/// What the end of a read by `unique_property` means for the keys asked about.
 #[must_use]
-pub fn interpret_read(asked: &[Doubted], unique_property: &str, exchange: &Exchange) -> Reading {
+pub fn interpret_read(
+    keys: &[&CourseKey],
+    unique_property: &str,
+    place: Place,
+    exchange: &Exchange,
+) -> Reading {
     let (outcome, trouble) = match exchange {
         Exchange::Answered { meta, body: Body::Batch(reply) } if is_told(meta, reply) => {
-            let findings = asked.iter().map(|course| find(&course.key, unique_property, reply)).collect();
-            return Reading { findings, signal: Signal::Reachable, outcome: RequestOutcome::Ok };
+            let findings = keys.iter().map(|key| find(key, unique_property, place, reply)).collect();
+            return Reading { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok };
         }
         Exchange::Answered { meta, body } => refused_read(meta, body),
         Exchange::NotSent(NotSent::NoToken(why)) => (RequestOutcome::Unauthorized, plain(Reason::Token, why)),
@@ -113,7 +129,12 @@ pub fn interpret_read(asked: &[Doubted], unique_property: &str, exchange: &Excha
             (RequestOutcome::Unreachable, plain(Reason::Unavailable, "the connection was lost during a read"))
         }
     };
-    Reading { findings: vec![Finding::Unclear; asked.len()], signal: Signal::Pause(trouble), outcome }
+    // What no key can cause stops everything; anything else may be due to one key.
+    let signal = match trouble.reason {
+        Reason::IntervalQuota | Reason::DailyQuota => Signal::Pause(trouble),
+        _ => Signal::Failed(trouble),
+    };
+    Reading { findings: vec![Finding::Unclear; keys.len()], signal, outcome }
 }
 
 fn plain(reason: Reason, message: &str) -> Trouble {
@@ -134,15 +155,16 @@ pub(super) fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Trouble
     let (outcome, reason, at_least) = match (meta.status, body) {
         (401, _) => (RequestOutcome::Unauthorized, Reason::Token, Duration::ZERO),
         (403, Body::Error(_)) => (RequestOutcome::Unauthorized, Reason::Scopes, Duration::ZERO),
-        (404 | 405 | 406 | 410 | 415, _) => (RequestOutcome::Rejected, Reason::ObjectType, Duration::ZERO),
+        (404 | 405 | 406 | 410 | 415 | 488 | 300..=399, _) => {
+            (RequestOutcome::Rejected, Reason::ObjectType, Duration::ZERO)
+        }
         (423, _) => (RequestOutcome::Unavailable, Reason::Unavailable, interpret::LOCK),
         (429, body) => {
             let (reason, at_least) = interpret::exceeded(body);
             (RequestOutcome::RateLimited, reason, at_least)
         }
         (477, _) => (RequestOutcome::Unavailable, Reason::Unavailable, interpret::MIGRATION),
-        // HubSpot refuses a read by a property that is not there, or not unique.
-        (400 | 409 | 422, Body::Error(_)) => (RequestOutcome::Rejected, Reason::Schema, Duration::ZERO),
+        (400 | 409 | 422, Body::Error(_)) => (RequestOutcome::Rejected, Reason::Unavailable, Duration::ZERO),
         (200..=299, _) => (RequestOutcome::Invalid, Reason::Unavailable, Duration::ZERO),
         _ => (RequestOutcome::Unavailable, Reason::Unavailable, Duration::ZERO),
     };
@@ -159,26 +181,51 @@ pub(super) fn refused_read(meta: &Meta, body: &Body) -> (RequestOutcome, Trouble
     (outcome, Trouble { reason, retry_after, message })
 }
 
-/// The one record that carries the key; what another carries up to case is not this course's. A key
-/// that a final answer leaves out is absent: should that be wrong, HubSpot's uniqueness refuses the
-/// resend.
-fn find(key: &CourseKey, unique_property: &str, reply: &BatchReply) -> Finding {
-    let holders = |same: &dyn Fn(&str) -> bool| -> BTreeSet<Option<HubSpotId>> {
+/// The one record that carries the key. A key that the answer leaves out is not proved to be absent.
+fn find(key: &CourseKey, unique_property: &str, place: Place, reply: &BatchReply) -> Finding {
+    let holders = |same: &dyn Fn(&str) -> bool| -> Vec<&Record> {
         let carries = |record: &&Record| {
             record.properties.get(unique_property).and_then(Option::as_deref).is_some_and(same)
         };
-        reply.results.iter().flatten().filter(carries).map(Record::consistent_id).collect()
+        reply.results.iter().flatten().filter(carries).collect()
     };
     let exact = holders(&|carried| carried == key.as_str());
-    let near = holders(&|carried| folded(carried) == folded(key.as_str()));
-    match (interpret::only(&exact), interpret::only(&near)) {
-        (Some(Some(id)), _) => Finding::Held(id.clone()),
-        (None, _) if exact.len() > 1 => Finding::Several(exact.into_iter().flatten().collect()),
-        (None, Some(Some(id))) if exact.is_empty() => Finding::Collision(id.clone()),
-        (None, None) if near.is_empty() && !reply.results.iter().any(Option::is_none) => Finding::Absent,
-        // One that contradicts itself, or cannot be read.
+    let similar = holders(&|carried| folded(carried) == folded(key.as_str()));
+    let ids: BTreeSet<HubSpotId> = exact.iter().filter_map(|record| record.consistent_id()).collect();
+    match (only_holder(&exact), only_holder(&similar), place) {
+        (Some(holder), _, Place::Archived) => Finding::InBin(holder),
+        (Some(holder), _, Place::Live) => Finding::Held(holder.id),
+        // What is similar to a key that is listed as missing was asked for by another course.
+        _ if exact.is_empty() && is_listed_as_missing(key, reply) => Finding::Absent,
+        (None, Some(holder), Place::Live) if exact.is_empty() => Finding::Similar(holder),
+        (None, _, Place::Live) if ids.len() > 1 => Finding::Several(ids.into_iter().collect()),
+        // A record that carries the key and whose identifier cannot be read, or several that are similar.
         _ => Finding::Unclear,
     }
+}
+
+/// The only record of these: `None` where there is none or more than one, or where its identifier cannot be read.
+fn only_holder(records: &[&Record]) -> Option<Holder> {
+    let ids: BTreeSet<Option<HubSpotId>> = records.iter().map(|record| record.consistent_id()).collect();
+    let id = interpret::only(&ids)?.clone()?;
+    let created_at = records.first().and_then(|record| record.created_at.as_deref()?.parse().ok());
+    Some(Holder { id, created_at })
+}
+
+/// Whether an error of the kind "not found" lists the key.
+fn is_listed_as_missing(key: &CourseKey, reply: &BatchReply) -> bool {
+    let is_not_found = |category: &Option<String>| {
+        category.as_deref().is_some_and(|category| category.ends_with("NOT_FOUND"))
+    };
+    let lists = |id: &String| id == key.as_str();
+    reply
+        .errors
+        .iter()
+        .flatten()
+        .filter(|error| is_not_found(&error.category))
+        .filter_map(|error| error.context.get("ids"))
+        .flatten()
+        .any(lists)
 }
 
 /// One finding of two: among the live records and in the recycle bin.
@@ -192,127 +239,210 @@ pub fn combined(live: Finding, archived: Option<Finding>) -> Finding {
     }
 }
 
-/// How often it is looked whether a person has mended a key that several records carry.
+/// What becomes of a doubted course.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// This.
+    To(Transition),
+    /// The doubt remains; HubSpot is asked again after so long.
+    Remains(Duration),
+}
+
+/// What is known around a doubted course.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// How the requests around its last one fared.
+    pub evidence: Evidence,
+    /// Another course of the outbox is the record that was found.
+    pub is_taken: bool,
+    /// The unique property that a new request would carry its key in.
+    pub unique_property: Option<&'a str>,
+    /// How long a doubt rests before HubSpot is asked.
+    pub settle: Duration,
+    /// The time.
+    pub now: Timestamp,
+    /// Drawn from 0..1.
+    pub jitter: f64,
+}
+
+/// The shortest time between two looks at a course that no answer settles.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether a key that several records carry has been fixed.
 const SEVERAL: Duration = Duration::from_mins(5);
 
-/// What becomes of a doubted course, or `None` where the doubt remains.
-#[must_use]
-pub fn settle(
-    course: &Doubted,
-    finding: &Finding,
-    neighbours: Neighbours,
-    policy: &RetryPolicy,
-    now: Timestamp,
-    jitter: f64,
-) -> Option<Transition> {
-    match finding {
-        Finding::Held(hubspot_id) => {
-            Some(Transition::Synced { hubspot_id: hubspot_id.clone(), provenance: provenance(course) })
+impl Doubted {
+    /// How long to wait before the next look: half of the doubt's age, so that the waits grow, and no state has to be
+    /// kept for it.
+    #[must_use]
+    pub fn look_again(&self, policy: &RetryPolicy, now: Timestamp) -> Duration {
+        (since(self.doubted_since, now) / 2).clamp(LOOK_AGAIN, policy.max_interval.max(LOOK_AGAIN))
+    }
+
+    /// What becomes of it by what HubSpot showed.
+    #[must_use]
+    pub fn settle(&self, finding: &Finding, policy: &RetryPolicy, context: &Context<'_>) -> Settlement {
+        match finding {
+            Finding::Held(hubspot_id) => self.synced(hubspot_id),
+            Finding::Similar(holder) if self.may_be(holder) && !context.is_taken => self.synced(&holder.id),
+            Finding::Similar(holder) => self.collision(holder, context.now),
+            Finding::Several(holders) => several(holders, context.now),
+            Finding::InBin(holder) => self.in_bin(holder, policy, context),
+            Finding::Absent => self.absent(policy, context),
+            Finding::Unclear => Settlement::Remains(self.look_again(policy, context.now)),
         }
-        Finding::Collision(holder) => {
+    }
+
+    fn synced(&self, hubspot_id: &HubSpotId) -> Settlement {
+        Settlement::To(Transition::Synced {
+            hubspot_id: hubspot_id.clone(),
+            provenance: self.provenance(),
+            warning: None,
+        })
+    }
+
+    /// A conflict at the first sending means that the record was made elsewhere; later ones may be with one's own
+    /// earlier request.
+    fn provenance(&self) -> Provenance {
+        if self.doubt == Doubt::Conflict && self.attempts == 1 {
+            Provenance::Adopted
+        } else {
+            Provenance::Confirmed
+        }
+    }
+
+    /// Whether the record can be this course: it was not created before the first request in doubt.
+    fn may_be(&self, holder: &Holder) -> bool {
+        /// HubSpot's clock is not the database's.
+        const SKEW: Duration = Duration::from_secs(5);
+        holder.created_at.is_some_and(|created_at| created_at + SKEW >= self.doubted_since)
+    }
+
+    fn failed(&self, category: Category, message: &str, now: Timestamp) -> Settlement {
+        let last = self.error.clone().unwrap_or_else(|| CourseError::new(category, message, now));
+        let error = CourseError {
+            http_status: last.http_status,
+            correlation_id: last.correlation_id,
+            ..CourseError::new(category, message, now)
+        };
+        Settlement::To(Transition::Failed { error })
+    }
+
+    fn collision(&self, holder: &Holder, now: Timestamp) -> Settlement {
+        let message = format!(
+            "HubSpot's record {} carries a key that equals {:?} after HubSpot's normalisation (case, white space, \
+             Unicode form); it is another course's record and was not adopted. Give one of the two courses another key",
+            holder.id.as_str(),
+            self.key.as_str()
+        );
+        self.failed(Category::KeyCollision, &message, now)
+    }
+
+    /// A record in the recycle bin is never adopted. One that is older than the course blocks its key; a newer one is
+    /// the course's own record, which was deleted.
+    fn in_bin(&self, holder: &Holder, policy: &RetryPolicy, context: &Context<'_>) -> Settlement {
+        let id = holder.id.as_str();
+        if holder.created_at.is_some_and(|created_at| created_at >= self.created_at) {
             let message = format!(
-                "HubSpot's record {} carries a key that equals {:?} up to case and surrounding spaces; it is another \
-                 course's record and was not adopted. Give one of the two courses another key",
-                holder.as_str(),
-                course.key.as_str()
+                "HubSpot created this course as record {id}, and the record is in the recycle bin now. It is not created \
+                 again: restore record {id} in HubSpot, then run `course-sync retry`"
             );
-            Some(Transition::Failed { error: CourseError::new(Category::KeyCollision, &message, now) })
+            return self.failed(Category::RecordGone, &message, context.now);
         }
-        Finding::Several(holders) => {
-            let holders: Vec<_> = holders.iter().map(HubSpotId::as_str).collect();
+        if self.doubt == Doubt::Conflict {
             let message = format!(
-                "HubSpot holds several records with this course's key: {}. Merge or archive all but one; the course is \
-                 looked up again every few minutes",
-                holders.join(", ")
+                "record {id} in HubSpot's recycle bin holds this course's key; it is older than the course and was not \
+                 adopted. Restore record {id} or delete it permanently in HubSpot, then run `course-sync retry`"
             );
-            let error = CourseError::new(Category::Conflict, &message, now);
-            Some(Transition::Unconfirmed { error, own_fault: false, batch_limit: None, look_after: SEVERAL })
+            return self.failed(Category::Conflict, &message, context.now);
         }
-        Finding::Absent if !course.carried_key => None,
-        Finding::Absent => Some(match refusal::of(course) {
-            Some(error) => Transition::Failed { error },
-            None => resend(course, neighbours, policy, now, jitter),
-        }),
-        Finding::Unclear => None,
+        // Not this course, and it does not show that the key is blocked.
+        self.absent(policy, context)
+    }
+
+    /// HubSpot lists the key as not found, among the live records and in the recycle bin.
+    fn absent(&self, policy: &RetryPolicy, context: &Context<'_>) -> Settlement {
+        let remains = Settlement::Remains(self.look_again(policy, context.now));
+        match self.doubt {
+            Doubt::Refused => match &self.error {
+                Some(error) => Settlement::To(Transition::Failed { error: error.clone() }),
+                None => self.resend(policy, context),
+            },
+            // A contradiction: it exists, and is not found.
+            Doubt::Created => remains,
+            Doubt::Conflict => {
+                match self.error.as_ref().and_then(|error| refusal::over_another_value(error, &self.key)) {
+                    Some(error) => Settlement::To(Transition::Failed { error }),
+                    // A contradiction: HubSpot calls the key taken, and does not find it. Reads may lag. It is sent again
+                    // ever more seldom, and nothing is counted.
+                    None if since(self.sent_at, context.now)
+                        < self.look_again(policy, context.now).max(context.settle) =>
+                    {
+                        remains
+                    }
+                    None => Settlement::To(Transition::Pending(Again::Later {
+                        error: None,
+                        after: Duration::ZERO,
+                        suspicion: Suspicion::Unchanged,
+                    })),
+                }
+            }
+            // Nothing would refuse a second record if a request under the former property commits late.
+            Doubt::Unknown if self.property.as_deref() != context.unique_property => remains,
+            Doubt::Unknown => self.resend(policy, context),
+        }
+    }
+
+    /// What becomes of it where nothing can prove anything and duplicates are accepted; `None` where it was in doubt so
+    /// often that an operator has to look, or where HubSpot is known to hold it.
+    #[must_use]
+    pub fn resend_blindly(&self, policy: &RetryPolicy, context: &Context<'_>) -> Option<Settlement> {
+        let may_go = self.doubt == Doubt::Unknown && self.doubts < policy.max_attempts;
+        may_go.then(|| self.resend(policy, context))
+    }
+
+    /// Once more, after a wait that grows with its own faults; at once where it has none; or not at all where it has
+    /// too many.
+    fn resend(&self, policy: &RetryPolicy, context: &Context<'_>) -> Settlement {
+        let suspicion = match self.company {
+            0 => Suspicion::Unchanged,
+            1 if context.evidence.blames_courses() => Suspicion::Alone,
+            company if self.is_suspect => Suspicion::Among { batch_limit: narrowed(company) },
+            company => Suspicion::Among { batch_limit: whole(company) },
+        };
+        let faults = self.faults.saturating_add(u32::from(suspicion == Suspicion::Alone));
+        if faults >= policy.max_attempts {
+            // Reads may lag: it fails only if it is still not found some time after it was sent.
+            if since(self.sent_at, context.now) < (context.settle * 2).max(LOOK_AGAIN) {
+                return Settlement::Remains(self.look_again(policy, context.now));
+            }
+            let last =
+                self.error.clone().unwrap_or_else(|| CourseError::new(Category::Refused, "", context.now));
+            return Settlement::To(Transition::Failed { error: worn_out(&last, faults, context.now) });
+        }
+        let after = if faults == 0 { Duration::ZERO } else { policy.backoff(faults, context.jitter) };
+        Settlement::To(Transition::Pending(Again::Later { error: None, after, suspicion }))
     }
 }
 
-/// A conflict at the first sending means that somebody else made the record; later ones may be with
-/// one's own earlier self.
-fn provenance(course: &Doubted) -> Provenance {
-    let is_conflict = course.error.as_ref().is_some_and(|error| error.category == Category::Conflict);
-    if is_conflict && course.attempts == 1 { Provenance::Adopted } else { Provenance::Confirmed }
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
-/// What becomes of a doubted course where nothing can prove anything and duplicates are accepted; `None`
-/// where it was in doubt so often that a person had better look.
-#[must_use]
-pub fn resend_blindly(
-    course: &Doubted,
-    neighbours: Neighbours,
-    policy: &RetryPolicy,
-    now: Timestamp,
-    jitter: f64,
-) -> Option<Transition> {
-    (course.doubts < policy.max_attempts).then(|| resend(course, neighbours, policy, now, jitter))
-}
-
-/// Once more, after a wait that grows with its own faults; at once where it has none; or not at all where
-/// it has too many.
-fn resend(
-    course: &Doubted,
-    neighbours: Neighbours,
-    policy: &RetryPolicy,
-    now: Timestamp,
-    jitter: f64,
-) -> Transition {
-    let suspicion = suspicion(course, neighbours);
-    let faults = course.faults.saturating_add(u32::from(suspicion == Some(Suspicion::Alone)));
-    if faults >= policy.max_attempts {
-        return Transition::Failed { error: worn_out(course, faults, now) };
-    }
-    let after = if faults == 0 { Duration::ZERO } else { policy.backoff(faults, jitter) };
-    Transition::Pending(Again::Resend { after, suspicion })
-}
-
-/// Whether this course may be what HubSpot fails at. Only 500 is ever about what was sent; every other
-/// 5xx is about what stands in between.
-#[must_use]
-pub fn may_be_poison(course: &Doubted) -> bool {
-    let is_500 = |error: &CourseError| {
-        error.category == Category::UnknownOutcome && error.http_status == Some(POISONED)
-    };
-    course.error.as_ref().is_some_and(is_500)
-}
-
-/// The status by which HubSpot fails at one course.
-pub(super) const POISONED: u16 = 500;
-
-/// An outage fails at the neighbours, too.
-fn suspicion(course: &Doubted, neighbours: Neighbours) -> Option<Suspicion> {
-    (may_be_poison(course) && neighbours.passed > neighbours.failed).then(|| match course.company {
-        1 => Suspicion::Alone,
-        company => Suspicion::InCompany { batch_limit: half(company) },
-    })
-}
-
-fn worn_out(course: &Doubted, faults: u32, now: Timestamp) -> CourseError {
-    let said = course.error.clone().unwrap_or_else(|| CourseError::new(Category::Refused, "", now));
-    if said.category != Category::UnknownOutcome {
-        return said;
-    }
-    let times = if faults == 1 { "once".to_owned() } else { format!("{faults} times") };
+/// The look-up found more than one record that carries the course's key.
+fn several(holders: &[HubSpotId], now: Timestamp) -> Settlement {
+    let holders: Vec<_> = holders.iter().map(HubSpotId::as_str).collect();
     let message = format!(
-        "HubSpot failed at this course {times} when it was sent alone, while it let others pass; it does not hold it. \
-         Last: {}",
-        said.message
+        "HubSpot holds several records with this course's key: {}. Merge or archive all but one; the course is \
+         looked up again every few minutes",
+        holders.join(", ")
     );
-    CourseError {
-        category: Category::Refused,
-        message: clip(&message, CourseError::MAX_MESSAGE_BYTES),
-        at: now,
-        ..said
-    }
+    let error = CourseError::new(Category::Conflict, &message, now);
+    Settlement::To(Transition::Unconfirmed {
+        error,
+        doubt: Doubt::Conflict,
+        batch_limit: None,
+        look_after: SEVERAL,
+    })
 }
 
 #[cfg(test)]

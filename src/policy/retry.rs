@@ -8,8 +8,12 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
+use jiff::Timestamp;
+
+use super::attribution::{Lane, Others, narrowed};
+use super::batch::MAX_COURSES;
 use super::interpret::{NotTaken, Verdict};
-use crate::course::{Again, CourseError, Provenance, Transition};
+use crate::course::{Again, Category, CourseError, Doubt, Provenance, Suspicion, Transition, clip};
 
 /// When to try again, and how often.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,42 +76,125 @@ impl RetryPolicy {
     }
 }
 
-/// How a course was sent.
+/// How a course was sent, and what its row says of earlier requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Sending {
     /// The courses of its request.
     pub company: usize,
-    /// HubSpot may hold it from an earlier sending, and can be asked.
+    /// How often it was sent, this time included.
+    pub attempts: u32,
+    /// How many of its failures count against it.
+    pub faults: u32,
+    /// Its last failure, alone in a request, is its own by the evidence.
+    pub is_blamed: bool,
+    /// HubSpot may hold it from an earlier request, and can be asked.
     pub may_be_held: bool,
+    /// With which courses it travelled.
+    pub lane: Lane,
+    /// How other requests fare.
+    pub others: Others,
     /// How long a doubt rests before HubSpot is asked.
     pub settle: Duration,
+    /// Drawn from 0..1.
+    pub jitter: f64,
+    /// The time.
+    pub now: Timestamp,
 }
 
-/// What becomes of a course after this verdict.
-#[must_use]
-pub fn transition(verdict: Verdict, sending: Sending) -> Transition {
-    let Sending { company, may_be_held, settle } = sending;
-    match verdict {
-        Verdict::Created(hubspot_id) => Transition::Synced { hubspot_id, provenance: Provenance::Created },
-        // No doubt that has to settle: a read tells who holds the key. If it finds nobody, the conflict
-        // is over another value of one of them, which isolation brings to light.
-        Verdict::Exists { error, suspects } => doubted(error, Some(suspects), Duration::ZERO),
-        // No refusal undoes what an earlier sending may have done.
-        Verdict::Refused(error) if may_be_held => doubted(error, None, Duration::ZERO),
-        Verdict::Refused(error) => Transition::Failed { error },
-        Verdict::NotTaken(NotTaken::NotSent) => Transition::Pending(Again::NotSent),
-        Verdict::NotTaken(NotTaken::Untouched) => Transition::Pending(Again::Held),
-        Verdict::NotTaken(NotTaken::Unnamed(error)) => {
-            Transition::Pending(Again::Isolate { batch_limit: half(company), error })
+impl RetryPolicy {
+    /// What becomes of a course after this verdict.
+    #[must_use]
+    pub fn transition(&self, verdict: Verdict, sending: &Sending) -> Transition {
+        match verdict {
+            Verdict::Created { hubspot_id, warning } => {
+                Transition::Synced { hubspot_id, provenance: Provenance::Created, warning }
+            }
+            Verdict::CreatedUnidentified(error) => doubted(error, Doubt::Created, None, sending.settle),
+            // A look-up shows who holds the key. Nothing has to settle first.
+            Verdict::Exists { error, candidates: 1 } => doubted(error, Doubt::Conflict, None, Duration::ZERO),
+            // If the look-up finds no holder, the conflict is over another course of the batch.
+            Verdict::Exists { error, candidates } => {
+                let error = CourseError { category: Category::UnknownOutcome, ..error };
+                doubted(error, Doubt::Unknown, Some(half(candidates)), Duration::ZERO)
+            }
+            Verdict::Refused(error) | Verdict::NotTaken(NotTaken::Unnamed(error))
+                if sending.others == Others::RefusedAlike =>
+            {
+                self.later(error, Suspicion::Unchanged, sending)
+            }
+            // No refusal undoes what an earlier request may have done.
+            Verdict::Refused(error) if sending.may_be_held => {
+                doubted(error, Doubt::Refused, None, Duration::ZERO)
+            }
+            Verdict::Refused(error) => Transition::Failed { error },
+            Verdict::NotTaken(NotTaken::NotSent) => Transition::Pending(Again::NotSent),
+            Verdict::NotTaken(NotTaken::Untouched) => Transition::Pending(Again::Held),
+            // One course of the batch is at fault for certain, so the halves go at once.
+            Verdict::NotTaken(NotTaken::Unnamed(error)) => Transition::Pending(Again::Later {
+                error: Some(error),
+                after: Duration::ZERO,
+                suspicion: Suspicion::Among { batch_limit: half(sending.company) },
+            }),
+            // A group that failed once may have met an outage; one that fails again is isolated, whatever the evidence.
+            Verdict::NotTaken(NotTaken::TurnedAway(error))
+                if sending.lane == Lane::Suspects && sending.others == Others::Pass =>
+            {
+                self.set_aside(error, narrowed(sending.company), sending)
+            }
+            Verdict::NotTaken(NotTaken::TurnedAway(error)) => {
+                self.set_aside(error, whole(sending.company), sending)
+            }
+            Verdict::NotTaken(NotTaken::Later(error)) => {
+                self.set_aside(error, narrowed(sending.company), sending)
+            }
+            Verdict::Unknown(error) => doubted(error, Doubt::Unknown, None, sending.settle),
         }
-        Verdict::Unknown { error, suspects } => doubted(error, suspects, settle),
+    }
+
+    /// Behind the others. Only what fails alone, again, after others passed counts against the course.
+    fn set_aside(&self, error: CourseError, batch_limit: u16, sending: &Sending) -> Transition {
+        if sending.company > 1 || !sending.is_blamed {
+            return self.later(error, Suspicion::Among { batch_limit }, sending);
+        }
+        let faults = sending.faults.saturating_add(1);
+        if faults >= self.max_attempts {
+            return Transition::Failed { error: worn_out(&error, faults, sending.now) };
+        }
+        self.later(error, Suspicion::Alone, sending)
+    }
+
+    fn later(&self, error: CourseError, suspicion: Suspicion, sending: &Sending) -> Transition {
+        let after = match sending.others {
+            Others::Pass => self.equal_jitter(sending.attempts, sending.jitter, self.max_interval),
+            // It only goes behind the others.
+            Others::Fail | Others::RefusedAlike => Duration::ZERO,
+        };
+        Transition::Pending(Again::Later { error: Some(error), after, suspicion })
     }
 }
 
-fn doubted(error: CourseError, suspects: Option<usize>, look_after: Duration) -> Transition {
-    // In company it may be innocent: only what happens to it alone counts.
-    let own_fault = suspects == Some(1);
-    Transition::Unconfirmed { error, own_fault, batch_limit: suspects.map(half), look_after }
+fn doubted(error: CourseError, doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> Transition {
+    Transition::Unconfirmed { error, doubt, batch_limit, look_after }
+}
+
+/// The error of a course whose own failures reached `retry.max_attempts`.
+pub(super) fn worn_out(last: &CourseError, faults: u32, now: Timestamp) -> CourseError {
+    let times = if faults == 1 { "once".to_owned() } else { format!("{faults} times") };
+    let message = format!(
+        "HubSpot failed at this course {times} when it was sent alone, while it let others pass; it does not hold it. \
+         Last: {}",
+        last.message
+    );
+    CourseError {
+        category: Category::Refused,
+        message: clip(&message, CourseError::MAX_MESSAGE_BYTES),
+        at: now,
+        ..last.clone()
+    }
+}
+
+pub(super) fn whole(company: usize) -> u16 {
+    u16::try_from(company).unwrap_or(MAX_COURSES).clamp(1, MAX_COURSES)
 }
 
 /// Half of a company that holds a guilty course, rounded up so that two halves hold it all.
@@ -142,20 +229,73 @@ mod tests {
         }
     }
 
+    fn sending() -> Sending {
+        Sending {
+            company: 1,
+            attempts: 1,
+            faults: 0,
+            is_blamed: false,
+            may_be_held: false,
+            lane: Lane::Fresh,
+            others: Others::Pass,
+            settle: Duration::from_secs(30),
+            jitter: 1.0,
+            now: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn error(category: Category) -> CourseError {
+        CourseError::new(category, "no", Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
-    fn a_refusal_is_final_unless_an_earlier_sending_is_in_doubt() {
-        let error =
-            || CourseError::new(crate::course::Category::Validation, "no", jiff::Timestamp::UNIX_EPOCH);
-        let sending = Sending { company: 1, may_be_held: false, settle: Duration::from_secs(30) };
-        assert_eq!(transition(Verdict::Refused(error()), sending), Transition::Failed { error: error() });
-        let looked_up_at_once = Transition::Unconfirmed {
-            error: error(),
-            own_fault: false,
-            batch_limit: None,
-            look_after: Duration::ZERO,
+    fn a_refusal_is_final_unless_an_earlier_request_is_in_doubt_or_every_course_is_refused_alike() {
+        let refused = || Verdict::Refused(error(Category::Validation));
+        let failed = Transition::Failed { error: error(Category::Validation) };
+        assert_eq!(policy().transition(refused(), &sending()), failed);
+        let looked_up_at_once = doubted(error(Category::Validation), Doubt::Refused, None, Duration::ZERO);
+        let may_be_held = Sending { may_be_held: true, ..sending() };
+        assert_eq!(policy().transition(refused(), &may_be_held), looked_up_at_once);
+        let kept = policy().transition(refused(), &Sending { others: Others::RefusedAlike, ..sending() });
+        assert!(matches!(
+            kept,
+            Transition::Pending(Again::Later { error: Some(_), suspicion: Suspicion::Unchanged, .. })
+        ));
+    }
+
+    #[test]
+    fn only_what_fails_alone_and_by_evidence_counts_against_a_course() {
+        let turned_away = || Verdict::NotTaken(NotTaken::TurnedAway(error(Category::Deferred)));
+        let suspicion = |sending: &Sending| match policy().transition(turned_away(), sending) {
+            Transition::Pending(Again::Later { suspicion, .. }) => suspicion,
+            other => panic!("{other:?}"),
         };
-        let sending = Sending { may_be_held: true, ..sending };
-        assert_eq!(transition(Verdict::Refused(error()), sending), looked_up_at_once);
+        assert_eq!(suspicion(&sending()), Suspicion::Among { batch_limit: 1 });
+        let blamed = Sending { is_blamed: true, ..sending() };
+        assert_eq!(suspicion(&blamed), Suspicion::Alone);
+        assert_eq!(suspicion(&Sending { company: 40, ..blamed }), Suspicion::Among { batch_limit: 40 });
+        let again = Sending { company: 40, lane: Lane::Suspects, ..sending() };
+        assert_eq!(suspicion(&again), Suspicion::Among { batch_limit: 4 });
+        let in_an_outage = Sending { others: Others::Fail, ..again };
+        assert_eq!(suspicion(&in_an_outage), Suspicion::Among { batch_limit: 40 });
+        let last = Sending { faults: policy().max_attempts - 1, ..blamed };
+        assert!(matches!(
+            policy().transition(turned_away(), &last),
+            Transition::Failed { error: CourseError { category: Category::Refused, .. } }
+        ));
+    }
+
+    #[test]
+    fn a_course_set_aside_waits_ever_longer_unless_sending_is_paused_anyway() {
+        let after = |attempts, others| {
+            let verdict = Verdict::NotTaken(NotTaken::TurnedAway(error(Category::Deferred)));
+            match policy().transition(verdict, &Sending { attempts, others, ..sending() }) {
+                Transition::Pending(Again::Later { after, .. }) => after.as_secs(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([1, 2, 3, 10, 1_000].map(|attempts| after(attempts, Others::Pass)), [1, 2, 4, 512, 600]);
+        assert_eq!([1, 10, 1_000].map(|attempts| after(attempts, Others::Fail)), [0, 0, 0]);
     }
 
     #[test]

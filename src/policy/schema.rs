@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::answer::{Exchange, NoAnswer, NotSent};
+use super::address::wrong_address;
+use super::answer::{Body, Exchange, Meta, NoAnswer, NotSent};
 use super::interpret::RequestOutcome;
 use super::pause::{Reason, Trouble};
 use super::reconcile::refused_read;
-use crate::course::{Category, CourseError, Properties};
+use crate::course::{Category, CourseError, Properties, clip};
 
 mod listing;
 mod values;
@@ -25,6 +26,8 @@ pub use listing::{Kind, Listing, Property, Sensitivity};
 const NAME: &str = "hs_course_name";
 /// HubSpot's code for a property that is not there.
 const DOES_NOT_EXIST: &str = CourseError::PROPERTY_MISSING;
+/// HubSpot's code for a value that is missing.
+const REQUIRED: &str = "MISSING_REQUIRED_PROPERTY";
 /// HubSpot's code for a property that nobody may set.
 const READ_ONLY: &str = "READ_ONLY_VALUE";
 
@@ -85,6 +88,14 @@ impl Schema {
         sent(course, unique).filter_map(|(name, value)| self.objection(name, &value)).collect()
     }
 
+    /// Everything that speaks against creating a course: as above, and what HubSpot requires of every course.
+    #[must_use]
+    pub fn faults(&self, course: &Properties, unique: Option<&str>) -> Vec<Objection> {
+        let mut faults = self.objections(course, unique);
+        faults.extend(missing(course, unique));
+        faults
+    }
+
     fn objection(&self, name: &str, value: &str) -> Option<Objection> {
         let object = |code, message| Some(Objection { property: name.to_owned(), code, message });
         let Some(property) = self.properties.get(name) else {
@@ -124,6 +135,14 @@ impl Schema {
     }
 }
 
+/// The property that HubSpot requires of every course, where a course leaves it out.
+#[must_use]
+pub fn missing(course: &Properties, unique: Option<&str>) -> Option<Objection> {
+    let has_name = unique == Some(NAME) || course.get(NAME).is_some_and(|name| !name.trim().is_empty());
+    let message = "HubSpot requires hs_course_name of every course".to_owned();
+    (!has_name).then(|| Objection { property: NAME.to_owned(), code: REQUIRED, message })
+}
+
 /// What a course sends, but for its key.
 fn sent<'a>(
     course: &'a Properties,
@@ -152,28 +171,9 @@ pub fn refusal(objections: &[Objection], now: Timestamp) -> Option<CourseError> 
     let said: Vec<&str> = objections.iter().map(|objection| objection.message.as_str()).collect();
     Some(CourseError {
         code: Some(first.code.to_owned()),
-        property: Some(crate::course::clip(&first.property, 255)),
+        property: Some(clip(&first.property, 255)),
         ..CourseError::new(Category::Validation, &format!("{} ({NOT_ASKED})", said.join("; ")), now)
     })
-}
-
-/// Whether a course that failed over the account's properties may go again: it failed unasked and nothing
-/// speaks against it any more, or HubSpot missed a property that was made since. A name that no list holds speaks
-/// against it, also while not every list was read.
-#[must_use]
-pub fn may_go_again(schema: &Schema, course: &Properties, unique: Option<&str>, error: &CourseError) -> bool {
-    let is_mended = if error.was_asked() {
-        error.code.as_deref() == Some(DOES_NOT_EXIST)
-            && error
-                .property
-                .as_deref()
-                .and_then(|name| schema.property(name))
-                .and_then(|property| property.changed_at)
-                .is_some_and(|changed_at| changed_at > error.at)
-    } else {
-        true
-    };
-    is_mended && !schema.misses_any(course, unique) && schema.objections(course, unique).is_empty()
 }
 
 /// What the end of a question about the account means.
@@ -224,22 +224,9 @@ impl<T> Asked<T> {
 /// What the end of a question means, and its outcome for the metrics.
 #[must_use]
 pub fn interpret<T>(told: Option<T>, exchange: &Exchange) -> (Ending<T>, RequestOutcome) {
-    use super::answer::Body;
     match (told, exchange) {
         (Some(told), _) => (Ending::Told(told), RequestOutcome::Ok),
-        (None, Exchange::Answered { meta, body }) => {
-            let (outcome, trouble) = refused_read(meta, body);
-            let ending = match (trouble.reason, body) {
-                (Reason::Scopes, Body::Error(error)) => {
-                    let scopes = error.required_scopes().into_iter().map(str::to_owned).collect();
-                    Ending::Denied(trouble.message, scopes)
-                }
-                (Reason::Token | Reason::IntervalQuota | Reason::DailyQuota, _) => Ending::Stop(trouble),
-                _ if outcome == RequestOutcome::Rejected => Ending::Refused(trouble.message),
-                _ => Ending::Away(trouble.message),
-            };
-            (ending, outcome)
-        }
+        (None, Exchange::Answered { meta, body }) => interpret_refusal(meta, body),
         (None, Exchange::NotSent(NotSent::NoToken(why))) => {
             let trouble = Trouble { reason: Reason::Token, retry_after: None, message: why.clone() };
             (Ending::Stop(trouble), RequestOutcome::Unauthorized)
@@ -254,6 +241,34 @@ pub fn interpret<T>(told: Option<T>, exchange: &Exchange) -> (Ending<T>, Request
             (Ending::Away("the connection was lost before an answer".to_owned()), RequestOutcome::Unreachable)
         }
     }
+}
+
+/// An answer without what was asked for.
+fn interpret_refusal<T>(meta: &Meta, body: &Body) -> (Ending<T>, RequestOutcome) {
+    if let Some(wrong) = wrong_address(meta, body) {
+        let message = wrong.to_string();
+        let trouble = Trouble { reason: Reason::ObjectType, retry_after: None, message };
+        return (Ending::Stop(trouble), RequestOutcome::Rejected);
+    }
+    let (outcome, trouble) = refused_read(meta, body);
+    let error = match body {
+        Body::Error(error) => Some(error),
+        Body::Batch(_) | Body::Unreadable(_) => None,
+    };
+    let text = error.and_then(|error| error.message.as_deref()).unwrap_or("no readable answer");
+    let message = clip(&format!("HubSpot answered {}: {text}", meta.status), CourseError::MAX_MESSAGE_BYTES);
+    let ending = match trouble.reason {
+        _ if meta.status == 403 => {
+            let scopes = error.map(|error| error.required_scopes()).unwrap_or_default();
+            Ending::Denied(message, scopes.into_iter().map(str::to_owned).collect())
+        }
+        Reason::Token | Reason::IntervalQuota | Reason::DailyQuota => {
+            Ending::Stop(Trouble { message, ..trouble })
+        }
+        _ if outcome == RequestOutcome::Rejected => Ending::Refused(message),
+        _ => Ending::Away(message),
+    };
+    (ending, outcome)
 }
 
 /// A list of property definitions as HubSpot sends it: `{"results":[…]}`.

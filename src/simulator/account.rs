@@ -1,4 +1,4 @@
-//! The account's own endpoints: details, use of the quota, which objects are switched on, and tokens.
+//! The account's own endpoints: details, use of the quota, record limits, which objects are switched on, and tokens.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,42 @@ impl Default for OauthApp {
     }
 }
 
+/// What differs in the account's own endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountSwitches {
+    /// `/oauth/v1/…` no longer exists (404), as after its end in February 2027.
+    pub oauth_v1_gone: bool,
+    /// `/oauth/DATE/…` does not exist (404).
+    pub oauth_dated_gone: bool,
+    /// Errors of the token endpoints have the fields of RFC 6749 alone, without HubSpot's older ones.
+    pub rfc6749_alone: bool,
+    /// The record limit of courses; none: the list of limits leaves courses out.
+    pub record_limit: Option<RecordLimit>,
+}
+
+impl Default for AccountSwitches {
+    fn default() -> Self {
+        Self {
+            oauth_v1_gone: false,
+            oauth_dated_gone: false,
+            rfc6749_alone: false,
+            record_limit: Some(RecordLimit { limit: 500_000, others: 0 }),
+        }
+    }
+}
+
+/// How many records of courses the account may hold, and how many it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordLimit {
+    /// The most that it may hold.
+    pub limit: u64,
+    /// Those that it holds besides the ones that this simulator stores.
+    #[serde(default)]
+    pub others: u64,
+}
+
 /// Who a bearer token makes the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
@@ -71,6 +107,8 @@ pub(super) fn answer(state: &mut State, call: &Call) -> Reply {
         Operation::TokenInfo => token_info(state, call),
         Operation::TokenRefresh => refresh(state, call),
         Operation::AccessTokenInfo => access_token(state, call),
+        Operation::TokenIntrospect => introspect(state, call),
+        Operation::RecordLimits => record_limits(state, call),
         _ => enablement(state, call),
     }
 }
@@ -119,6 +157,32 @@ fn usage(state: &State, call: &Call) -> Reply {
     Reply::json(200, &body)
 }
 
+/// Any scope of a CRM object opens it; the schema scopes alone do not.
+fn record_limits(state: &State, call: &Call) -> Reply {
+    const SCOPES: [&str; 2] = ["crm.objects.courses.read", "crm.objects.courses.write"];
+    if !SCOPES.iter().any(|scope| state.settings.scopes.contains(*scope)) {
+        return Reply::refusal(403, refusal::missing_scopes(&SCOPES), &call.correlation);
+    }
+    let of = |kind: &str, singular: &str, limit: u64, usage: u64| {
+        json!({
+            "objectTypeId": kind,
+            "singularLabel": singular,
+            "pluralLabel": format!("{singular}s"),
+            "limit": limit,
+            "usage": usage,
+            "percentage": usage.saturating_mul(100).checked_div(limit).unwrap_or_default(),
+        })
+    };
+    let mut types = vec![of("0-421", "Appointment", 500_000, 12)];
+    if let Some(RecordLimit { limit, others }) = state.behaviour.account.record_limit {
+        let stored = state.store.all().filter(|record| !record.archived).count() as u64;
+        types.push(of("0-410", "Course", limit, others.saturating_add(stored)));
+    }
+    let custom =
+        json!({ "overallLimit": 500_000, "overallUsage": 0, "overallPercentage": 0, "byObjectType": [] });
+    Reply::json(200, &json!({ "hubspotDefinedObjectTypes": types, "customObjectTypes": custom }))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TokenKey {
@@ -141,6 +205,9 @@ fn token_info(state: &State, call: &Call) -> Reply {
 }
 
 fn access_token(state: &State, call: &Call) -> Reply {
+    if is_gone(state, call) {
+        return Reply::empty(404);
+    }
     let token = call.target.name.as_deref().unwrap_or_default();
     match state.issued.iter().find(|issued| issued.token == token && issued.expires_at > call.now) {
         Some(issued) => Reply::json(
@@ -161,21 +228,67 @@ fn access_token(state: &State, call: &Call) -> Reply {
     }
 }
 
-#[derive(Serialize)]
-struct OauthError {
-    status: &'static str,
-    message: &'static str,
-    error: &'static str,
+/// `POST /oauth/DATE/token/introspect`: an unknown token is not active, and no error.
+fn introspect(state: &State, call: &Call) -> Reply {
+    if is_gone(state, call) {
+        return Reply::empty(404);
+    }
+    let app = &state.settings.oauth;
+    if form(call, "client_id") != app.client_id || form(call, "client_secret") != app.client_secret {
+        return refuse(state, call, "BAD_CLIENT_ID", "missing or invalid client id", "invalid_client");
+    }
+    let token = form(call, "token");
+    match state.issued.iter().find(|issued| issued.token == token && issued.expires_at > call.now) {
+        Some(issued) => Reply::json(
+            200,
+            &json!({
+                "active": true,
+                "token_use": "access_token",
+                "scopes": state.settings.scopes,
+                "client_id": app.client_id,
+                "user_id": 9_100_001,
+                "app_id": APP,
+                "hub_id": PORTAL,
+                "expires_in": issued.expires_at.duration_since(call.now).as_secs(),
+            }),
+        ),
+        None => Reply::json(200, &json!({ "active": false })),
+    }
+}
+
+/// Whether this version of the OAuth endpoints is switched off.
+fn is_gone(state: &State, call: &Call) -> bool {
+    let switches = &state.behaviour.account;
+    if call.target.version.is_some() { switches.oauth_dated_gone } else { switches.oauth_v1_gone }
+}
+
+/// A refusal of an OAuth endpoint. v1 answers in HubSpot's older form; the dated ones after RFC 6749, with the
+/// older fields beside unless they are switched off.
+fn refuse(state: &State, call: &Call, status: &str, message: &str, error: &str) -> Reply {
+    let is_new = call.target.version.is_some();
+    let body = match (is_new, state.behaviour.account.rfc6749_alone) {
+        (_, true) => json!({ "error": error, "error_description": message }),
+        (true, false) => {
+            json!({ "error": error, "error_description": message, "status": status, "message": message })
+        }
+        (false, false) => json!({ "status": status, "message": message, "error": error }),
+    };
+    Reply::json(400, &body)
+}
+
+fn form(call: &Call, name: &str) -> String {
+    let fields = form_fields(&call.body);
+    fields.into_iter().find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default()
 }
 
 /// `POST /oauth/…/token`: each refresh gives a new access token; the older ones last until they expire.
 fn refresh(state: &mut State, call: &Call) -> Reply {
-    let form = |name: &str| {
-        let fields = form_fields(&call.body);
-        fields.into_iter().find(|(key, _)| key == name).map(|(_, value)| value).unwrap_or_default()
-    };
+    if is_gone(state, call) {
+        return Reply::empty(404);
+    }
+    let form = |name: &str| form(call, name);
     let app = state.settings.oauth.clone();
-    let refuse = |status, message, error| Reply::json(400, &OauthError { status, message, error });
+    let refuse = |status, message, error| refuse(state, call, status, message, error);
     if form("grant_type") != "refresh_token" {
         return refuse("BAD_GRANT_TYPE", "missing or unknown grant type", "unsupported_grant_type");
     }
@@ -191,15 +304,21 @@ fn refresh(state: &mut State, call: &Call) -> Reply {
     let token = format!("CSim{}", state.uuid().replace('-', ""));
     let expires_at = call.now.checked_add(i64::from(app.expires_in_s).seconds()).unwrap_or(call.now);
     state.issued.push(IssuedToken { token: token.clone(), expires_at });
-    Reply::json(
-        200,
-        &json!({
-            "token_type": "bearer",
-            "refresh_token": app.refresh_token,
-            "access_token": token,
-            "expires_in": app.expires_in_s,
-        }),
-    )
+    let mut granted = json!({
+        "token_type": "bearer",
+        "refresh_token": app.refresh_token,
+        "access_token": token,
+        "expires_in": app.expires_in_s,
+    });
+    if call.target.version.is_some()
+        && let Some(fields) = granted.as_object_mut()
+    {
+        fields.insert("hub_id".to_owned(), json!(PORTAL));
+        fields.insert("scopes".to_owned(), json!(state.settings.scopes));
+        fields.insert("token_use".to_owned(), json!("access_token"));
+        fields.insert("user_id".to_owned(), json!(9_100_001));
+    }
+    Reply::json(200, &granted)
 }
 
 /// The fields of an `application/x-www-form-urlencoded` body.

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::AccountSwitches;
+
 /// How this HubSpot behaves. Every field has a default: the unkindest that is known to happen.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent switch with its own name")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,14 +44,35 @@ pub struct Behaviour {
     pub association_targets: Option<BTreeSet<String>>,
     /// How long a new record stays invisible to the search, in milliseconds.
     pub search_lag_ms: u64,
+    /// How long a new record stays invisible to `batch/read` and to reads of one record, in milliseconds.
+    pub read_lag_ms: u64,
+    /// The most inputs that a `batch/read` may have; more are refused with 400. Above 100 has no effect.
+    pub max_read_inputs: usize,
+    /// Whether `batch/read` leaves out the records that it does not find, without an error.
+    pub read_omits_missing: bool,
+    /// Whether archived records are found by a unique value.
+    pub archived_read: ArchivedRead,
     /// What happens to values on their way in.
     pub normalise: Normalise,
+    /// How the values of unique properties are stored and shown.
+    pub keys: Keys,
+    /// Whether look-ups change the spelling of unique values as `keys` does, and so find a record by the value
+    /// that it was created with.
+    pub lookups_respell: bool,
+    /// The most records that the account takes, the recycle bin not counted; `None`: any number.
+    pub record_limit: Option<u64>,
+    /// How a create beyond `record_limit` is refused.
+    pub record_limit_form: RecordLimitForm,
+    /// Properties that a new record must have besides its name.
+    pub required_properties: BTreeSet<String>,
     /// Whether requests answered 429 count towards the quota as well.
     pub refused_count: bool,
     /// The account's time zone (IANA name; an unknown one is UTC); its midnight resets the daily quota.
     pub time_zone: String,
     /// What HubSpot calls the account: `STANDARD`, `SANDBOX`, `DEVELOPER_TEST`, …
     pub account_type: String,
+    /// What differs in the account's own endpoints: OAuth, record limits.
+    pub account: AccountSwitches,
 }
 
 impl Default for Behaviour {
@@ -71,10 +94,20 @@ impl Default for Behaviour {
             courses: CoursesState::Active,
             association_targets: None,
             search_lag_ms: 2_000,
+            read_lag_ms: 0,
+            max_read_inputs: 100,
+            read_omits_missing: false,
+            archived_read: ArchivedRead::Works,
             normalise: Normalise::Dates,
+            keys: Keys::AsSent,
+            lookups_respell: true,
+            record_limit: None,
+            record_limit_form: RecordLimitForm::PerInput,
+            required_properties: BTreeSet::new(),
             refused_count: true,
             time_zone: "US/Eastern".to_owned(),
             account_type: "STANDARD".to_owned(),
+            account: AccountSwitches::default(),
         }
     }
 }
@@ -129,7 +162,7 @@ pub struct Latency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusedBatches {
-    /// Nothing, as everything known says.
+    /// Nothing, as in everything known.
     WriteNothing,
     /// The good inputs were written all the same.
     WriteTheGood,
@@ -194,4 +227,42 @@ pub enum Normalise {
     Dates,
     /// Dates as above, and white space around texts goes.
     DatesAndText,
+    /// Date-times and dates become milliseconds since 1970.
+    EpochMs,
+    /// Dates as in `Dates`, and HTML in texts is sanitised: formatting stays without its attributes, scripts go.
+    Html,
+}
+
+/// Whether archived records are found by a unique value (`archived=true` with `idProperty`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchivedRead {
+    /// They are.
+    Works,
+    /// They count as missing; by record id they are found.
+    Misses,
+}
+
+/// How the values of unique text properties are stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keys {
+    /// As they were sent.
+    AsSent,
+    /// Without zero-width spaces (U+200B), and composed (NFC; Latin letters).
+    Composed,
+    /// In lower case.
+    LowerCase,
+    /// Without white space around them, and with one space for white space within.
+    Collapsed,
+}
+
+/// How a create beyond the record limit is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordLimitForm {
+    /// Each input beyond it by an error in a 207.
+    PerInput,
+    /// The whole batch, with 400.
+    WholeBatch,
 }

@@ -13,8 +13,10 @@ use tokio_util::io::ReaderStream;
 use super::connection::Line;
 use super::exchange::{Exchange, respond};
 use super::faults::{Answer, Commit, Dialect, ErrorForm, Fault};
+use super::input_fault::InputFault;
 use super::operations::execute;
 use super::quota::Exceeded;
+use super::received;
 use super::refusal::{APP, PORTAL};
 use super::state::{Call, Shared};
 use super::wire::{ErrorBody, Kind, Reply};
@@ -23,18 +25,19 @@ use super::wire::{ErrorBody, Kind, Reply};
 pub(super) async fn deliver(
     shared: &Arc<Shared>,
     line: &Line,
-    call: Call,
+    mut call: Call,
     fault: Fault,
     exchange: Exchange,
 ) -> Response {
     let correlation = call.correlation.clone();
+    call.input_fault = input_fault(shared, &call, &fault);
     let made_from_real = is_made_from_real(&fault.answer);
     let commit = if made_from_real { Commit::Yes } else { fault.commit };
     let real = carry_out(shared, call, commit).await;
     tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
     let reply = real.filter(|_| made_from_real).unwrap_or_else(|| Reply::empty(201));
     match fault.answer {
-        Answer::Real => exchange.finish(reply),
+        Answer::Real | Answer::InputError { .. } => exchange.finish(reply),
         Answer::Hang => std::future::pending().await,
         Answer::Reset | Answer::ResetUnread => {
             line.reset();
@@ -48,7 +51,11 @@ pub(super) async fn deliver(
         Answer::Trickle { bytes, every_ms } => trickle(exchange, reply, bytes.max(1), every_ms),
         Answer::Huge { bytes } => huge(exchange, bytes),
         Answer::Literal { status, headers, body } => {
-            let kind = if body.trim_start().starts_with('<') { Kind::Html } else { Kind::Json };
+            let kind = match body.trim_start() {
+                "" => Kind::Empty,
+                page if page.starts_with('<') => Kind::Page,
+                _ => Kind::Json,
+            };
             let headers = headers.into_iter().collect();
             exchange.finish_with(Reply { status, kind, body: body.into_bytes() }, headers)
         }
@@ -88,7 +95,8 @@ fn is_made_from_real(answer: &Answer) -> bool {
         | Answer::Patched(_)
         | Answer::DropResults(_)
         | Answer::DuplicateResult
-        | Answer::ForeignResult => true,
+        | Answer::ForeignResult
+        | Answer::InputError { .. } => true,
         Answer::Literal { .. }
         | Answer::RateLimited { .. }
         | Answer::Error { .. }
@@ -101,6 +109,15 @@ fn is_made_from_real(answer: &Answer) -> bool {
         | Answer::BrokenJson
         | Answer::EmptyBody => false,
     }
+}
+
+/// The inputs that an [`Answer::InputError`] hits.
+fn input_fault(shared: &Shared, call: &Call, fault: &Fault) -> Option<InputFault> {
+    let Answer::InputError { error, commit, named } = &fault.answer else { return None };
+    let inputs = received::inputs(&call.target, &call.body);
+    let state = shared.lock();
+    let unique: Vec<&str> = state.schema.unique_names().collect();
+    Some(InputFault::new(&fault.on, &inputs, &unique, error.clone()).with(*commit, *named))
 }
 
 /// In a task of its own: a client that leaves does not stop HubSpot.
@@ -191,7 +208,7 @@ fn foreign(mut result: Value) -> Value {
         result.remove("objectWriteTraceId");
         if let Some(properties) = result.get_mut("properties").and_then(Value::as_object_mut) {
             for value in properties.values_mut() {
-                *value = Value::from("of somebody else");
+                *value = Value::from("of another record");
             }
         }
     }

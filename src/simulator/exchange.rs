@@ -94,8 +94,8 @@ impl Drop for Exchange {
     }
 }
 
-/// Builds the response. A page comes from the edge and carries none of HubSpot's headers, except the
-/// correlation id.
+/// Builds the response. HTML carries none of HubSpot's headers except the correlation id; a page of the
+/// edge's not even that.
 pub(super) fn respond(
     hubspot: Vec<(&'static str, String)>,
     status: u16,
@@ -108,7 +108,7 @@ pub(super) fn respond(
     let headers = response.headers_mut();
     let content_type = match kind {
         Kind::Json => Some("application/json;charset=utf-8"),
-        Kind::Html => Some("text/html;charset=utf-8"),
+        Kind::Html | Kind::Page => Some("text/html;charset=utf-8"),
         Kind::Empty => None,
     };
     if let Some(content_type) = content_type {
@@ -116,7 +116,11 @@ pub(super) fn respond(
     }
     let hubspot = hubspot
         .into_iter()
-        .filter(|(name, _)| kind != Kind::Html || *name == "X-HubSpot-Correlation-Id")
+        .filter(|(name, _)| match kind {
+            Kind::Json | Kind::Empty => true,
+            Kind::Html => *name == "X-HubSpot-Correlation-Id",
+            Kind::Page => false,
+        })
         .map(|(name, value)| (name.to_owned(), value));
     for (name, value) in hubspot.chain(own) {
         if let (Ok(name), Ok(value)) =

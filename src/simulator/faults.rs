@@ -12,9 +12,9 @@ use super::route::Operation;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Which requests.
+    /// Which requests. Boxed, since plans of tests hold faults beside much smaller steps.
     #[serde(default)]
-    pub on: Match,
+    pub on: Box<Match>,
     /// How often; `None`: for ever.
     #[serde(default)]
     pub times: Option<u64>,
@@ -29,18 +29,42 @@ pub struct Fault {
     pub answer: Answer,
 }
 
-/// Which requests a [`Fault`] hits: those that fulfil every condition.
+/// Which requests a [`Fault`] hits: those that fulfil every condition. The conditions on an input (`property`,
+/// `association`, `id`) hold together for one and the same input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
     /// Requests for this operation.
     pub operation: Option<Operation>,
-    /// Requests whose body holds this text, as it stands in the JSON. Of no use with `reset_unread`.
+    /// Requests whose body holds this text, as it stands in the JSON. This and the conditions on inputs need
+    /// the body, so they match nothing with `reset_unread`.
     pub contains: Option<String>,
+    /// Requests with an input whose property contains a text.
+    pub property: Option<PropertyMatch>,
+    /// Requests with an input that links to the record of this id.
+    pub association: Option<String>,
+    /// Requests with an input whose id, unique value or name (`hs_course_name`; of a property, its own) is
+    /// exactly this.
+    pub id: Option<String>,
+    /// Requests with more inputs than this.
+    pub more_than: Option<usize>,
+    /// Requests with this many inputs, or fewer.
+    pub at_most: Option<usize>,
     /// Not before this many requests (counting from 1) fulfilled the conditions above.
     pub nth: u64,
     /// With this probability, from the simulator's seed.
     pub probability: Option<f64>,
+}
+
+/// A property of an input, and what its value contains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PropertyMatch {
+    /// Name of the property. In a look-up it is the `idProperty`, in a search the property of a filter.
+    pub name: String,
+    /// Text within its value; an empty one: the input has the property.
+    #[serde(default)]
+    pub contains: String,
 }
 
 /// Whether and when a request with a [`Fault`] is carried out.
@@ -65,7 +89,7 @@ pub enum Commit {
 pub enum Answer {
     /// The real answer (only late, with `delay_ms`).
     Real,
-    /// Exactly this. A body that begins with `<` comes from the edge, without HubSpot's rate headers.
+    /// Exactly this. A body that begins with `<` comes from the edge, without any of HubSpot's headers.
     Literal {
         /// HTTP status.
         status: u16,
@@ -133,8 +157,41 @@ pub enum Answer {
     DropResults(usize),
     /// The real answer with its first result twice.
     DuplicateResult,
-    /// The real answer with a result that nobody asked for.
+    /// The real answer with a result that belongs to no input.
     ForeignResult,
+    /// The real answer, with this error for the inputs that fulfil the rule's `property`, `association` and
+    /// `id`; without these conditions, for all inputs. The request answers 207; a create without a trace id of
+    /// its own for each input is refused as a whole, with 400 and this error. Writes and `batch_read` have
+    /// such errors; other requests are answered as usual.
+    InputError {
+        /// The error object as it stands in `errors`: `status`, `category`, `message`, `context`, `errors`, …
+        error: Value,
+        /// Whether the inputs are carried out all the same, and have both a result and this error.
+        #[serde(default)]
+        commit: bool,
+        /// Whether the error names its input as HubSpot does: `objectWriteTraceId` is added to its context; in
+        /// a `batch_read`, one error with all `ids`.
+        #[serde(default = "yes")]
+        named: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Answer {
+    /// This status and body, exactly.
+    #[must_use]
+    pub fn literal(status: u16, body: impl Into<String>) -> Self {
+        Self::Literal { status, headers: BTreeMap::new(), body: body.into() }
+    }
+
+    /// This error for the inputs that the rule selects, which are not carried out.
+    #[must_use]
+    pub fn input_error(error: Value) -> Self {
+        Self::InputError { error, commit: false, named: true }
+    }
 }
 
 /// How a 429 reads; each has another set of fields.
@@ -166,7 +223,7 @@ impl Fault {
     /// `answer` to every request, for ever; narrow it with the methods below.
     #[must_use]
     pub fn new(answer: Answer) -> Self {
-        Self { on: Match::default(), times: None, commit: Commit::No, delay_ms: 0, answer }
+        Self { on: Box::default(), times: None, commit: Commit::No, delay_ms: 0, answer }
     }
 
     /// Only to this operation.
@@ -180,6 +237,41 @@ impl Fault {
     #[must_use]
     pub fn containing(mut self, text: &str) -> Self {
         self.on.contains = Some(text.to_owned());
+        self
+    }
+
+    /// Only to requests with an input whose property `name` contains `text`; empty: that has the property.
+    #[must_use]
+    pub fn property(mut self, name: &str, text: &str) -> Self {
+        self.on.property = Some(PropertyMatch { name: name.to_owned(), contains: text.to_owned() });
+        self
+    }
+
+    /// Only to requests with an input that links to the record of this id.
+    #[must_use]
+    pub fn association(mut self, id: &str) -> Self {
+        self.on.association = Some(id.to_owned());
+        self
+    }
+
+    /// Only to requests with an input whose id, unique value or name is exactly this.
+    #[must_use]
+    pub fn id(mut self, id: &str) -> Self {
+        self.on.id = Some(id.to_owned());
+        self
+    }
+
+    /// Only to requests with more than so many inputs.
+    #[must_use]
+    pub fn more_than(mut self, inputs: usize) -> Self {
+        self.on.more_than = Some(inputs);
+        self
+    }
+
+    /// Only to requests with at most so many inputs.
+    #[must_use]
+    pub fn at_most(mut self, inputs: usize) -> Self {
+        self.on.at_most = Some(inputs);
         self
     }
 
@@ -230,6 +322,34 @@ mod tests {
         let fault: Fault = serde_json::from_str(text).unwrap();
         assert_eq!(fault.answer, Answer::Cut { at: 12 });
         assert_eq!(fault.commit, Commit::Late { after_ms: 50 });
-        assert!(serde_json::from_str::<Fault>(r#"{"answer":"hang","on":{"operatoin":"list"}}"#).is_err());
+    }
+
+    #[test]
+    fn conditions_on_inputs_read_as_json() {
+        let text = r#"{"on":{"property":{"name":"hs_course_description","contains":"select"},"association":"101",
+            "id":"a","more_than":1,"at_most":50},"answer":{"input_error":{"error":{"category":"RATE_LIMITS"}}}}"#;
+        let error = serde_json::json!({ "category": "RATE_LIMITS" });
+        let built = Fault::new(Answer::input_error(error))
+            .property("hs_course_description", "select")
+            .association("101")
+            .id("a")
+            .more_than(1)
+            .at_most(50);
+        assert_eq!(serde_json::from_str::<Fault>(text).unwrap(), built);
+        let has = r#"{"answer":"hang","on":{"property":{"name":"hs_course_id"}}}"#;
+        let has: Fault = serde_json::from_str(has).unwrap();
+        assert_eq!(has.on.property.unwrap().contains, "");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        for text in [
+            r#"{"answer":"hang","on":{"operatoin":"list"}}"#,
+            r#"{"answer":"hang","on":{"property":{"name":"a","text":"b"}}}"#,
+            r#"{"answer":"hang","on":{"more_then":1}}"#,
+            r#"{"answer":"hang","often":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(text).is_err(), "{text}");
+        }
     }
 }

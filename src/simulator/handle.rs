@@ -100,6 +100,17 @@ impl Handle {
         self.shared.lock().schema.put(property);
     }
 
+    /// Makes the values of a property read-only, or writable. Returns whether there is such a property.
+    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
+    pub fn set_read_only(&self, property: &str, read_only: bool) -> bool {
+        let mut state = self.shared.lock();
+        let property = state.schema.any_mut(property);
+        property.is_some_and(|property| {
+            property.modification_metadata.read_only_value = read_only;
+            true
+        })
+    }
+
     /// Makes a record past all rules and quotas, as another integration would have. Returns its id.
     #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
     pub fn create_record(&self, properties: BTreeMap<String, String>) -> u64 {

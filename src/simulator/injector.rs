@@ -1,7 +1,8 @@
 //! Which fault hits which request: the rules in force and how often they have fired. Touches nothing else.
 
-use super::faults::{Answer, Fault};
-use super::route::Operation;
+use super::faults::{Answer, Fault, Match};
+use super::received::{self, ReceivedInput};
+use super::route::Target;
 
 /// The rules in force; the first that matches wins.
 #[derive(Debug, Default)]
@@ -33,26 +34,44 @@ impl Faults {
     }
 
     /// The fault for a request, if one hits. Before the body is read (`None`) only those that do not wait
-    /// for it are asked; afterwards only the others.
+    /// for it are asked; afterwards only the others. `unique` names the properties with unique values.
     pub(super) fn pick(
         &mut self,
-        operation: Operation,
+        target: &Target,
         body: Option<&[u8]>,
+        unique: &[&str],
         rng: &mut fastrand::Rng,
     ) -> Option<Fault> {
+        // Decoding is left out where no rule asks for it.
+        let inputs = match body {
+            Some(body) if self.rules.iter().any(|rule| rule.fault.on.needs_inputs()) => {
+                received::inputs(target, body)
+            }
+            _ => Vec::new(),
+        };
         self.rules
             .iter_mut()
             .filter(|rule| (rule.fault.answer == Answer::ResetUnread) == body.is_none())
-            .find_map(|rule| rule.fire(operation, body.unwrap_or_default(), rng))
+            .find_map(|rule| rule.fire(target, body, &inputs, unique, rng))
     }
 }
 
 impl Rule {
-    fn fire(&mut self, operation: Operation, body: &[u8], rng: &mut fastrand::Rng) -> Option<Fault> {
+    fn fire(
+        &mut self,
+        target: &Target,
+        body: Option<&[u8]>,
+        inputs: &[ReceivedInput],
+        unique: &[&str],
+        rng: &mut fastrand::Rng,
+    ) -> Option<Fault> {
         let on = &self.fault.on;
-        let meant = on.operation.is_none_or(|wanted| wanted == operation)
-            && on.contains.as_ref().is_none_or(|text| String::from_utf8_lossy(body).contains(text.as_str()));
-        if !meant {
+        let text_fits = on.contains.as_ref().is_none_or(|text| {
+            body.is_some_and(|body| String::from_utf8_lossy(body).contains(text.as_str()))
+        });
+        let inputs_fit = !on.needs_inputs() || (body.is_some() && on.fits(inputs, unique));
+        let matches = on.operation.is_none_or(|wanted| wanted == target.operation) && text_fits && inputs_fit;
+        if !matches {
             return None;
         }
         self.matched += 1;
@@ -66,16 +85,90 @@ impl Rule {
     }
 }
 
+impl Match {
+    fn needs_inputs(&self) -> bool {
+        self.selects_some() || self.more_than.is_some() || self.at_most.is_some()
+    }
+
+    fn selects_some(&self) -> bool {
+        self.property.is_some() || self.association.is_some() || self.id.is_some()
+    }
+
+    fn fits(&self, inputs: &[ReceivedInput], unique: &[&str]) -> bool {
+        self.more_than.is_none_or(|count| inputs.len() > count)
+            && self.at_most.is_none_or(|count| inputs.len() <= count)
+            && (!self.selects_some() || inputs.iter().any(|input| self.selects(input, unique)))
+    }
+
+    /// Whether the conditions on an input hold for this one; without any, they do.
+    pub(super) fn selects(&self, input: &ReceivedInput, unique: &[&str]) -> bool {
+        let property = self.property.as_ref().is_none_or(|wanted| {
+            input.properties.get(&wanted.name).is_some_and(|value| value.contains(&wanted.contains))
+        });
+        let association = self.association.as_ref().is_none_or(|id| input.associations.contains(id));
+        let id = self.id.as_ref().is_none_or(|id| {
+            let named = unique.iter().chain(&["hs_course_name"]);
+            input.id.as_ref() == Some(id)
+                || named.into_iter().any(|name| input.properties.get(*name) == Some(id))
+        });
+        property && association && id
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::route::Operation;
     use super::*;
+
+    fn target(operation: Operation) -> Target {
+        Target { operation, version: None, object_type: None, name: None, params: Vec::new() }
+    }
+
+    #[test]
+    fn conditions_hold_for_one_and_the_same_input() {
+        let hang = || Fault::new(Answer::Hang);
+        let body = br#"{"inputs":[
+            {"properties":{"hs_course_name":"A","key":"k1"},"associations":[{"to":{"id":"7"}}]},
+            {"properties":{"hs_course_name":"B","key":"k2","text":"drop table"}}]}"#;
+        let cases = [
+            (hang().property("text", "table"), true),
+            (hang().property("text", ""), true),
+            (hang().property("other", ""), false),
+            (hang().property("hs_course_name", "C"), false),
+            (hang().association("7"), true),
+            (hang().association("8"), false),
+            (hang().association("7").property("text", ""), false),
+            (hang().association("7").property("hs_course_name", "A"), true),
+            (hang().id("k2"), true),
+            (hang().id("A"), true),
+            (hang().id("k"), false),
+            (hang().id("drop table"), false),
+            (hang().more_than(1), true),
+            (hang().more_than(2), false),
+            (hang().at_most(2), true),
+            (hang().at_most(1), false),
+            (hang().more_than(1).id("k3"), false),
+        ];
+        for (fault, expected) in cases {
+            let mut faults = Faults::default();
+            faults.add(fault.clone());
+            let create = target(Operation::BatchCreate);
+            let hit = faults.pick(&create, Some(body), &["key"], &mut fastrand::Rng::with_seed(1));
+            assert_eq!(hit.is_some(), expected, "{:?}", fault.on);
+        }
+        let mut faults = Faults::default();
+        faults.add(Fault::new(Answer::ResetUnread).at_most(100));
+        let create = target(Operation::BatchCreate);
+        assert!(faults.pick(&create, None, &[], &mut fastrand::Rng::with_seed(1)).is_none(), "body unread");
+    }
 
     #[test]
     fn a_rule_fires_from_its_nth_match_and_so_many_times() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut faults = Faults::default();
         faults.add(Fault::new(Answer::Hang).on(Operation::BatchCreate).containing("x").from_nth(2).times(1));
-        let mut hit = |operation, body: &[u8]| faults.pick(operation, Some(body), &mut rng).is_some();
+        let mut hit =
+            |operation, body: &[u8]| faults.pick(&target(operation), Some(body), &[], &mut rng).is_some();
         assert!(!hit(Operation::BatchRead, b"x"));
         assert!(!hit(Operation::BatchCreate, b"y"));
         assert!(!hit(Operation::BatchCreate, b"x"), "the first match");

@@ -5,26 +5,34 @@
 //!
 //! What it speaks: courses (`0-410`) under `/crm/v3/objects/…` and the dated `/crm/objects/2026-03/…`
 //! (batch create, read, upsert, update, archive; single records; search), their properties, account details
-//! and daily usage, the object library, private-app token info and the OAuth token endpoints. Unknown
-//! behaviour of HubSpot is a switch ([`Behaviour`]); bad days are rules ([`Fault`]); everything that came in
-//! is in the journal ([`Entry`]).
+//! and daily usage, record limits, the object library, private-app token info and the OAuth endpoints (v1 and
+//! dated).
+//!
+//! - **Switches** ([`Behaviour`]): what of HubSpot's behaviour is not known, or differs between accounts. Lags
+//!   of reads and search, the spelling in which keys and values are stored, record limits, required
+//!   properties, forms of refusals, quotas.
+//! - **Faults** ([`Fault`]): a condition and an answer. The condition ([`Match`]) is an operation, a text in the
+//!   body, a property, association or id of an input, a number of inputs, a count or a probability. The answer
+//!   ([`Answer`]) is any status, headers and body; a broken connection or body; the usual answer, changed; or
+//!   the usual answer with an error for chosen inputs.
+//! - **Journal** ([`Entry`]): every request and its inputs.
 //!
 //! # Control API
-//! JSON, without a token, below `/_simulator/`:
+//! JSON, without a token, below `/_simulator/`; `docs/simulator.md` has examples:
 //!
 //! | | |
 //! |---|---|
 //! | `GET behaviour`, `PUT behaviour` | the switches; a `PUT` changes the members it names |
-//! | `GET faults`, `POST faults`, `DELETE faults` | the rules that can still hit; add one; take all away |
+//! | `GET faults`, `POST faults`, `DELETE faults` | the faults that can still hit; add one; remove all |
 //! | `GET journal` | every request with its inputs |
 //! | `GET records` | every record, archived ones included |
 //! | `GET summary` | counts, the busiest rolling interval, duplicates |
 //! | `POST neighbour` `{"requests":n}` | another integration spends quota, now; all the time: `behaviour` |
 //! | `POST midnight` | the daily quota starts afresh |
 //! | `POST reset` | as it was at the start |
-//! | `PUT token` `{"token":"…"}`, `PUT scopes` `{"scopes":[…]}` | what opens the door, and how far |
+//! | `PUT token` `{"token":"…"}`, `PUT scopes` `{"scopes":[…]}` | the token that is accepted, and its scopes |
 //!
-//! A person finds the same at `/`.
+//! The page at `/` shows records, requests and faults.
 
 mod account;
 mod behaviour;
@@ -36,19 +44,23 @@ mod exchange;
 mod faults;
 mod handle;
 mod injector;
+mod input_fault;
 mod journal;
+mod markup;
 mod objects;
 mod operations;
 mod output;
 mod page;
 mod properties;
 mod quota;
+mod received;
 mod refusal;
 mod route;
 mod rules;
 mod schema;
 mod search;
 mod server;
+mod spelling;
 mod state;
 mod store;
 mod summary;
@@ -67,12 +79,12 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use account::OauthApp;
+pub use account::{AccountSwitches, OauthApp, RecordLimit};
 pub use behaviour::{
-    Behaviour, ConflictForm, CoursesState, Latency, Limits, Neighbour, Normalise, RefusedBatches,
-    UniqueCompare, Uniqueness,
+    ArchivedRead, Behaviour, ConflictForm, CoursesState, Keys, Latency, Limits, Neighbour, Normalise,
+    RecordLimitForm, RefusedBatches, UniqueCompare, Uniqueness,
 };
-pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match};
+pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match, PropertyMatch};
 pub use handle::Handle;
 pub use journal::{Entry, Input};
 pub use route::Operation;

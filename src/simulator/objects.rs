@@ -1,16 +1,20 @@
 //! The objects endpoints: reads the bodies of batch and single requests, and answers or plans them.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 
+use super::behaviour::ArchivedRead;
 use super::decode::{self, Object};
 use super::journal::Input;
 use super::output::{Collection, asked, batch, object};
 use super::refusal;
 use super::route::Operation;
+use super::spelling;
 use super::state::{Call, State};
 use super::store::{Archived, Record};
 use super::wire::{
-    BATCH_MAX, Batch, CreateInput, ErrorBody, IdInput, ObjectOut, ReadOptions, Reply, WriteInput,
+    BATCH_MAX, Batch, BatchError, CreateInput, ErrorBody, IdInput, ObjectOut, ReadOptions, Reply, WriteInput,
 };
 use super::write::{Aim, Plan, Shape, Wanted, plan};
 
@@ -122,8 +126,12 @@ fn find<'a>(
         None | Some("hs_object_id") => {
             Ok(id.parse().ok().and_then(|id| state.store.get(id, lookup.archived)))
         }
-        Some(key) if state.schema.is_unique(key) => Ok(state.store.holder(key, id, lookup)),
-        Some(key) => Err(refuse(call, refusal::not_unique(key))),
+        Some(key) if !state.schema.is_unique(key) => Err(refuse(call, refusal::not_unique(key))),
+        Some(_) if archived && state.behaviour.archived_read == ArchivedRead::Misses => Ok(None),
+        Some(key) if state.behaviour.lookups_respell => {
+            Ok(state.store.holder(key, &spelling::stored(id, state.behaviour.keys), lookup))
+        }
+        Some(key) => Ok(state.store.holder(key, id, lookup)),
     }
 }
 
@@ -132,24 +140,48 @@ pub(super) fn batch_read(state: &mut State, call: &Call) -> Result<Reply, Reply>
     let inputs = inputs::<IdInput>(state, call, 200)?;
     let ReadOptions { id_property, properties } = body(call)?;
     let names = asked(properties.unwrap_or_default());
+    if inputs.len() > state.behaviour.max_read_inputs {
+        let message = format!(
+            "The maximum number of inputs supported in a batch request for property histories is {}. Please \
+             reduce the number of items and try again",
+            state.behaviour.max_read_inputs
+        );
+        return Err(invalid(call, message));
+    }
     let mut ids: Vec<String> = inputs.into_iter().map(|input| input.id).collect();
     if let Some(entry) = state.journal.get_mut(call.seq) {
         entry.inputs =
             ids.iter().map(|id| Input { unique_value: Some(id.clone()), ..Default::default() }).collect();
     }
+    let failing = failing(call, &ids);
+    let excused = call.input_fault.as_ref().is_some_and(|fault| fault.commit);
     ids.sort();
     ids.dedup();
     let mut results = Vec::new();
     let mut missing = Vec::new();
-    for id in ids {
-        match find(state, call, &id, id_property.as_deref(), call.target.archived())? {
+    for id in ids.into_iter().filter(|id| excused || !failing.contains(id)) {
+        let found = find(state, call, &id, id_property.as_deref(), call.target.archived())?;
+        match found.filter(|record| state.is_readable(record, call.at_us)) {
             Some(record) => results.push(object(record, &names)),
             None => missing.push(id),
         }
     }
-    let (status, errors) =
-        if missing.is_empty() { (200, Vec::new()) } else { (207, vec![refusal::missing(missing)]) };
+    let mut errors = Vec::new();
+    if !missing.is_empty() && !state.behaviour.read_omits_missing {
+        errors.push(refusal::missing(missing).into());
+    }
+    if let Some(fault) = call.input_fault.as_ref().filter(|_| !failing.is_empty()) {
+        errors.push(BatchError::Literal(fault.error("ids", failing.into_iter().collect())));
+    }
+    let status = if errors.is_empty() { 200 } else { 207 };
     Ok(batch(state, status, results, errors, call.now, call.now))
+}
+
+/// The ids that a fault hits.
+fn failing(call: &Call, ids: &[String]) -> BTreeSet<String> {
+    let Some(fault) = &call.input_fault else { return BTreeSet::new() };
+    let hit = ids.iter().enumerate().filter(|(index, _)| fault.hits(*index));
+    hit.map(|(_, id)| id.clone()).collect()
 }
 
 /// `POST batch/archive`: 204, whether or not the records exist.
@@ -166,7 +198,10 @@ pub(super) fn single(state: &mut State, call: &Call) -> Result<Reply, Planned> {
     let name = call.target.name.as_deref().unwrap_or_default();
     let key = call.target.param("idProperty");
     let archived = call.target.archived();
-    let found = find(state, call, name, key, archived).map_err(Err)?.cloned();
+    let mut found = find(state, call, name, key, archived).map_err(Err)?.cloned();
+    if call.target.operation == Operation::Read {
+        found = found.filter(|record| state.is_readable(record, call.at_us));
+    }
     if call.target.operation == Operation::Archive {
         if let Some(record) = found {
             state.store.archive(record.id, call.now);

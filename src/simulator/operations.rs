@@ -106,9 +106,11 @@ fn perform(state: &mut State, call: &Call) -> Planned {
         Op::Enablement
         | Op::AccountDetails
         | Op::ApiUsage
+        | Op::RecordLimits
         | Op::TokenInfo
         | Op::TokenRefresh
-        | Op::AccessTokenInfo => Err(account::answer(state, call)),
+        | Op::AccessTokenInfo
+        | Op::TokenIntrospect => Err(account::answer(state, call)),
         Op::Unknown => Err(Reply::html(404, "Error 404 Not Found")),
     }
 }

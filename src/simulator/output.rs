@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::state::State;
 use super::store::Record;
-use super::wire::{BatchOut, ErrorBody, ObjectOut, Reply, iso};
+use super::wire::{BatchError, BatchOut, ObjectOut, Reply, iso};
 
 /// A batch's answer around its results and errors.
 pub(super) fn batch(
     state: &mut State,
     status: u16,
     mut results: Vec<ObjectOut>,
-    errors: Vec<ErrorBody>,
+    errors: Vec<BatchError>,
     started: Timestamp,
     completed: Timestamp,
 ) -> Reply {

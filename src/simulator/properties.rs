@@ -26,8 +26,8 @@ struct Group {
     archived: bool,
 }
 
-/// A definition as it is sent: whole at creation, in part for a change. `hasUniqueValue` is read at creation
-/// only.
+/// A definition as it is sent: whole at creation, in part for a change. `hasUniqueValue` and
+/// `modificationMetadata` are read at creation only.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Given {
@@ -41,6 +41,13 @@ struct Given {
     options: Option<Vec<PropertyOption>>,
     hidden: Option<bool>,
     has_unique_value: Option<bool>,
+    modification_metadata: Option<GivenModification>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GivenModification {
+    read_only_value: Option<bool>,
 }
 
 /// Answers any request of the properties API.
@@ -120,6 +127,9 @@ fn create(state: &mut State, call: &Call) -> Result<Reply, Reply> {
     }
     let mut property = Property::new(&name, kind, call.now);
     property.has_unique_value = unique;
+    if let Some(read_only) = given.modification_metadata.as_ref().and_then(|given| given.read_only_value) {
+        property.modification_metadata.read_only_value = read_only;
+    }
     apply(&mut property, given);
     let reply = Reply::json(201, &property);
     state.schema.put(property);

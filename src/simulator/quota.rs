@@ -1,5 +1,5 @@
 //! The account's quotas, as HubSpot keeps them: a rolling interval, a day from midnight to midnight, and
-//! the search's own second. Pure but for the times it is told.
+//! the search's own second. Pure; times are arguments.
 
 use std::collections::VecDeque;
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::behaviour::{Behaviour, ConflictForm};
 use super::rules::{Problem, ValueProblem};
-use super::wire::{ErrorBody, ErrorDetail, iso};
+use super::wire::{BatchError, ErrorBody, ErrorDetail, iso};
 
 /// The account's number.
 pub(super) const PORTAL: u64 = 48_210_377;
@@ -42,8 +42,16 @@ pub(super) fn whole(problems: &[&Problem], behaviour: &Behaviour) -> (u16, Error
     }
 }
 
+/// One of the `errors` inside a 207. The error of a fault names its input already, if it is to.
+pub(super) fn error_of(problem: Problem, trace: Option<&str>, behaviour: &Behaviour) -> BatchError {
+    match problem {
+        Problem::Injected(error) => BatchError::Literal(error),
+        problem => partial(&problem, trace, behaviour).into(),
+    }
+}
+
 /// One of the `errors` inside a 207: without `errors` and `links` of its own, whatever the documents say.
-pub(super) fn partial(problem: &Problem, trace: Option<&str>, behaviour: &Behaviour) -> ErrorBody {
+fn partial(problem: &Problem, trace: Option<&str>, behaviour: &Behaviour) -> ErrorBody {
     let mut error = match problem {
         Problem::Values(problems) => values(&problems.iter().collect::<Vec<_>>()),
         Problem::Taken { holder, .. } if behaviour.conflict == ConflictForm::ExistingId => {
@@ -67,7 +75,7 @@ fn single(problem: &Problem) -> ErrorBody {
         Problem::Missing(names) => {
             ErrorBody::new("Error creating COURSE. Some required properties were not set.")
                 .category(INVALID)
-                .context("properties", names.iter().map(|&name| name.to_owned()).collect())
+                .context("properties", names.clone())
         }
         Problem::Associations => ErrorBody {
             sub_category: Some("crm.associations.INVALID_IDENTIFIER"),
@@ -80,6 +88,12 @@ fn single(problem: &Problem) -> ErrorBody {
         ))
         .category(INVALID),
         Problem::NotFound(_) => not_found(),
+        Problem::Full(limit) => {
+            let message = format!("The limit of {limit} COURSE records has been reached in this account.");
+            ErrorBody::new(message).category(INVALID)
+        }
+        // Its own words replace these; see `error_of`.
+        Problem::Injected(_) => ErrorBody::new("Invalid input").category(INVALID),
     }
 }
 
@@ -147,7 +161,7 @@ pub(super) fn missing_scopes(scopes: &[&str]) -> ErrorBody {
     }
 }
 
-/// No token, or a well-formed one that nobody knows.
+/// No token, or a well-formed one that is unknown.
 pub(super) fn unauthenticated() -> ErrorBody {
     ErrorBody::new(
         "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find \

@@ -30,9 +30,11 @@ pub enum Operation {
     Enablement,
     AccountDetails,
     ApiUsage,
+    RecordLimits,
     TokenInfo,
     TokenRefresh,
     AccessTokenInfo,
+    TokenIntrospect,
     Unknown,
 }
 
@@ -165,14 +167,27 @@ fn enablement<'a>(rest: &[&'a str]) -> Choices<'a> {
 fn account<'a>(parts: &[&'a str]) -> Choices<'a> {
     use Operation as Op;
     match parts {
-        ["account-info", "v3", "details"] => (None, None, &[(Method::GET, Op::AccountDetails)]),
-        ["account-info", "v3", "api-usage", "daily", "private-apps"] => {
+        ["account-info", version, "details"] if *version == "v3" || is_dated(version) => {
+            (None, None, &[(Method::GET, Op::AccountDetails)])
+        }
+        ["account-info", version, "api-usage", "daily", "private-apps"]
+            if *version == "v3" || is_dated(version) =>
+        {
             (None, None, &[(Method::GET, Op::ApiUsage)])
+        }
+        ["crm", "v3", "limits", "records"] => (None, None, &[(Method::GET, Op::RecordLimits)]),
+        ["crm", "limits", version, "records"] if is_dated(version) => {
+            (None, None, &[(Method::GET, Op::RecordLimits)])
         }
         ["oauth", "v2", "private-apps", "get", "access-token-info"] => {
             (None, None, &[(Method::POST, Op::TokenInfo)])
         }
-        ["oauth", "v1" | "2026-03", "token"] => (None, None, &[(Method::POST, Op::TokenRefresh)]),
+        ["oauth", version, "token"] if matches!(*version, "v1" | "v3") || is_dated(version) => {
+            (None, None, &[(Method::POST, Op::TokenRefresh)])
+        }
+        ["oauth", version, "token", "introspect"] if *version == "v3" || is_dated(version) => {
+            (None, None, &[(Method::POST, Op::TokenIntrospect)])
+        }
         ["oauth", "v1", "access-tokens", token] => {
             (None, Some(*token), &[(Method::GET, Op::AccessTokenInfo)])
         }
@@ -180,9 +195,10 @@ fn account<'a>(parts: &[&'a str]) -> Choices<'a> {
     }
 }
 
-/// The dated version of a CRM path.
+/// The dated version of a path. OAuth's `v3` counts as one: it answers as they do.
 fn version<'a>(parts: &[&'a str]) -> Option<&'a str> {
     match parts {
+        ["oauth", version, ..] if *version == "v3" || is_dated(version) => Some(version),
         ["crm", _, version, ..] if is_dated(version) => Some(version),
         _ => None,
     }
@@ -206,7 +222,14 @@ mod tests {
             (Method::POST, "/crm/objects/2026-03/0-410/batch/create", Some(Operation::BatchCreate)),
             (Method::GET, "/crm/v3/objects/courses/17", Some(Operation::Read)),
             (Method::GET, "/crm/properties/2026-09/0-410/groups", Some(Operation::PropertyGroups)),
+            (Method::POST, "/oauth/v1/token", Some(Operation::TokenRefresh)),
             (Method::POST, "/oauth/2026-03/token", Some(Operation::TokenRefresh)),
+            (Method::POST, "/oauth/2026-09/token/introspect", Some(Operation::TokenIntrospect)),
+            (Method::POST, "/oauth/v1/token/introspect", None),
+            (Method::GET, "/account-info/2026-03/details", Some(Operation::AccountDetails)),
+            (Method::GET, "/account-info/2026-03/api-usage/daily/private-apps", Some(Operation::ApiUsage)),
+            (Method::GET, "/crm/v3/limits/records", Some(Operation::RecordLimits)),
+            (Method::GET, "/crm/limits/2026-09/records", Some(Operation::RecordLimits)),
             (Method::POST, "/crm/objects/latest/0-410/batch/create", None),
             (Method::GET, "/crm/v3/objects/0-410/batch/merge", None),
         ];

@@ -7,14 +7,17 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::behaviour::Normalise;
+use super::behaviour::{Behaviour, Normalise};
+use super::markup;
 use super::schema::{Property, PropertyType, Schema};
+use super::spelling;
 use super::wire::{Association, iso};
 
 /// The most characters that a text value may have.
 const TEXT_MAX: usize = 65_536;
-/// The one property that a course cannot do without.
+/// The one property that every account requires.
 const REQUIRED: &str = "hs_course_name";
 /// HubSpot's own association types from a course: contact, company, deal, ticket, call, email, meeting,
 /// note, task, communication, postal mail, project.
@@ -46,13 +49,17 @@ pub(super) enum Problem {
     /// Values that do not fit the schema.
     Values(Vec<ValueProblem>),
     /// Required properties that are absent.
-    Missing(Vec<&'static str>),
+    Missing(Vec<String>),
     /// Associations that lead nowhere.
     Associations,
     /// A unique value that another record has.
     Taken { property: String, value: String, half_made: u64, holder: u64 },
     /// No record of this id.
     NotFound(String),
+    /// The account holds as many records as it may.
+    Full(u64),
+    /// The error of a fault.
+    Injected(Value),
 }
 
 /// Checks and normalises all values of one input.
@@ -62,13 +69,13 @@ pub(super) enum Problem {
 pub(super) fn values(
     given: &BTreeMap<String, String>,
     schema: &Schema,
-    normalise: Normalise,
+    behaviour: &Behaviour,
     portal: u64,
 ) -> Result<BTreeMap<String, String>, Problem> {
     let mut accepted = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, value) in given {
-        match check(name, value, schema, normalise) {
+        match check(name, value, schema, behaviour) {
             Ok(value) => {
                 accepted.insert(name.clone(), value);
             }
@@ -80,7 +87,7 @@ pub(super) fn values(
 
 type Fault = (&'static str, String);
 
-fn check(name: &str, value: &str, schema: &Schema, normalise: Normalise) -> Result<String, Fault> {
+fn check(name: &str, value: &str, schema: &Schema, behaviour: &Behaviour) -> Result<String, Fault> {
     let Some(property) = schema.live(name) else {
         return Err(("PROPERTY_DOESNT_EXIST", format!("Property \"{name}\" does not exist")));
     };
@@ -91,7 +98,11 @@ fn check(name: &str, value: &str, schema: &Schema, normalise: Normalise) -> Resu
     if value.is_empty() {
         return Ok(String::new());
     }
+    let normalise = behaviour.normalise;
     match property.kind {
+        PropertyType::String if property.has_unique_value => {
+            Ok(spelling::stored(&text(name, value, normalise)?, behaviour.keys))
+        }
         PropertyType::String => text(name, value, normalise),
         PropertyType::Number => number(name, value),
         PropertyType::Date => date(value, normalise),
@@ -106,7 +117,11 @@ fn text(name: &str, value: &str, normalise: Normalise) -> Result<String, Fault> 
             format!("Property value for \"{name}\" is too long; the maximum is {TEXT_MAX} characters");
         return Err(("INVALID_LENGTH", message));
     }
-    Ok(if normalise == Normalise::DatesAndText { value.trim() } else { value }.to_owned())
+    Ok(match normalise {
+        Normalise::Off | Normalise::Dates | Normalise::EpochMs => value.to_owned(),
+        Normalise::DatesAndText => value.trim().to_owned(),
+        Normalise::Html => markup::sanitised(value),
+    })
 }
 
 fn number(name: &str, value: &str) -> Result<String, Fault> {
@@ -126,7 +141,13 @@ fn date(value: &str, normalise: Normalise) -> Result<String, Fault> {
         }
         at.date()
     };
-    Ok(if normalise == Normalise::Off { value.to_owned() } else { day.to_string() })
+    Ok(match normalise {
+        Normalise::Off => value.to_owned(),
+        Normalise::EpochMs => day
+            .to_zoned(TimeZone::UTC)
+            .map_or_else(|_| value.to_owned(), |midnight| midnight.timestamp().as_millisecond().to_string()),
+        Normalise::Dates | Normalise::DatesAndText | Normalise::Html => day.to_string(),
+    })
 }
 
 fn datetime(value: &str, normalise: Normalise) -> Result<String, Fault> {
@@ -134,7 +155,11 @@ fn datetime(value: &str, normalise: Normalise) -> Result<String, Fault> {
         Ok(at) => at,
         Err(_) => milliseconds(value)?,
     };
-    Ok(if normalise == Normalise::Off { value.to_owned() } else { iso(at) })
+    Ok(match normalise {
+        Normalise::Off => value.to_owned(),
+        Normalise::EpochMs => at.as_millisecond().to_string(),
+        Normalise::Dates | Normalise::DatesAndText | Normalise::Html => iso(at),
+    })
 }
 
 fn milliseconds(value: &str) -> Result<Timestamp, Fault> {
@@ -157,23 +182,31 @@ fn option(property: &Property, value: &str) -> Result<String, Fault> {
     }
 }
 
-/// Checks that a new record has what it must have. The API of 2026-09 and later says so with a code.
+/// Checks that a new record has what it must have: a name, and what the account requires `further`. From
+/// 2026-09 on, the API names what is missing by a code.
 ///
 /// # Errors
 /// What it lacks.
 pub(super) fn required(
     values: &BTreeMap<String, String>,
+    further: &BTreeSet<String>,
     with_code: bool,
     portal: u64,
 ) -> Result<(), Problem> {
-    match values.get(REQUIRED) {
-        Some(name) if !name.is_empty() => Ok(()),
-        _ if with_code => {
-            let message = format!("A value for {REQUIRED} must be provided");
-            let problem = ValueProblem::new(REQUIRED, "MISSING_REQUIRED_PROPERTY", message, portal);
-            Err(Problem::Values(vec![problem]))
-        }
-        _ => Err(Problem::Missing(vec![REQUIRED])),
+    let further = further.iter().map(String::as_str).filter(|name| *name != REQUIRED);
+    let lacking = std::iter::once(REQUIRED)
+        .chain(further)
+        .filter(|name| values.get(*name).is_none_or(String::is_empty));
+    if with_code {
+        let problem = |name: &str| {
+            let message = format!("A value for {name} must be provided");
+            ValueProblem::new(name, "MISSING_REQUIRED_PROPERTY", message, portal)
+        };
+        let problems: Vec<ValueProblem> = lacking.map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Problem::Values(problems)) }
+    } else {
+        let names: Vec<String> = lacking.map(str::to_owned).collect();
+        if names.is_empty() { Ok(()) } else { Err(Problem::Missing(names)) }
     }
 }
 
@@ -202,7 +235,7 @@ mod tests {
     fn one(kind: PropertyType, value: &str) -> Result<String, &'static str> {
         let mut schema = Schema::of_hubspot(Timestamp::UNIX_EPOCH);
         schema.put(Property::new("p", kind, Timestamp::UNIX_EPOCH));
-        check("p", value, &schema, Normalise::Dates).map_err(|(code, _)| code)
+        check("p", value, &schema, &Behaviour::default()).map_err(|(code, _)| code)
     }
 
     #[test]

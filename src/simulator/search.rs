@@ -75,6 +75,10 @@ pub(super) fn search(state: &State, call: &Call) -> Reply {
     if request.filter_groups.len() > 5 || request.filter_groups.iter().any(|group| group.filters.len() > 6) {
         return invalid("A search may have at most 5 filter groups of at most 6 filters");
     }
+    let filters = || request.filter_groups.iter().flat_map(|group| &group.filters);
+    if filters().any(|filter| filter.value.as_deref().is_some_and(|value| value.contains('"'))) {
+        return invalid("There was a problem with the request: a filter value holds an unescaped quote");
+    }
     let lag_us = state.behaviour.search_lag_ms.saturating_mul(1_000);
     let names = asked(request.properties.clone());
     let found: Vec<ObjectOut> = state

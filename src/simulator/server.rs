@@ -40,7 +40,7 @@ pub(super) async fn answer(
         Ok(admitted) => admitted,
         Err(reply) => return exchange.finish(reply),
     };
-    if shared.lock().fault(target.operation, None).is_some() {
+    if shared.lock().fault(&target, None).is_some() {
         exchange.mark_faulted();
         line.reset();
         return exchange.withhold();
@@ -51,9 +51,9 @@ pub(super) async fn answer(
     let Ok(body) = to_bytes(body, BODY_MAX).await else {
         return exchange.withhold();
     };
-    let fault = shared.lock().fault(target.operation, Some(&body));
+    let fault = shared.lock().fault(&target, Some(&body));
     let correlation = exchange.correlation().to_owned();
-    let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us };
+    let call = Call { seq: exchange.seq(), target, body, correlation, now, at_us, input_fault: None };
     if let Some(fault) = fault {
         exchange.mark_faulted();
         // Who is over the quota is not even read.
@@ -152,9 +152,10 @@ impl State {
     }
 
     /// The fault that hits, if one does.
-    fn fault(&mut self, operation: Operation, body: Option<&[u8]>) -> Option<super::Fault> {
-        let Self { faults, rng, .. } = self;
-        faults.pick(operation, body, rng)
+    fn fault(&mut self, target: &Target, body: Option<&[u8]>) -> Option<super::Fault> {
+        let Self { faults, rng, schema, .. } = self;
+        let unique: Vec<&str> = schema.unique_names().collect();
+        faults.pick(target, body, &unique, rng)
     }
 
     /// How long to wait before carrying a request out, and after.
@@ -168,7 +169,13 @@ impl State {
 
 /// Whether an operation wants a bearer token, and so costs that token's quota.
 fn needs_token(operation: Operation) -> bool {
-    !matches!(operation, Operation::TokenInfo | Operation::TokenRefresh | Operation::AccessTokenInfo)
+    !matches!(
+        operation,
+        Operation::TokenInfo
+            | Operation::TokenRefresh
+            | Operation::AccessTokenInfo
+            | Operation::TokenIntrospect
+    )
 }
 
 fn bearer(parts: &Parts) -> Option<String> {
@@ -200,7 +207,8 @@ fn nowhere(parts: &Parts) -> Reply {
 
 /// A body that does not call itself JSON where JSON is wanted.
 fn unsupported(parts: &Parts, operation: Operation) -> Option<Reply> {
-    let wanted = matches!(parts.method.as_str(), "POST" | "PATCH") && operation != Operation::TokenRefresh;
+    let is_form = matches!(operation, Operation::TokenRefresh | Operation::TokenIntrospect);
+    let wanted = matches!(parts.method.as_str(), "POST" | "PATCH") && !is_form;
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let json = kind.is_some_and(|kind| kind.starts_with("application/json"));
     (wanted && !json).then(|| Reply::html(415, "Error 415 Unsupported Media Type"))

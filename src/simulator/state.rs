@@ -1,4 +1,4 @@
-//! Everything the simulator holds, behind one lock, and the clock it is told by.
+//! Everything the simulator holds, behind one lock, and its clock.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 use super::Settings;
 use super::behaviour::Behaviour;
 use super::injector::Faults;
+use super::input_fault::InputFault;
 use super::journal::Journal;
 use super::quota::Quota;
 use super::route::Target;
 use super::schema::{Property, PropertyType, Schema};
-use super::store::{Archived, Lookup, Store};
+use super::store::{Archived, Lookup, Record, Store};
 
 /// The first record's id lies a little above.
 const FIRST_ID: u64 = 49_130_000_000;
@@ -56,6 +57,8 @@ pub(super) struct Call {
     pub(super) correlation: String,
     pub(super) now: Timestamp,
     pub(super) at_us: u64,
+    /// An error to answer for some of its inputs.
+    pub(super) input_fault: Option<InputFault>,
 }
 
 impl Shared {
@@ -127,6 +130,12 @@ impl State {
     pub(super) fn holding(&self) -> Lookup {
         let archived = if self.behaviour.archived_hold_unique { Archived::Too } else { Archived::No };
         Lookup { compare: self.behaviour.unique_compare, archived }
+    }
+
+    /// Whether a record has become visible to a request that arrived at this time.
+    pub(super) fn is_readable(&self, record: &Record, at_us: u64) -> bool {
+        let lag_us = self.behaviour.read_lag_ms.saturating_mul(1_000);
+        lag_us == 0 || record.created_us.saturating_add(lag_us) <= at_us
     }
 
     /// How a reader looks a record up by a unique value.

@@ -132,6 +132,11 @@ impl Store {
         self.records.values()
     }
 
+    /// How many records are not in the recycle bin.
+    pub(super) fn live(&self) -> u64 {
+        self.records.values().map(|record| u64::from(!record.archived)).sum()
+    }
+
     /// How many values more than one live record has: of `property`, byte for byte.
     pub(super) fn duplicates(&self, property: &str) -> usize {
         let mut seen: HashMap<&str, usize> = HashMap::new();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::decode::Object;
 
@@ -19,7 +20,7 @@ pub(super) struct Batch<T> {
     pub(super) inputs: Option<Vec<Object<T>>>,
 }
 
-/// What a batch read says beside its inputs.
+/// What a batch read has beside its inputs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReadOptions {
@@ -104,9 +105,24 @@ pub(super) struct BatchOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) num_errors: Option<usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) errors: Vec<ErrorBody>,
+    pub(super) errors: Vec<BatchError>,
     pub(super) started_at: String,
     pub(super) completed_at: String,
+}
+
+/// One of the `errors` of a 207.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum BatchError {
+    Worded(Box<ErrorBody>),
+    /// One that a fault brought along.
+    Literal(Value),
+}
+
+impl From<ErrorBody> for BatchError {
+    fn from(error: ErrorBody) -> Self {
+        Self::Worded(Box::new(error))
+    }
 }
 
 /// An error: the body of a refusal, or one of the `errors` of a 207 (then without a correlation id).
@@ -170,6 +186,8 @@ impl ErrorBody {
 pub(super) enum Kind {
     Json,
     Html,
+    /// A page that the edge answers without asking HubSpot, such as a firewall's.
+    Page,
     Empty,
 }
 
@@ -193,6 +211,14 @@ impl Reply {
     /// A refusal; `correlation` becomes the body's correlation id.
     pub(super) fn refusal(status: u16, mut error: ErrorBody, correlation: &str) -> Self {
         error.correlation_id = Some(correlation.to_owned());
+        Self::json(status, &error)
+    }
+
+    /// A refusal in the words of a fault.
+    pub(super) fn literal_refusal(status: u16, mut error: Value, correlation: &str) -> Self {
+        if let Some(error) = error.as_object_mut() {
+            error.insert("correlationId".to_owned(), Value::from(correlation));
+        }
         Self::json(status, &error)
     }
 

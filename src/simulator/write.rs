@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::behaviour::{ConflictForm, RefusedBatches};
+use super::behaviour::{ConflictForm, RecordLimitForm, RefusedBatches};
+use super::input_fault::InputFault;
 use super::journal::Input;
 use super::output::{batch, object};
+use super::received;
 use super::refusal::{self, PORTAL};
 use super::route::Operation;
 use super::rules::{self, Problem};
 use super::state::{Call, State};
 use super::store::{Archived, Record, same};
-use super::wire::{Association, ObjectOut, Reply};
+use super::wire::{Association, BatchError, ObjectOut, Reply};
 
 /// One input as it was sent.
 #[derive(Default)]
@@ -58,6 +60,8 @@ pub(super) struct Plan {
 struct Judged {
     trace: Option<String>,
     verdict: Result<Draft, Problem>,
+    /// An error beside the result.
+    aside: Option<Value>,
 }
 
 struct Draft {
@@ -78,15 +82,61 @@ pub(super) fn plan(state: &mut State, call: &Call, wanted: Vec<Wanted>, shape: S
 
     let mut claimed = Vec::new();
     let ids = state.allocate(wanted.len());
+    let mut room = Room::of(state);
     let judged = wanted
         .into_iter()
         .zip(ids)
-        .map(|(input, fresh)| {
+        .enumerate()
+        .map(|(index, (input, fresh))| {
             let trace = input.trace.clone();
-            Judged { trace, verdict: judge(state, input, fresh, &mut claimed) }
+            let named = trace.clone().filter(|_| state.behaviour.name_inputs);
+            match call.input_fault.as_ref().filter(|fault| fault.hits(index)) {
+                Some(fault) if !fault.commit => {
+                    let error = injected(fault, named);
+                    Judged { trace, verdict: Err(Problem::Injected(error)), aside: None }
+                }
+                fault => {
+                    let aside = fault.map(|fault| injected(fault, named));
+                    let judged = judge(state, input, fresh, &mut claimed);
+                    Judged { trace, verdict: judged.and_then(|draft| room.admit(draft)), aside }
+                }
+            }
         })
         .collect();
     Plan { judged, shape, traced }
+}
+
+/// The error of a fault; an input without a trace id cannot be named.
+fn injected(fault: &InputFault, trace: Option<String>) -> Value {
+    match trace {
+        Some(trace) => fault.error("objectWriteTraceId", vec![trace]),
+        None => fault.unnamed(),
+    }
+}
+
+/// How many records the account still takes.
+struct Room {
+    limit: Option<u64>,
+    left: u64,
+}
+
+impl Room {
+    fn of(state: &State) -> Self {
+        match state.behaviour.record_limit {
+            None => Self { limit: None, left: u64::MAX },
+            Some(limit) => Self { limit: Some(limit), left: limit.saturating_sub(state.store.live()) },
+        }
+    }
+
+    fn admit(&mut self, draft: Draft) -> Result<Draft, Problem> {
+        match self.limit {
+            Some(limit) if draft.new && self.left == 0 => Err(Problem::Full(limit)),
+            _ => {
+                self.left -= u64::from(draft.new && self.limit.is_some());
+                Ok(draft)
+            }
+        }
+    }
 }
 
 fn noted(state: &State, input: &Wanted) -> Input {
@@ -102,18 +152,19 @@ fn entry_of(state: &State, trace_id: Option<String>, value: impl Fn(&str) -> Opt
     }
 }
 
-/// Journals what a request asked to be created, whether or not it is ever carried out.
+/// Journals what a request asked to be created or read, whether or not it is ever carried out.
 pub(super) fn note_received(state: &mut State, call: &Call) {
-    if !matches!(call.target.operation, Operation::BatchCreate | Operation::BatchUpsert) {
+    if !matches!(
+        call.target.operation,
+        Operation::BatchCreate | Operation::BatchUpsert | Operation::BatchRead
+    ) {
         return;
     }
-    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let listed = body.get("inputs").and_then(Value::as_array).into_iter().flatten();
-    let inputs = listed
+    let inputs = received::inputs(&call.target, &call.body)
+        .into_iter()
         .map(|input| {
-            let trace_id = input.get("objectWriteTraceId").and_then(text);
-            entry_of(state, trace_id, |name| input.get("properties")?.get(name).and_then(text))
+            let entry = entry_of(state, input.trace_id, |name| input.properties.get(name).cloned());
+            Input { unique_value: entry.unique_value.or(input.id), ..entry }
         })
         .collect();
     if let Some(entry) = state.journal.get_mut(call.seq) {
@@ -131,9 +182,9 @@ fn judge(state: &State, input: Wanted, fresh: u64, claimed: &mut Claimed) -> Res
         Aim::Lost(id) => return Err(Problem::NotFound(id)),
     };
     let behaviour = &state.behaviour;
-    let properties = rules::values(&input.properties, &state.schema, behaviour.normalise, PORTAL)?;
+    let properties = rules::values(&input.properties, &state.schema, behaviour, PORTAL)?;
     if new {
-        rules::required(&properties, input.validated, PORTAL)?;
+        rules::required(&properties, &behaviour.required_properties, input.validated, PORTAL)?;
     }
     rules::associations(&input.associations, behaviour.association_targets.as_ref())?;
     let mine: Claimed = state
@@ -164,13 +215,18 @@ fn holder(state: &State, claimed: &Claimed, property: &str, value: &str) -> Opti
 /// Writes what may be written and words the answer.
 pub(super) fn settle(state: &mut State, call: &Call, plan: Plan, now: Timestamp, now_us: u64) -> Reply {
     let Plan { judged, shape, traced } = plan;
-    let taken = |one: &Judged| matches!(one.verdict, Err(Problem::Taken { .. }));
-    let conflict_refuses = state.behaviour.conflict == ConflictForm::WholeBatch && judged.iter().any(taken);
-    let refused = judged.iter().any(|one| one.verdict.is_err()) && (!traced || conflict_refuses);
+    let behaviour = &state.behaviour;
+    let refuses_all = |one: &Judged| match one.verdict {
+        Err(Problem::Taken { .. }) => !traced || behaviour.conflict == ConflictForm::WholeBatch,
+        Err(Problem::Full(_)) => !traced || behaviour.record_limit_form == RecordLimitForm::WholeBatch,
+        Err(_) => !traced,
+        Ok(_) => false,
+    };
+    let refused = judged.iter().any(refuses_all);
 
     let mut written = Vec::new();
     let mut problems = Vec::new();
-    for (index, Judged { trace, verdict }) in judged.into_iter().enumerate() {
+    for (index, Judged { trace, verdict, aside }) in judged.into_iter().enumerate() {
         match verdict {
             Err(problem) => problems.push((trace, problem)),
             Ok(_) if refused && state.behaviour.refused_batches == RefusedBatches::WriteNothing => {}
@@ -182,15 +238,19 @@ pub(super) fn settle(state: &mut State, call: &Call, plan: Plan, now: Timestamp,
                     input.id = Some(id);
                 }
                 written.extend(out);
+                problems.extend(aside.map(|error| (None, Problem::Injected(error))));
             }
         }
     }
     if refused {
         let problems: Vec<&Problem> = problems.iter().map(|(_, problem)| problem).collect();
+        if let Some(Problem::Injected(error)) = problems.first() {
+            return Reply::literal_refusal(400, error.clone(), &call.correlation);
+        }
         let (status, error) = refusal::whole(&problems, &state.behaviour);
         return Reply::refusal(status, error, &call.correlation);
     }
-    answer(state, call, shape, written, &problems, now)
+    answer(state, call, shape, written, problems, now)
 }
 
 fn write(
@@ -232,7 +292,7 @@ fn answer(
     call: &Call,
     shape: Shape,
     mut written: Vec<ObjectOut>,
-    problems: &[(Option<String>, Problem)],
+    problems: Vec<(Option<String>, Problem)>,
     now: Timestamp,
 ) -> Reply {
     let full = match shape {
@@ -247,10 +307,10 @@ fn answer(
     };
     let partial = if shape == Shape::BatchCreate { state.behaviour.mixed_status } else { 207 };
     let behaviour = &state.behaviour;
-    let errors = problems
-        .iter()
-        .map(|(trace, problem)| refusal::partial(problem, trace.as_deref(), behaviour))
+    let errors: Vec<BatchError> = problems
+        .into_iter()
+        .map(|(trace, problem)| refusal::error_of(problem, trace.as_deref(), behaviour))
         .collect();
-    let status = if problems.is_empty() { full } else { partial };
+    let status = if errors.is_empty() { full } else { partial };
     batch(state, status, written, errors, call.now, now)
 }

@@ -85,7 +85,8 @@ impl Paused {
             Some(Reason::IntervalQuota) => "the quota of the moment is used up",
             Some(Reason::DailyQuota) => "the quota of the day is used up",
             Some(Reason::Unavailable) => "HubSpot is not available",
-            Some(Reason::Schema) => "the unique property is missing",
+            Some(Reason::Schema) => "the unique property cannot be used",
+            Some(Reason::Rejected) => "HubSpot refuses every course for the same reason",
             None => "for a reason that this version does not know",
         }
     }
@@ -113,7 +114,10 @@ impl Paused {
                 "Nothing to do: it is tried again by itself, with one course first. If it lasts, see status.hubspot.com and the way there."
             }
             Some(Reason::Schema) => {
-                "Create the property that hubspot.unique_property names, with unique values. It is tried again at least once a minute."
+                "Create the property that hubspot.unique_property names, with unique values (`course-sync check --fix`), or name another one. Its definition is read again at least once a minute."
+            }
+            Some(Reason::Rejected) => {
+                "Fix what HubSpot's message names (a record limit, a property that is required now, a property that is gone), then run `course-sync resume`. One course is tried at least once a minute; none fails meanwhile."
             }
             None => "See the log of the instance that leads.",
         }

@@ -12,12 +12,12 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
         Err(error) => {
             let mut findings = vec![Finding::wrong(
                 "database",
-                told(error),
-                "start the server, or mend database.url (DATABASE_URL)",
+                text_of(error),
+                "start the server, or fix database.url (DATABASE_URL)",
             )];
             findings.extend(
                 ["schema", "grants", "wakeup"]
-                    .map(|code| Finding::skipped(code, "there is no database to ask")),
+                    .map(|code| Finding::skipped(code, "the database cannot be reached")),
             );
             return Ok(findings);
         }
@@ -29,12 +29,12 @@ pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
             vec![reached, current, grants(&database).await, wakeup(config, &database).await]
         }
         Err(error) => {
-            let mend = match error {
+            let fix = match error {
                 OutboxError::Newer(_) => "replace this program, or restore the database of its version",
                 _ => "`run` brings it up to date by itself if database.migrate is true and its role may",
             };
             let why = "the schema is not this program's";
-            let wrong = Finding::wrong("schema", told(error), mend);
+            let wrong = Finding::wrong("schema", text_of(error), fix);
             vec![reached, wrong, Finding::skipped("grants", why), Finding::skipped("wakeup", why)]
         }
     };
@@ -46,10 +46,10 @@ async fn grants(database: &Database) -> Finding {
     match rights::lacking(database).await {
         Ok(lacking) if lacking.is_empty() => Finding::fine("grants", "this role may do all that run needs"),
         Ok(lacking) => {
-            let mend = format!("as the tables' owner: grant {}, to this role", lacking.join(", grant "));
-            Finding::wrong("grants", format!("this role lacks {}", lacking.join(", ")), mend)
+            let fix = format!("as the tables' owner: grant {}, to this role", lacking.join(", grant "));
+            Finding::wrong("grants", format!("this role lacks {}", lacking.join(", ")), fix)
         }
-        Err(error) => Finding::wrong("grants", told(error), "then check again"),
+        Err(error) => Finding::wrong("grants", text_of(error), "then check again"),
     }
 }
 
@@ -60,18 +60,18 @@ async fn wakeup(config: &Config, database: &Database) -> Finding {
             format!("not by notification (outbox.listen = false): new courses are found within {poll}");
         return Finding::fine("wakeup", text);
     }
-    let mend = "set outbox.listen = false if there is a pooler in transaction mode before the database, or give \
+    let fix = "set outbox.listen = false if there is a pooler in transaction mode before the database, or give \
                 database.url a way around it";
     match rights::hears(database).await {
         Ok(true) => Finding::fine("wakeup", "a notification arrives: new courses are sent at once"),
         Ok(false) => {
-            Finding::wrong("wakeup", format!("notifications do not arrive: new courses wait {poll}"), mend)
+            Finding::wrong("wakeup", format!("notifications do not arrive: new courses wait {poll}"), fix)
         }
-        Err(error) => Finding::wrong("wakeup", told(error), mend),
+        Err(error) => Finding::wrong("wakeup", text_of(error), fix),
     }
 }
 
 /// The error, on one line and without anything secret.
-fn told(error: OutboxError) -> String {
+fn text_of(error: OutboxError) -> String {
     super::super::told(&anyhow::Error::from(error)).lines().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! Whether HubSpot keeps values unique among simultaneous requests: tried out, in a sandbox alone.
+//! Whether HubSpot keeps values unique among simultaneous requests: tried in a sandbox only.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::policy::schema::Ending;
 const CODE: &str = "uniqueness";
 /// How many requests carry the value at once.
 pub(super) const CONNECTIONS: usize = 20;
-/// The accounts whose records nobody misses.
+/// The accounts whose records are not needed.
 const SANDBOXES: [&str; 3] = ["SANDBOX", "DEVELOPER_TEST", "APP_DEVELOPER"];
 
 /// What became of one request.
@@ -68,7 +68,7 @@ fn judged(ids: &[String], refused: usize, unknown: usize, cleaned: bool, key: &s
         _ => Finding::wrong(
             CODE,
             text,
-            "HubSpot does not keep this property unique: exactly-once does not hold; tell HubSpot's support",
+            "HubSpot does not keep this property unique: exactly-once does not hold; report it to HubSpot's support",
         ),
     }
 }
@@ -76,7 +76,7 @@ fn judged(ids: &[String], refused: usize, unknown: usize, cleaned: bool, key: &s
 fn unclear(why: &str) -> Finding {
     Finding::wrong(
         CODE,
-        format!("nothing was tried: whether this is a sandbox cannot be told: {why}"),
+        format!("nothing was tried: whether this is a sandbox could not be read: {why}"),
         "then try again",
     )
 }

@@ -1,10 +1,12 @@
-//! The unique property: there, unique, and fit to carry the key; made if wished.
+//! The unique property: whether it exists, is unique and may be written; `--fix` creates it.
 
 use std::time::Duration;
 
 use super::Finding;
+use super::account::READ;
 use crate::config::Config;
 use crate::hubspot::Client;
+use crate::policy::access::Access;
 use crate::policy::schema::{Ending, Kind, Property, Schema, Sensitivity};
 
 const CODE: &str = "unique_property";
@@ -14,15 +16,24 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The group that HubSpot puts its own properties of courses into.
 const GROUP: &str = "course_information";
 
-pub(super) async fn check(config: &Config, client: &Client, schema: &Ending<Schema>, fix: bool) -> Finding {
+pub(super) async fn check(
+    config: &Config,
+    client: &Client,
+    schema: &Ending<Schema>,
+    look_up: Option<&Access>,
+    fix: bool,
+) -> Finding {
     let Some(name) = config.hubspot.unique_property.as_deref() else {
-        let text = "hubspot.unique_property is not set: what becomes of a request without an answer cannot be proved. \
-                    Set it to a name, and `course-sync check --fix` creates it";
-        return Finding::untold(CODE, text);
+        let text = "hubspot.unique_property is not set: after a lost answer nothing can prove whether the course was created. \
+                    Set it to a name, and `course-sync check --fix` creates the property";
+        return Finding::unknown(CODE, text);
     };
     match schema {
         Ending::Told(schema) => match schema.property(name) {
-            Some(property) => judged(name, property),
+            Some(property) => match (judged(name, property), look_up) {
+                (judged, Some(Access::Refused(why))) if judged.fix.is_none() => refused(name, why),
+                (judged, _) => judged,
+            },
             None if fix => create(client, name, schema).await,
             None => Finding::wrong(
                 CODE,
@@ -30,35 +41,60 @@ pub(super) async fn check(config: &Config, client: &Client, schema: &Ending<Sche
                 "`course-sync check --fix` creates it",
             ),
         },
-        Ending::Denied(why, scopes) => {
-            let scopes =
-                if scopes.is_empty() { "crm.schemas.courses.read".to_owned() } else { scopes.join(" or ") };
+        Ending::Denied(why, _) | Ending::Refused(why) | Ending::Away(why) => by_look_up(name, look_up, why),
+        Ending::Stop(trouble) => by_look_up(name, look_up, &trouble.message),
+    }
+}
+
+/// What a look-up by the property shows, where the property list could not be read.
+fn by_look_up(name: &str, look_up: Option<&Access>, unread: &str) -> Finding {
+    let not_checked = |why: &str| Finding::unknown(CODE, format!("it could not be looked up: {why}"));
+    match look_up {
+        Some(Access::Granted) => {
+            let text = format!(
+                "HubSpot accepts look-ups by {name:?}; whether it is unique and may be written could not be checked, because \
+                 the property list could not be read: {unread}"
+            );
+            Finding::unknown(CODE, text)
+        }
+        Some(Access::Denied(why, scopes)) => {
+            let needed = super::account::lacking(READ, scopes);
             Finding::wrong(
                 CODE,
                 format!("it could not be looked up: {why}"),
-                format!("add the scope {scopes}"),
+                format!("add the scope {needed} to the private app or service key"),
             )
         }
-        Ending::Stop(trouble) => Finding::untold(CODE, &trouble.message),
-        Ending::Refused(why) | Ending::Away(why) => {
-            Finding::untold(CODE, format!("it could not be looked up: {why}"))
-        }
+        Some(Access::Refused(why)) => refused(name, why),
+        Some(Access::NoSuchType(why) | Access::Unknown(why)) => not_checked(why),
+        Some(Access::Stop(trouble)) => not_checked(&trouble.message),
+        None => not_checked(unread),
     }
+}
+
+fn refused(name: &str, why: &str) -> Finding {
+    let text = format!("HubSpot refuses look-ups by {name:?}: {why}");
+    Finding::wrong(
+        CODE,
+        text,
+        "set hubspot.unique_property to a text property with unique values; `course-sync check --fix` creates one",
+    )
 }
 
 fn judged(name: &str, property: &Property) -> Finding {
     if !property.has_unique_value {
         let text = format!("HubSpot has a property {name:?}, but its values are not unique");
-        let mend = "HubSpot cannot change that: set hubspot.unique_property to a new name, and `course-sync check \
+        let fix = "HubSpot cannot change that: set hubspot.unique_property to a new name, and `course-sync check \
                     --fix` creates it. Archiving the old one does not free its name";
-        return Finding::wrong(CODE, text, mend);
+        return Finding::wrong(CODE, text, fix);
     }
     if property.is_read_only || property.kind != Kind::Text {
-        let text = format!("the property {name:?} is unique, but not a text that may be written");
+        let why = if property.is_read_only { "read-only" } else { "no text" };
+        let text = format!("the property {name:?} is unique, but {why}: it cannot carry the course's key");
         return Finding::wrong(
             CODE,
             text,
-            "set hubspot.unique_property to a new name, then `course-sync check --fix`",
+            "`run` pauses: set hubspot.unique_property to a new name, then `course-sync check --fix` creates it",
         );
     }
     Finding::fine(CODE, format!("{name:?} is there, and its values are unique"))
@@ -67,7 +103,7 @@ fn judged(name: &str, property: &Property) -> Finding {
 async fn create(client: &Client, name: &str, schema: &Schema) -> Finding {
     let group = group(client, schema).await;
     let could_not =
-        |why: &str, mend: &str| Finding::wrong(CODE, format!("{name:?} could not be created: {why}"), mend);
+        |why: &str, fix: &str| Finding::wrong(CODE, format!("{name:?} could not be created: {why}"), fix);
     match client.create_unique_property(name, &group).await.ending() {
         Ending::Told(made) if made.has_unique_value => read_back(client, name).await,
         Ending::Told(_) => could_not(
@@ -85,7 +121,7 @@ async fn create(client: &Client, name: &str, schema: &Schema) -> Finding {
     }
 }
 
-/// What was made is believed when HubSpot lists it so.
+/// The property counts as created once HubSpot lists it as unique.
 async fn read_back(client: &Client, name: &str) -> Finding {
     for look in 0..LOOKS {
         if look > 0 {
@@ -97,7 +133,7 @@ async fn read_back(client: &Client, name: &str) -> Finding {
         {
             let judged = judged(name, property);
             let made =
-                judged.mend.is_none().then(|| format!("{name:?} was created, and its values are unique"));
+                judged.fix.is_none().then(|| format!("{name:?} was created, and its values are unique"));
             return Finding { text: made.unwrap_or(judged.text), ..judged };
         }
     }

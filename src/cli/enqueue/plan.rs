@@ -120,11 +120,11 @@ impl Plan {
         let constants =
             self.constants.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         properties.extend(constants);
-        let parsed = CourseKey::parse(key.as_str()).and_then(|key| {
+        let parsed = CourseKey::parse_new(key.as_str()).and_then(|key| {
             Ok(NewCourse {
                 key,
                 properties: Properties::parse(Value::Object(properties))?,
-                associations: Associations::parse(associations)?,
+                associations: Associations::parse_new(associations)?,
             })
         });
         parsed.map_err(|invalid| Refused { key: Some(key), reason: invalid.to_string() })

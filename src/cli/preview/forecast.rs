@@ -10,10 +10,12 @@ use crate::course::CourseError;
 use crate::policy::batch::Claimed;
 use crate::policy::reconcile::Finding;
 
-/// Kinds of refusals that are told apart; what else there is is counted.
+/// Kinds of faults that are listed one by one; further ones are only counted.
 const KINDS: usize = 200;
 /// Examples of each.
 const EXAMPLES: usize = 5;
+/// Refused courses that are listed with all their faults.
+const COURSES: usize = 100;
 /// Bytes that a course adds to a request besides its properties.
 const ENVELOPE_BYTES: u64 = 160;
 
@@ -39,11 +41,37 @@ pub(super) struct Forecast {
     refused: u64,
     bytes: u64,
     kinds: BTreeMap<(String, String), Kind>,
-    /// Refused for reasons beyond those told apart.
+    /// Faults of further kinds.
     others: u64,
+    /// The first refused courses, each with all its faults.
+    courses: Vec<(String, Vec<Fault>)>,
 }
 
-/// One kind of refusal.
+/// One fault of one course.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    code: String,
+    property: String,
+    message: String,
+}
+
+impl Fault {
+    pub(super) fn new(code: &str, property: &str, message: &str) -> Self {
+        Self { code: code.to_owned(), property: property.to_owned(), message: message.to_owned() }
+    }
+
+    pub(super) fn of_error(error: &CourseError) -> Self {
+        let code = error.code.as_deref().unwrap_or(error.category.as_str());
+        Self::new(code, error.property.as_deref().unwrap_or_default(), &error.message)
+    }
+
+    fn as_json(&self) -> Value {
+        let property = (!self.property.is_empty()).then_some(&self.property);
+        json!({ "code": self.code, "property": property, "message": self.message })
+    }
+}
+
+/// One kind of fault.
 #[derive(Debug)]
 struct Kind {
     count: u64,
@@ -64,23 +92,28 @@ impl Forecast {
             bytes: 0,
             kinds: BTreeMap::new(),
             others: 0,
+            courses: Vec::new(),
         }
     }
 
-    /// A course would fail.
-    pub(super) fn refused(&mut self, key: &str, error: &CourseError) {
-        let code = error.code.as_deref().unwrap_or(error.category.as_str());
-        self.refuse(key, code, error.property.as_deref().unwrap_or_default(), &error.message);
+    /// A course would be refused, for all these faults.
+    pub(super) fn refused(&mut self, key: &str, faults: &[Fault]) {
+        self.refused += 1;
+        for fault in faults {
+            self.count(key, fault);
+        }
+        if self.courses.len() < COURSES {
+            self.courses.push((key.to_owned(), faults.to_vec()));
+        }
     }
 
-    fn refuse(&mut self, key: &str, code: &str, property: &str, message: &str) {
-        self.refused += 1;
-        let kind = (code.to_owned(), property.to_owned());
+    fn count(&mut self, key: &str, fault: &Fault) {
+        let kind = (fault.code.clone(), fault.property.clone());
         if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind) {
             self.others += 1;
             return;
         }
-        let new = || Kind { count: 0, message: message.to_owned(), examples: Vec::new() };
+        let new = || Kind { count: 0, message: fault.message.clone(), examples: Vec::new() };
         let kind = self.kinds.entry(kind).or_insert_with(new);
         kind.count += 1;
         if kind.examples.len() < EXAMPLES {
@@ -94,14 +127,14 @@ impl Forecast {
         match finding {
             Finding::Absent => self.created += 1,
             Finding::Held(_) => self.adopted += 1,
-            Finding::Collision(holder) => {
+            Finding::Similar(holder) => {
                 let message = format!(
-                    "HubSpot's record {} carries a key that equals this one up to case and surrounding spaces",
-                    holder.as_str()
+                    "HubSpot's record {} carries a key that equals this one after HubSpot's normalisation",
+                    holder.id.as_str()
                 );
-                return self.refuse(key, "key_collision", "", &message);
+                return self.refused(key, &[Fault::new("key_collision", "", &message)]);
             }
-            Finding::Several(_) | Finding::Unclear => self.unclear += 1,
+            Finding::Several(_) | Finding::InBin(_) | Finding::Unclear => self.unclear += 1,
         }
         let properties: usize =
             course.properties.sent().map(|(name, value)| name.len() + value.len() + 6).sum();
@@ -136,6 +169,7 @@ impl Forecast {
                 "examples": kind.examples,
             })
         };
+        let course = |(key, faults): &(String, Vec<Fault>)| json!({ "key": key, "faults": faults.iter().map(Fault::as_json).collect::<Vec<_>>() });
         json!({
             "looked_at": self.looked_at(),
             "has_more": self.has_more,
@@ -145,6 +179,7 @@ impl Forecast {
             "unclear": self.unclear,
             "refusals": self.kinds.iter().map(reason).collect::<Vec<_>>(),
             "refused_for_other_reasons": self.others,
+            "refused_courses": self.courses.iter().map(course).collect::<Vec<_>>(),
             "requests": self.requests(rate),
             "seconds": self.seconds(rate),
             "properties_known": self.has_schema,
@@ -161,7 +196,7 @@ impl Forecast {
             format!("{:>10} would be refused", self.refused),
         ];
         if self.unclear > 0 {
-            lines.push(format!("{:>10} could not be told: HubSpot's answer leaves them open", self.unclear));
+            lines.push(format!("{:>10} are unclear: HubSpot's answer leaves them open", self.unclear));
         }
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
@@ -173,13 +208,16 @@ impl Forecast {
         if self.others > 0 {
             lines.push(format!("refused, {} × for other reasons", self.others));
         }
+        if self.kinds.values().map(|kind| kind.count).sum::<u64>() + self.others > self.refused {
+            lines.push("a course with several faults counts once for each of them".to_owned());
+        }
         if !self.has_schema {
             lines
                 .push("this token may not read the account's properties: HubSpot may refuse more".to_owned());
         }
         if !self.has_unique {
             lines.push(
-                "hubspot.unique_property is not set: whether HubSpot holds a course already cannot be told"
+                "hubspot.unique_property is not set: whether HubSpot holds a course already is not known"
                     .to_owned(),
             );
         }

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Client;
 use crate::course::HubSpotId;
@@ -35,29 +35,25 @@ pub enum Presence {
 }
 
 /// Candidates that are asked for.
-const CANDIDATES: u8 = 5;
+const CANDIDATES: usize = 5;
+/// Records read where the filter cannot name the course exactly. HubSpot's search gives 200 at most.
+const READ_AT_MOST: usize = 200;
 /// What a person needs to see of a record.
 const NAME: &str = "hs_course_name";
 
 impl Client {
-    /// Live records of exactly this name, created since then, oldest first. HubSpot's search lags behind by
-    /// seconds, so none is no proof.
+    /// Live records of exactly this name, created since then, oldest first. HubSpot's search lags behind by seconds, so
+    /// an empty result proves nothing.
     ///
     /// # Errors
-    /// What stood in the way, for a person.
+    /// Why the search failed.
     pub async fn search(&self, name: &str, since: Timestamp) -> Result<Vec<Candidate>, String> {
-        let body = json!({
-            "filterGroups": [{ "filters": [
-                { "propertyName": NAME, "operator": "EQ", "value": name },
-                { "propertyName": "hs_createdate", "operator": "GTE", "value": since.as_millisecond().to_string() },
-            ] }],
-            "sorts": [{ "propertyName": "hs_createdate", "direction": "ASCENDING" }],
-            "properties": [NAME],
-            "limit": CANDIDATES,
-        });
-        match self.post(self.urls.search(), body.to_string()).await {
+        match self.post(self.urls.search(), search_body(name, since).to_string()).await {
             Exchange::Answered { meta, body: Body::Batch(reply) } if (200..300).contains(&meta.status) => {
-                Ok(reply.results.into_iter().flatten().filter_map(candidate).collect())
+                let found = reply.results.into_iter().flatten().filter_map(candidate);
+                let is_named = |found: &Candidate| found.name.as_deref().is_some_and(|it| same(it, name));
+                // Whatever the filter was: only this name is a candidate.
+                Ok(found.filter(|found| !is_quoted(name) || is_named(found)).take(CANDIDATES).collect())
             }
             other => Err(trouble(&other)),
         }
@@ -85,6 +81,41 @@ impl Client {
     }
 }
 
+/// Whether HubSpot's search refuses this text as the value of a filter: one with a quotation mark is answered 400.
+fn is_quoted(text: &str) -> bool {
+    text.contains('"')
+}
+
+/// HubSpot's search compares without regard to letter case and to white space around.
+fn same(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+/// The body of a search. A name that the filter cannot hold is searched by its longest word, and one without any word by
+/// the date alone; the name is compared afterwards.
+fn search_body(name: &str, since: Timestamp) -> Value {
+    let mut filters = vec![json!({
+        "propertyName": "hs_createdate", "operator": "GTE", "value": since.as_millisecond().to_string(),
+    })];
+    if !is_quoted(name) {
+        filters.insert(0, json!({ "propertyName": NAME, "operator": "EQ", "value": name }));
+    } else if let Some(word) = longest_word(name) {
+        filters.insert(0, json!({ "propertyName": NAME, "operator": "CONTAINS_TOKEN", "value": word }));
+    }
+    json!({
+        "filterGroups": [{ "filters": filters }],
+        "sorts": [{ "propertyName": "hs_createdate", "direction": "ASCENDING" }],
+        "properties": [NAME],
+        "limit": if is_quoted(name) { READ_AT_MOST } else { CANDIDATES },
+    })
+}
+
+fn longest_word(text: &str) -> Option<&str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .max_by_key(|word| word.chars().count())
+}
+
 fn candidate(record: Record) -> Option<Candidate> {
     let name = record.properties.get(NAME).cloned().flatten();
     Some(Candidate { id: record.id?, name, created_at: record.created_at, url: record.url })
@@ -106,6 +137,28 @@ fn trouble(exchange: &Exchange) -> String {
                 Body::Unreadable(Unreadable::Cut(why) | Unreadable::Foreign(why)) => why,
             };
             format!("HubSpot answered {}: {said}", meta.status)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_filter_holds_a_quotation_mark() {
+        for (name, operator, value) in [
+            ("Algebra 1", "EQ", "Algebra 1"),
+            ("", "EQ", ""),
+            ("Intro to \"C++\"", "CONTAINS_TOKEN", "Intro"),
+            ("\"Übungen\" I", "CONTAINS_TOKEN", "Übungen"),
+            ("\"\"", "GTE", "0"),
+        ] {
+            let body = search_body(name, Timestamp::UNIX_EPOCH);
+            let filters = body["filterGroups"][0]["filters"].as_array().unwrap();
+            assert_eq!((&filters[0]["operator"], &filters[0]["value"]), (&json!(operator), &json!(value)));
+            let is_refused = |filter: &Value| filter["value"].as_str().unwrap().contains('"');
+            assert!(!filters.iter().any(is_refused), "{body}");
         }
     }
 }

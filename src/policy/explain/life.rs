@@ -42,8 +42,10 @@ pub struct Course {
     pub faults: u32,
     /// How often its outcome was unknown.
     pub doubts: u32,
-    /// It was sent last with its key in the property that it would be looked up by.
+    /// A look-up by its key can prove what became of it.
     pub carried_key: bool,
+    /// It failed in a request that named no course.
+    pub is_suspect: bool,
     /// The largest batch it may travel in.
     pub batch_limit: u16,
     /// Pending: not sent before. Unconfirmed: HubSpot is not asked before.

@@ -43,6 +43,15 @@ pub fn mend(category: Option<Category>, code: Option<&str>, property: Option<&st
              the correlation id"
                 .to_owned()
         }
+        (Some(Category::Deferred), _) => {
+            "nothing yet: the course goes again by itself; if it fails alone while others pass, it counts against it"
+                .to_owned()
+        }
+        (Some(Category::RecordGone), _) => {
+            "restore the record in HubSpot's recycle bin; or, if the course is to be created again, delete the record there \
+             permanently"
+                .to_owned()
+        }
         (Some(Category::Refused) | None, _) => {
             "follow HubSpot's message; its support knows the request by the correlation id".to_owned()
         }

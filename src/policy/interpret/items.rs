@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
 use super::{is_conflict, lacks_unique_property, only, values, whole};
-use crate::course::{Category, HubSpotId, folded};
-use crate::policy::answer::{BatchReply, ErrorReply, Record};
+use crate::course::{Category, CourseError, HubSpotId, folded};
+use crate::policy::answer::{BatchReply, BatchStatus, ErrorReply, Record};
 use crate::policy::batch::Claimed;
 use crate::policy::pause::Reason;
 
@@ -14,24 +14,37 @@ pub(super) fn read(batch: &Batch, answer: &Answer<'_>, reply: &BatchReply) -> In
     let mut sheet = Sheet::new(batch);
     // Not over, or called off: whatever it lists may still change.
     if reply.status.is_final() {
-        sheet.assign_records(reply);
+        let nameless = sheet.assign_named(reply);
         sheet.assign_errors(answer, reply);
+        sheet.assign_nameless(nameless);
     }
-    let signal = if sheet.lacks_unique_property {
-        answer.pause(Reason::Schema)
-    } else if sheet.is_blank() && reply.errors.is_empty() {
-        answer.pause(Reason::Unavailable)
-    } else {
-        Signal::Proceed
-    };
-    let surplus = sheet.surplus;
+    // Where all exist, a record that names no course is one of theirs.
+    let surplus = if sheet.all_exist(reply) { 0 } else { sheet.surplus };
+    let lacks_unique_property = sheet.lacks_unique_property;
     let verdicts = sheet.verdicts(answer, reply);
-    Interpretation { outcome: outcome(&verdicts), verdicts, signal, surplus }
+    let signal = if lacks_unique_property { answer.pause(Reason::Schema) } else { signal(answer, &verdicts) };
+    Interpretation { outcome: outcome(&verdicts), verdicts, signal, surplus, may_be_size: false }
+}
+
+/// What the verdicts together show about HubSpot.
+fn signal(answer: &Answer<'_>, verdicts: &[Verdict]) -> Signal {
+    let is_created =
+        |verdict: &Verdict| matches!(verdict, Verdict::Created { .. } | Verdict::CreatedUnidentified(_));
+    let is_judged = |verdict: &Verdict| matches!(verdict, Verdict::Refused(_) | Verdict::Exists { .. });
+    if verdicts.iter().any(is_created) {
+        Signal::Passed
+    } else if verdicts.iter().any(is_judged) {
+        Signal::Judged
+    } else {
+        answer.failed(Reason::Unavailable)
+    }
 }
 
 fn outcome(verdicts: &[Verdict]) -> RequestOutcome {
-    let created = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Created(_))).count();
-    let unknown = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Unknown { .. }));
+    let created = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Created { .. })).count();
+    let unknown = verdicts
+        .iter()
+        .any(|verdict| matches!(verdict, Verdict::Unknown(_) | Verdict::CreatedUnidentified(_)));
     match created {
         _ if created == verdicts.len() => RequestOutcome::Ok,
         0 if unknown => RequestOutcome::Invalid,
@@ -48,7 +61,10 @@ struct Sheet<'a> {
     by_folded_key: HashMap<String, Option<usize>>,
     by_trace_id: HashMap<String, usize>,
     created: Vec<Created>,
-    errors: Vec<Option<Verdict>>,
+    /// The course that each record went to.
+    holders: HashMap<HubSpotId, usize>,
+    /// What HubSpot answered for each course by name, and what it means.
+    errors: Vec<Option<(Verdict, CourseError)>>,
     surplus: usize,
     lacks_unique_property: bool,
 }
@@ -78,22 +94,16 @@ impl<'a> Sheet<'a> {
             by_folded_key,
             by_trace_id: (0..courses.len()).map(|at| (batch.trace_id(at), at)).collect(),
             created: vec![Created::No; courses.len()],
+            holders: HashMap::new(),
             errors: vec![None; courses.len()],
             surplus: 0,
             lacks_unique_property: false,
         }
     }
 
-    /// Whether the answer says nothing of any course by name.
-    fn is_blank(&self) -> bool {
-        self.errors.iter().all(Option::is_none)
-            && !self.created.iter().any(|created| matches!(created, Created::As(_)))
-    }
-
-    /// Gives each record to the course whose key it carries, else to the one whose trace id it
-    /// echoes, else to the only one whose values it shows.
-    fn assign_records(&mut self, reply: &BatchReply) {
-        let mut holders = HashMap::new();
+    /// Gives each record to the course whose key it carries, else to the one whose trace id it echoes. What names no
+    /// course is given back.
+    fn assign_named<'r>(&mut self, reply: &'r BatchReply) -> Vec<(&'r Record, HubSpotId)> {
         let mut nameless = Vec::new();
         for record in &reply.results {
             let Some((record, id)) =
@@ -103,7 +113,7 @@ impl<'a> Sheet<'a> {
                 continue;
             };
             match self.named(record) {
-                Named::Course(at) => self.assign(at, id, &mut holders),
+                Named::Course(at) => self.assign(at, id),
                 Named::Stranger => self.surplus += 1,
                 Named::Both(one, other) => {
                     self.surplus += 1;
@@ -113,7 +123,7 @@ impl<'a> Sheet<'a> {
                 Named::Nobody => nameless.push((record, id)),
             }
         }
-        self.assign_nameless(nameless, &mut holders);
+        if self.assign_lone(reply) { Vec::new() } else { nameless }
     }
 
     fn named(&self, record: &Record) -> Named {
@@ -124,33 +134,54 @@ impl<'a> Sheet<'a> {
         match (by_key, by_trace_id) {
             (None, None) => Named::Nobody,
             (Some(Some(one)), Some(Some(other))) if one != other => Named::Both(one, other),
-            (Some(Some(at)), _) | (None, Some(Some(at))) => Named::Course(at),
+            // HubSpot may have changed the spelling of the key; an echoed trace id of ours is proof all the same.
+            (Some(Some(at)), _) | (_, Some(Some(at))) => Named::Course(at),
             (Some(None), _) | (None, Some(None)) => Named::Stranger,
         }
+    }
+
+    /// One input, one result, no error: that is its record, however HubSpot spelled its key and its values. Unless it
+    /// echoes a trace id that is not ours. True where it was assigned.
+    fn assign_lone(&mut self, reply: &BatchReply) -> bool {
+        let ([_], [Some(record)], []) =
+            (self.batch.courses(), reply.results.as_slice(), reply.errors.as_slice())
+        else {
+            return false;
+        };
+        let is_foreign = |trace_id: &String| !self.by_trace_id.contains_key(trace_id);
+        if self.created.first() != Some(&Created::No)
+            || record.object_write_trace_id.as_ref().is_some_and(is_foreign)
+        {
+            return false;
+        }
+        let Some(id) = record.consistent_id() else { return false };
+        // It was counted as a stranger's.
+        self.surplus = 0;
+        self.assign(0, id);
+        true
     }
 
     fn course_of_key(&self, key: &str) -> Option<usize> {
         self.by_key.get(key).copied().or_else(|| *self.by_folded_key.get(&folded(key))?)
     }
 
-    fn assign_nameless(
-        &mut self,
-        nameless: Vec<(&Record, HubSpotId)>,
-        holders: &mut HashMap<HubSpotId, usize>,
-    ) {
+    /// Gives each record that names no course to the only one whose values it shows. Courses that are equal in all
+    /// that was sent take records in turn, those first for which there is no error.
+    fn assign_nameless(&mut self, nameless: Vec<(&Record, HubSpotId)>) {
         let is_open = |(at, created): (usize, &Created)| (*created == Created::No).then_some(at);
-        let open: Vec<usize> = self.created.iter().enumerate().filter_map(is_open).collect();
+        let mut open: Vec<usize> = self.created.iter().enumerate().filter_map(is_open).collect();
+        open.sort_by_key(|at| self.errors.get(*at).is_some_and(Option::is_some));
         let (records, ids): (Vec<_>, Vec<_>) = nameless.into_iter().unzip();
         for (choice, id) in values::candidates(self.batch, &open, &records).iter().zip(ids) {
             match only(choice) {
-                Some(at) => self.assign(*at, id, holders),
+                Some(at) => self.assign(*at, id),
                 None => self.surplus += usize::from(choice.is_empty()),
             }
         }
     }
 
-    fn assign(&mut self, at: usize, id: HubSpotId, holders: &mut HashMap<HubSpotId, usize>) {
-        let first_holder = *holders.entry(id.clone()).or_insert(at);
+    fn assign(&mut self, at: usize, id: HubSpotId) {
+        let first_holder = *self.holders.entry(id.clone()).or_insert(at);
         match self.created.get_mut(at) {
             Some(created @ Created::No) if first_holder == at => *created = Created::As(id),
             Some(Created::As(same)) if *same == id => self.surplus += 1,
@@ -178,9 +209,9 @@ impl<'a> Sheet<'a> {
             let verdict = item_verdict(self.batch, answer, error);
             for at in self.blamed(reply, error) {
                 if let Some(slot) = self.errors.get_mut(at)
-                    && slot.as_ref().is_none_or(|before| caution(before) < caution(&verdict))
+                    && slot.as_ref().is_none_or(|(before, _)| caution(before) < caution(&verdict))
                 {
-                    *slot = Some(verdict.clone());
+                    *slot = Some((verdict.clone(), answer.said(error)));
                 }
             }
         }
@@ -199,49 +230,65 @@ impl<'a> Sheet<'a> {
     }
 
     fn verdicts(self, answer: &Answer<'_>, reply: &BatchReply) -> Vec<Verdict> {
-        let is_left_out =
-            |(created, error): (&Created, &Option<Verdict>)| *created == Created::No && error.is_none();
-        let left_out = self.created.iter().zip(&self.errors).filter(|it| is_left_out(*it)).count();
-        let silence = Silence { answer, reply, is_blank: self.is_blank(), courses: left_out };
-        let said = self.created.into_iter().zip(self.errors).zip(self.batch.courses());
-        said.map(|((created, error), course)| match (created, error) {
-            (Created::As(id), None) => Verdict::Created(id),
-            (Created::No, Some(error)) => error,
-            (Created::No, None) => silence.about(self.batch, course),
-            (Created::As(_), Some(_)) | (Created::Contradiction, _) => unknown(
-                answer,
-                "it is not known whether HubSpot created this course: its answer contradicts itself",
-                None,
-            ),
-        })
-        .collect()
+        let omission = Omission { answer, reply, all_exist: self.all_exist(reply) };
+        let found = self.created.into_iter().zip(self.errors).zip(self.batch.courses());
+        found
+            .map(|((created, error), course)| match (created, error) {
+                (Created::As(hubspot_id), None) => Verdict::Created { hubspot_id, warning: None },
+                // Created, but something beside the record failed, such as an association.
+                (Created::As(hubspot_id), Some((_, warning))) => {
+                    Verdict::Created { hubspot_id, warning: Some(warning) }
+                }
+                (Created::No, Some((verdict, _))) => verdict,
+                (Created::No, None) => omission.about(self.batch, course),
+                (Created::Contradiction, _) => {
+                    unknown(answer, &format!("{NOT_KNOWN}: its answer contradicts itself"))
+                }
+            })
+            .collect()
+    }
+
+    /// As many results as inputs, complete and without an error: every course exists, also where a result cannot be
+    /// assigned.
+    fn all_exist(&self, reply: &BatchReply) -> bool {
+        let is_foreign = |record: &Record| {
+            record.object_write_trace_id.as_ref().is_some_and(|id| !self.by_trace_id.contains_key(id))
+        };
+        let ours = reply.results.iter().flatten().filter(|record| !is_foreign(record));
+        let ids: HashSet<HubSpotId> = ours.filter_map(Record::consistent_id).collect();
+        reply.status == BatchStatus::Complete
+            && reply.errors.is_empty()
+            && reply.results.len() == self.batch.courses().len()
+            && ids.len() == reply.results.len()
+            && !self.created.contains(&Created::Contradiction)
     }
 }
 
+const NOT_KNOWN: &str = "it is not known whether HubSpot created this course";
+
 /// What an answer means for the courses that it does not mention.
-struct Silence<'a> {
+struct Omission<'a> {
     answer: &'a Answer<'a>,
     reply: &'a BatchReply,
-    /// It mentions nobody.
-    is_blank: bool,
-    /// How many it does not mention.
-    courses: usize,
+    all_exist: bool,
 }
 
-impl Silence<'_> {
-    /// An error that names nobody is about one of these; where it can only be about this one, it is.
+impl Omission<'_> {
+    /// An error that names no course is about one of those that are left out; where it can only be about this one,
+    /// it is.
     fn about(&self, batch: &Batch, course: &Claimed) -> Verdict {
-        let begin = "it is not known whether HubSpot created this course:";
         let status = self.reply.status;
         if !status.is_final() {
-            return unknown(self.answer, &format!("{begin} the batch was not complete ({status:?})"), None);
+            return unknown(self.answer, &format!("{NOT_KNOWN}: the batch was not complete ({status:?})"));
+        }
+        if self.all_exist {
+            let message = "HubSpot created this course, but its answer does not show under which id";
+            return Verdict::CreatedUnidentified(self.answer.own(Category::UnknownOutcome, message));
         }
         let mut unnamed =
             self.reply.errors.iter().flatten().filter(|error| error.trace_ids().is_empty()).peekable();
         let Some(first) = unnamed.peek().copied() else {
-            // Where it mentions others, the silence is about these, and must not go on for ever.
-            let suspects = (!self.is_blank).then_some(self.courses);
-            return unknown(self.answer, &format!("{begin} its answer leaves it out"), suspects);
+            return unknown(self.answer, &format!("{NOT_KNOWN}: its answer leaves it out"));
         };
         let blame =
             |error| whole::blames(batch, course, error).map(|fault| self.answer.said_of(error, &fault));
@@ -249,8 +296,12 @@ impl Silence<'_> {
             return Verdict::Refused(refusal);
         }
         let message = first.message.as_deref().unwrap_or("an error without a message");
-        let message = format!("{begin} its answer leaves it out, and says of nobody by name: {message}");
-        unknown(self.answer, &message, Some(self.courses))
+        unknown(
+            self.answer,
+            &format!(
+                "{NOT_KNOWN}: its answer leaves it out and holds an error that names no course: {message}"
+            ),
+        )
     }
 }
 
@@ -258,9 +309,9 @@ impl Silence<'_> {
 fn caution(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Exists { .. } => 3,
-        Verdict::Unknown { .. } => 2,
+        Verdict::Unknown(_) | Verdict::CreatedUnidentified(_) => 2,
         Verdict::NotTaken(_) => 1,
-        Verdict::Created(_) | Verdict::Refused(_) => 0,
+        Verdict::Created { .. } | Verdict::Refused(_) => 0,
     }
 }
 
@@ -273,11 +324,11 @@ enum Named {
     Nobody,
 }
 
-fn unknown(answer: &Answer<'_>, message: &str, suspects: Option<usize>) -> Verdict {
-    Verdict::Unknown { error: answer.own(Category::UnknownOutcome, message), suspects }
+fn unknown(answer: &Answer<'_>, message: &str) -> Verdict {
+    Verdict::Unknown(answer.own(Category::UnknownOutcome, message))
 }
 
-/// What an error says of the courses it names.
+/// What an error means for the courses that it names.
 fn item_verdict(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) -> Verdict {
     let said = answer.said(error);
     if lacks_unique_property(batch, error) {
@@ -285,15 +336,20 @@ fn item_verdict(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) -> Verdi
     }
     if is_conflict(error) {
         return match batch.unique_property() {
-            Some(_) => Verdict::Exists { error: said, suspects: 1 },
+            Some(_) => Verdict::Exists { error: said, candidates: 1 },
             None => Verdict::Refused(said),
         };
     }
     match error.category.as_deref().or(error.error_type.as_deref()) {
         Some("VALIDATION_ERROR" | "OBJECT_NOT_FOUND") => Verdict::Refused(said),
-        Some("RATE_LIMIT" | "RATE_LIMITS") => Verdict::Unknown { error: said, suspects: None },
+        Some("MISSING_SCOPES") => {
+            Verdict::Refused(CourseError { message: answer.lacking_scopes(error).message, ..said })
+        }
+        Some("RATE_LIMIT" | "RATE_LIMITS") => {
+            Verdict::NotTaken(NotTaken::Later(CourseError { category: Category::Deferred, ..said }))
+        }
         _ if !error.property_faults().is_empty() => Verdict::Refused(said),
-        // A kind of error that nobody has described proves nothing.
-        _ => Verdict::Unknown { error: said, suspects: Some(1) },
+        // A 5xx of a single input, or a kind of error that is not documented: it proves nothing.
+        _ => unknown(answer, &format!("{NOT_KNOWN}: HubSpot answered for it: {}", said.message)),
     }
 }

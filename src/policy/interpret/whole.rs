@@ -2,27 +2,27 @@
 
 use super::{Answer, Batch, Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
 use super::{all, does_not_exist, is_conflict, lacks_unique_property};
-use crate::course::{Category, CourseError};
+use crate::course::{Category, CourseError, folded};
 use crate::policy::answer::{ErrorReply, PropertyFault};
 use crate::policy::batch::Claimed;
 use crate::policy::pause::Reason;
 
-/// The request is larger than HubSpot, or something before it, takes.
+/// The request is larger than HubSpot, or something in front of it, takes.
 pub(super) fn too_large(batch: &Batch, answer: &Answer<'_>) -> Interpretation {
     let error = answer.own(Category::TooLarge, &answer.summary());
     let verdict = match batch.courses() {
         [_] => Verdict::Refused(error),
         _ => Verdict::NotTaken(NotTaken::Unnamed(error)),
     };
-    all(batch, &verdict, RequestOutcome::Rejected, Signal::Proceed)
+    Interpretation { may_be_size: true, ..all(batch, &verdict, RequestOutcome::Rejected, Signal::Judged) }
 }
 
 /// A refusal in HubSpot's own JSON.
 pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) -> Interpretation {
     let outcome = RequestOutcome::Rejected;
     let untouched = Verdict::NotTaken(NotTaken::Untouched);
-    if blames_object_type(error) {
-        return all(batch, &untouched, outcome, answer.pause(Reason::ObjectType));
+    if error.blames_object_type() {
+        return answer.turned_away(batch, outcome, answer.trouble(Reason::ObjectType));
     }
     if lacks_unique_property(batch, error) {
         return all(batch, &untouched, outcome, answer.pause(Reason::Schema));
@@ -34,7 +34,7 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
         return conflict(batch, &said, unique, error);
     }
     if let [_] = batch.courses() {
-        return all(batch, &Verdict::Refused(said), outcome, Signal::Proceed);
+        return all(batch, &Verdict::Refused(said), outcome, Signal::Judged);
     }
     let blamed = |position, course| {
         named(batch, error, position)
@@ -47,7 +47,7 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
     if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refused(_))) {
         verdicts.fill(Verdict::NotTaken(NotTaken::Unnamed(said)));
     }
-    Interpretation { verdicts, signal: Signal::Proceed, outcome, surplus: 0 }
+    Interpretation { verdicts, signal: Signal::Judged, outcome, surplus: 0, may_be_size: false }
 }
 
 /// Somebody holds a unique value already. Whose key it is, the message tells by the value, which is
@@ -55,14 +55,17 @@ pub(super) fn refused(batch: &Batch, answer: &Answer<'_>, error: &ErrorReply) ->
 /// it is not about the keys, halving is what isolates the guilty.
 fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply) -> Interpretation {
     let company = batch.courses().len();
+    let taken = error.taken_value();
     let is_meant = |(position, course): (usize, &Claimed)| {
-        let value = format!("propertyName={unique}, value={}}}", course.key);
-        named(batch, error, position) || said.message.contains(&value)
+        let is_key = |(property, value): (&str, &str)| {
+            property == unique && folded(value) == folded(course.key.as_str())
+        };
+        named(batch, error, position) || taken.is_some_and(is_key)
     };
     let named: Vec<bool> = batch.courses().iter().enumerate().map(is_meant).collect();
     let is_about_keys =
-        said.message.contains(&format!("propertyName={unique},")) || said.property.as_deref() == Some(unique);
-    let exists = |suspects| Verdict::Exists { error: said.clone(), suspects };
+        taken.is_some_and(|(property, _)| property == unique) || said.property.as_deref() == Some(unique);
+    let exists = |candidates| Verdict::Exists { error: said.clone(), candidates };
     let verdict = |is_named: &bool| match company {
         1 => exists(1),
         _ if *is_named => exists(1),
@@ -71,7 +74,13 @@ fn conflict(batch: &Batch, said: &CourseError, unique: &str, error: &ErrorReply)
         _ => Verdict::NotTaken(NotTaken::Unnamed(said.clone())),
     };
     let verdicts = named.iter().map(verdict).collect();
-    Interpretation { verdicts, signal: Signal::Proceed, outcome: RequestOutcome::Rejected, surplus: 0 }
+    Interpretation {
+        verdicts,
+        signal: Signal::Judged,
+        outcome: RequestOutcome::Rejected,
+        surplus: 0,
+        may_be_size: false,
+    }
 }
 
 fn named(batch: &Batch, error: &ErrorReply, position: usize) -> bool {
@@ -104,12 +113,4 @@ fn wants_a_value(error: &ErrorReply, fault: &PropertyFault) -> bool {
     let message = error.message.as_deref().unwrap_or_default();
     fault.code.as_deref() == Some("MISSING_REQUIRED_PROPERTY")
         || message.contains("required properties were not set")
-}
-
-/// The two sentences by which HubSpot says that it has no such object type. They come with 400 and
-/// without a category.
-fn blames_object_type(error: &ErrorReply) -> bool {
-    let message = error.message.as_deref().unwrap_or_default();
-    message.starts_with("Unable to infer object type")
-        || message.starts_with("Invalid object or event type id")
 }

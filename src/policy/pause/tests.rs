@@ -28,21 +28,6 @@ fn an_outage_closes_the_gate_and_a_probe_opens_it_step_by_step() {
 }
 
 #[test]
-fn a_read_ends_an_outage_and_proves_nothing_of_creating() {
-    let (mut pauses, mut now) = (pauses(), Instant::now());
-    let mut waits = Vec::new();
-    for _ in 0..5 {
-        pauses.trouble(&trouble(Reason::Unavailable), now, now, 0.5);
-        let Gate::Closed(Some(until)) = pauses.gate(now) else { panic!("open") };
-        waits.push(until - now);
-        now = until;
-        assert_eq!(pauses.success(now, false), [Reason::Unavailable]);
-        assert_eq!(pauses.gate(now), Gate::Open { courses: 1, concurrent: false });
-    }
-    assert!(waits.is_sorted() && waits[4] > 8 * waits[0], "{waits:?}");
-}
-
-#[test]
 fn what_was_under_way_neither_lengthens_nor_ends_a_pause() {
     let (mut pauses, start) = (pauses(), Instant::now());
     pauses.trouble(&trouble(Reason::Unavailable), start, start + SECOND, 0.0);
@@ -126,12 +111,13 @@ fn a_used_up_day_is_tried_now_and_then_until_it_ends() {
 #[test]
 fn a_restart_goes_on_with_the_used_up_day_and_tries_nothing_at_once() {
     let (mut pauses, start) = (pauses(), Instant::now());
-    assert!(pauses.day_was_used_up("why", start + 3600 * SECOND, start));
-    assert!(!pauses.day_was_used_up("why", start + 3600 * SECOND, start));
+    let end = Some(start + 3600 * SECOND);
+    assert!(pauses.adopt(Reason::DailyQuota, "why", end, start));
+    assert!(!pauses.adopt(Reason::DailyQuota, "why", end, start));
     assert_eq!(pauses.gate(start), Gate::Closed(Some(start + DAILY_INTERVAL)));
-    assert!(pauses.day_is_over());
+    assert!(pauses.lift(Reason::DailyQuota));
     assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
-    assert!(!pauses.day_is_over());
+    assert!(!pauses.lift(Reason::DailyQuota));
 }
 
 #[test]
@@ -158,19 +144,58 @@ fn only_a_person_ends_a_persons_pause() {
 }
 
 #[test]
-fn an_outage_with_nothing_to_try_is_ended_by_any_answer() {
+fn an_outage_with_nothing_to_try_ends_by_itself_and_what_comes_next_is_a_probe() {
     let start = Instant::now();
-    for reason in Reason::ALL {
+    for reason in Reason::ALL.into_iter().filter(|reason| *reason != Reason::Schema) {
         let mut pauses = pauses();
         let trouble = Trouble { retry_after: Some(SECOND), ..trouble(reason) };
         pauses.trouble(&trouble, start, start, 0.0);
         let Some(until) = pauses.active()[0].1.until else { panic!("{reason:?} has no end") };
         let is_of_the_world = matches!(reason, Reason::Unavailable | Reason::IntervalQuota);
-        assert!(!pauses.is_overdue(until + OVERDUE / 2), "{reason:?}");
-        assert_eq!(pauses.is_overdue(until + OVERDUE), is_of_the_world, "{reason:?}");
-        assert_eq!(pauses.answered(start), [], "{reason:?}");
-        assert_eq!(pauses.answered(until), if is_of_the_world { vec![reason] } else { vec![] });
+        assert_eq!(pauses.expire(until + OVERDUE / 2), [], "{reason:?}");
+        let expired = pauses.expire(until + OVERDUE);
+        assert_eq!(expired, if is_of_the_world { vec![reason] } else { vec![] }, "{reason:?}");
         let is_probed = matches!(pauses.gate(until), Gate::Open { courses: 1, concurrent: false });
-        assert_eq!(is_probed, reason.is_followed_by_a_probe(), "{reason:?}: what comes next is tried out");
+        assert_eq!(is_probed, reason.is_followed_by_a_probe(), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_property_that_cannot_be_used_is_not_tried_by_a_create() {
+    let (mut pauses, start) = (pauses(), Instant::now());
+    pauses.trouble(&trouble(Reason::Schema), start, start, 0.0);
+    assert_eq!(pauses.gate(start + 3600 * SECOND), Gate::Closed(None));
+    assert!(pauses.success(start + 3600 * SECOND, true).is_empty());
+    assert!(pauses.lift(Reason::Schema));
+    assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
+}
+
+#[test]
+fn a_refusal_of_every_course_ends_when_one_is_created_and_not_when_one_is_judged() {
+    let (mut pauses, start) = (pauses(), Instant::now());
+    pauses.trouble(&trouble(Reason::Rejected), start, start, 0.0);
+    let later = start + 60 * SECOND;
+    assert!(pauses.success(later, false).is_empty());
+    assert_eq!(pauses.success(later, true), [Reason::Rejected]);
+}
+
+#[test]
+fn a_term_begins_with_a_probe() {
+    let (mut pauses, start) = (pauses(), Instant::now());
+    pauses.begin_term();
+    assert_eq!(pauses.gate(start), Gate::Open { courses: 1, concurrent: false });
+}
+
+#[test]
+fn two_gates_allow_what_both_allow() {
+    let now = Instant::now();
+    let (probe, wide) =
+        (Gate::Open { courses: 1, concurrent: false }, Gate::Open { courses: 100, concurrent: true });
+    let (soon, late, never) = (Gate::Closed(Some(now)), Gate::Closed(Some(now + SECOND)), Gate::Closed(None));
+    for (one, other, both) in
+        [(wide, probe, probe), (wide, soon, soon), (late, soon, late), (never, late, never)]
+    {
+        assert_eq!(one.and(other), both);
+        assert_eq!(other.and(one), both);
     }
 }

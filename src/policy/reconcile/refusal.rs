@@ -1,27 +1,14 @@
-//! What HubSpot refused for good, where the key turns out to be nobody's. Pure.
+//! A conflict over another unique value than the key, recognised by what HubSpot wrote. Pure.
 
-use super::Doubted;
-use crate::course::{Category, CourseError, CourseKey, clip, folded};
-
-/// The refusal of a course that was only looked up because an earlier sending was in doubt, or might be what
-/// it collided with. `None`: it was not refused, or over its key.
-pub(super) fn of(course: &Doubted) -> Option<CourseError> {
-    let error = course.error.as_ref()?;
-    match error.category {
-        Category::Validation | Category::Refused | Category::TooLarge => Some(error.clone()),
-        Category::Conflict => over_another_value(error, &course.key),
-        Category::KeyCollision | Category::InvalidRow | Category::UnknownOutcome => None,
-    }
-}
+use crate::course::{CourseError, CourseKey, clip, folded};
+use crate::policy::answer::taken_value;
 
 /// The conflict, if it is over a value of another unique property than the key. A record of the course's own
-/// earlier self would have been found by the key, so the value is somebody else's, and sending it again would
+/// earlier self would have been found by the key, so the value is another record's, and sending it again would
 /// meet the same refusal.
-fn over_another_value(error: &CourseError, key: &CourseKey) -> Option<CourseError> {
-    let (_, said) = error.message.split_once("propertyName=")?;
-    let (property, value) = said.split_once(", value=")?;
-    let is_key = value.starts_with(&format!("{key}}}"))
-        || folded(value).starts_with(&format!("{}}}", folded(key.as_str())));
+pub(super) fn over_another_value(error: &CourseError, key: &CourseKey) -> Option<CourseError> {
+    let (property, value) = taken_value(&error.message)?;
+    let is_key = folded(value) == folded(key.as_str());
     let property = error.property.clone().or_else(|| Some(clip(property, 255)));
     (!is_key).then(|| CourseError { property, ..error.clone() })
 }
@@ -31,10 +18,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::course::Category;
 
     fn taken(key: &str, property: &str, value: &str) -> Option<CourseError> {
-        let message =
-            format!("Cannot set X{{propertyName={property}, value={value}}} on 1. 2 already has that value.");
+        let message = format!(
+            "Cannot set PropertyValueCoordinates{{propertyName={property}, value={value}}} on 1. 2 already has that value."
+        );
         let error = CourseError::new(Category::Conflict, &message, Timestamp::UNIX_EPOCH);
         over_another_value(&error, &CourseKey::parse(key).unwrap())
     }

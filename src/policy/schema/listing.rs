@@ -71,6 +71,7 @@ struct Definition {
     archived: bool,
     has_unique_value: bool,
     modification_metadata: Value,
+    calculated: Value,
     group_name: Option<String>,
     created_at: Option<String>,
     updated_at: Option<String>,
@@ -96,7 +97,7 @@ impl Property {
         let is_read_only = definition.modification_metadata.get("readOnlyValue").and_then(Value::as_bool);
         Self {
             kind: kind(definition),
-            is_read_only: is_read_only.unwrap_or_default(),
+            is_read_only: is_read_only.unwrap_or_default() || definition.calculated.as_bool() == Some(true),
             has_unique_value: definition.has_unique_value,
             changed_at: time(&definition.created_at).max(time(&definition.updated_at)),
             group: definition.group_name.clone(),

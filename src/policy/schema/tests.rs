@@ -21,6 +21,7 @@ fn schema() -> Schema {
         { "name": "bare", "type": "enumeration", "options": [] },
         { "name": "is_open", "type": "bool", "options": [option("true"), option("false")] },
         { "name": "hs_object_id", "type": "number", "modificationMetadata": { "readOnlyValue": true } },
+        { "name": "seats_left", "type": "number", "calculated": true },
         { "name": "old", "type": "string", "archived": true },
         { "name": "strange", "type": 7, "options": "none" },
         { "name": "place", "type": "geo" },
@@ -54,6 +55,7 @@ fn only_what_is_certain_is_refused() {
         ("format", "online;by post", "INVALID_OPTION"),
         ("is_open", "perhaps", "INVALID_OPTION"),
         ("hs_object_id", "7", "READ_ONLY_VALUE"),
+        ("seats_left", "7", "READ_ONLY_VALUE"),
     ];
     for (name, value, code) in refused {
         assert_eq!(codes(&schema(), json!({ name: value })), [code], "{name} = {value:?}");
@@ -119,34 +121,4 @@ fn a_refusal_reads_like_hubspots_and_says_that_it_was_not_asked() {
     );
     assert!(!error.was_asked());
     assert_eq!(refusal(&[], Timestamp::UNIX_EPOCH), None);
-}
-
-#[test]
-fn what_may_go_again() {
-    let at = |seconds| Timestamp::from_second(seconds).unwrap();
-    let made = |name: &str| {
-        let made = json!({ "name": name, "type": "string", "createdAt": at(100).to_string() });
-        listing(&json!([{ "name": "hs_course_name", "type": "string" }, made]))
-    };
-    let schema = |name| Schema::of(made(name), Some(listing(&json!([]))), Some(listing(&json!([]))));
-    let course = properties(json!({ "credits": "3" }));
-    let error = |status, seconds| CourseError {
-        http_status: status,
-        code: Some(DOES_NOT_EXIST.into()),
-        property: Some("credits".into()),
-        ..CourseError::new(Category::Validation, "no", at(seconds))
-    };
-    for (name, status, seconds, expected) in [
-        ("credits", None, 200, true),
-        ("other", None, 50, false),
-        // A name that is in none of the lists which were read, though others were not.
-        ("unread", None, 50, false),
-        // HubSpot's own word stands until the property was made after it.
-        ("credits", Some(207), 50, true),
-        ("credits", Some(207), 200, false),
-    ] {
-        let schema = if name == "unread" { Schema::of(made("other"), None, None) } else { schema(name) };
-        let may = may_go_again(&schema, &course, None, &error(status, seconds));
-        assert_eq!(may, expected, "{name} {status:?} {seconds}");
-    }
 }

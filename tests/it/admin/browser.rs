@@ -67,7 +67,8 @@ async fn eventful() -> World {
         ("W".repeat(255), json!({ "hs_course_name": "x", "<img src=x onerror=alert(2)>": "y" })),
         ("no-name".to_owned(), json!({ "hs_course_description": "x" })),
     ] {
-        world.enqueue(&key, &properties).await;
+        // The database refuses such keys today, and did not always.
+        world.enqueue_unrefused(&key, &properties).await;
     }
     world
 }

@@ -1,7 +1,7 @@
 //! `/livez` and `/readyz` while the world fails: the database away and back, the daemon draining.
 
 use course_sync::demo::postgres::{Options, Shutdown, ThrowawayPostgres};
-use course_sync::simulator::{Answer, Fault};
+use course_sync::simulator::{Answer, Fault, Operation};
 
 use super::get;
 use crate::support::eventually::eventually;
@@ -77,15 +77,11 @@ async fn a_database_whose_schema_is_not_there() {
 #[tokio::test]
 async fn a_daemon_that_drains_lives_and_is_not_ready() {
     let world = World::new().await;
-    world.hubspot.add_fault(Fault::new(Answer::Hang));
+    world.hubspot.add_fault(Fault::new(Answer::Hang).on(Operation::BatchCreate));
     world.enqueue_many("A", 1).await;
     let mut daemon = world.daemon();
     let admin = daemon.admin().await;
-    eventually("a request is open", async || match world.hubspot.summary().open {
-        0 => Err(0),
-        open => Ok(open),
-    })
-    .await;
+    eventually("a create is open", async || if world.creates() > 0 { Ok(()) } else { Err(()) }).await;
     daemon.signal("TERM");
     let draining = readiness(&admin, 503).await;
     assert_eq!(draining["reasons"][0]["reason"], "stopping");

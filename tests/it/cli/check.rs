@@ -1,20 +1,23 @@
-//! `check`, by the real program: what it says of good and of bad set-ups, and what it mends.
+//! `check`, by the real program: what it reports of good and of bad set-ups, and what it fixes.
 
 use std::collections::BTreeMap;
 use std::process::Output;
 
 use course_sync::simulator::{
-    Answer, Behaviour, CoursesState, Dialect, Fault, Limits, Operation, PropertyType, Uniqueness,
+    Answer, Behaviour, CoursesState, Dialect, Fault, Limits, Operation, PropertyType, RecordLimit, Uniqueness,
 };
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::support::daemon::{output, program};
+use crate::support::eventually::eventually;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::cluster;
 use crate::support::world::{UNIQUE, World};
 
-const CODES: [&str; 10] = [
+const CODES: [&str; 11] = [
     "configuration",
     "database",
     "schema",
@@ -24,6 +27,7 @@ const CODES: [&str; 10] = [
     "scopes",
     "object_type",
     "quota",
+    "record_limit",
     "unique_property",
 ];
 
@@ -45,20 +49,20 @@ async fn checked(world: &World, arguments: &[&str]) -> (Option<i32>, BTreeMap<St
     (code, by_code.collect())
 }
 
-/// Everything is well but for these, which are as said and tell these words.
+/// Everything is in order except for these, which have this status and contain these words.
 async fn finds(world: &World, expected: &[(&str, &str, &str)]) {
     let (code, checks) = checked(world, &[]).await;
     let is_wrong = expected.iter().any(|(_, status, _)| *status == "failed");
     assert_eq!(code, Some(i32::from(is_wrong)), "{checks:#?}");
     for name in CODES {
-        let said = checks[name].to_string();
+        let finding = checks[name].to_string();
         let (status, words) = expected
             .iter()
             .find(|(code, ..)| *code == name)
             .map_or(("ok", ""), |(_, status, words)| (*status, *words));
-        assert_eq!(checks[name]["status"], status, "{name}: {said}");
-        assert!(said.contains(words), "{name}: {words:?} in {said}");
-        assert_eq!(checks[name]["mend"].is_string(), status == "failed", "{said}");
+        assert_eq!(checks[name]["status"], status, "{name}: {finding}");
+        assert!(finding.contains(words), "{name}: {words:?} in {finding}");
+        assert_eq!(checks[name]["fix"].is_string(), matches!(status, "failed" | "warning"), "{finding}");
     }
 }
 
@@ -75,9 +79,177 @@ async fn a_good_set_up_is_one_line_each() {
     }
     assert!(lines[8].contains("190 requests in 10s are configured, HubSpot allows 190 in 10 s"), "{out}");
     finds(&world, &[]).await;
-    assert_eq!((world.creates(), world.rows().await.len()), (0, 3), "it sends no course");
+    assert_eq!((courses_sent(&world), world.rows().await.len()), (0, 3), "it sends no course");
+    assert!(world.hubspot.records().is_empty(), "it creates no record");
     let touched = world.received(Operation::PropertyCreate).len();
-    assert_eq!(touched, 0, "it changes nothing unless told to");
+    assert_eq!(touched, 0, "it changes nothing without --fix");
+}
+
+/// Courses in all the creates that HubSpot received.
+fn courses_sent(world: &World) -> usize {
+    world.received(Operation::BatchCreate).iter().map(|create| create.inputs.len()).sum()
+}
+
+fn literal(status: u16, body: &str) -> Answer {
+    Answer::Literal { status, headers: BTreeMap::new(), body: body.to_owned() }
+}
+
+/// What HubSpot answers to a token without scopes.
+const MISSING_SCOPES: &str = r#"{"status":"error","message":"This app hasn't been granted all required scopes to make this call.",
+    "errors":[{"message":"One or more of the following scopes are required.",
+    "context":{"requiredGranularScopes":["crm.objects.courses.write","crm.objects.courses.read"]}}],"category":"MISSING_SCOPES"}"#;
+
+#[tokio::test]
+async fn a_token_without_any_scope_is_wrong_and_its_scopes_are_named() {
+    let world = World::new().await;
+    world.hubspot.add_fault(Fault::new(literal(403, MISSING_SCOPES)));
+    let missing = "add crm.objects.courses.write, crm.objects.courses.read";
+    finds(
+        &world,
+        &[
+            ("scopes", "failed", missing),
+            ("object_type", "failed", missing),
+            ("record_limit", "skipped", "403"),
+            ("unique_property", "failed", "add the scope crm.objects.courses.read"),
+        ],
+    )
+    .await;
+    let (code, out, _) = ran(&world.settings, &[]).await;
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("✗ scopes ") && out.contains("✗ object_type "), "{out}");
+
+    // A firewall that answers in HubSpot's place is wrong as well, whatever the token lists.
+    world.hubspot.clear_faults();
+    world.hubspot.add_fault(Fault::new(literal(403, "<html>forbidden</html>")).on(Operation::BatchCreate));
+    finds(&world, &[("scopes", "failed", "a call that `run` needs: HubSpot answered 403")]).await;
+    // And by the simulator's own rules.
+    world.hubspot.clear_faults();
+    world.hubspot.set_scopes(["crm.schemas.courses.read".to_owned()].into());
+    let read = ("unique_property", "ok", "its values are unique");
+    let limits = ("record_limit", "skipped", "could not be read");
+    finds(&world, &[("scopes", "failed", missing), limits, read]).await;
+}
+
+#[tokio::test]
+async fn a_property_list_that_is_refused_alone_does_not_stop_anything() {
+    const UNAUTHORIZED: &str = r#"{"status":"error","message":"Authentication credentials not found.","category":"INVALID_AUTHENTICATION"}"#;
+    let world = World::new().await;
+    for (status, body) in [(401, UNAUTHORIZED), (403, MISSING_SCOPES), (500, "")] {
+        world.hubspot.clear_faults();
+        world.hubspot.add_fault(Fault::new(literal(status, body)).on(Operation::PropertyList));
+        let unread = format!("the property list could not be read: HubSpot answered {status}");
+        finds(&world, &[("scopes", "ok", &unread), ("unique_property", "skipped", &unread)]).await;
+    }
+    // Unless the look-up is refused as well.
+    world.hubspot.create_property("plain", PropertyType::String, false);
+    let mut world = world;
+    world.set("HUBSPOT__UNIQUE_PROPERTY", "plain");
+    finds(&world, &[("unique_property", "failed", "HubSpot refuses look-ups by")]).await;
+}
+
+#[tokio::test]
+async fn an_unknown_token_endpoint_is_no_failure() {
+    let world = World::new().await;
+    world.hubspot.add_fault(Fault::new(literal(404, "")).on(Operation::TokenInfo));
+    finds(&world, &[]).await;
+    world.hubspot.set_scopes(["crm.objects.courses.read".to_owned()].into());
+    finds(&world, &[("scopes", "failed", "lacks crm.objects.courses.write: HubSpot answered 403")]).await;
+
+    // The list decides where the call shows nothing of the scopes.
+    world.hubspot.clear_faults();
+    let refused = r#"{"status":"error","message":"Batch input provided should have at least one object."}"#;
+    world.hubspot.add_fault(Fault::new(literal(400, refused)).on(Operation::BatchCreate));
+    finds(&world, &[("scopes", "failed", "the token lacks crm.objects.courses.write")]).await;
+}
+
+#[tokio::test]
+async fn a_wrong_region_and_a_redirect_name_the_url_to_set() {
+    let world = World::new().await;
+    let rest = |code| (code, "skipped", "leads to the wrong place");
+    let others = ["token", "scopes", "quota", "record_limit", "unique_property"].map(rest);
+    let region = r#"{"status":"error","message":"Hub 12345 is unknown to this Hublet, but it appears to exist in Hublet eu1","correctHublet":"eu1"}"#;
+    world.hubspot.add_fault(Fault::new(literal(488, region)));
+    let wrong = ("object_type", "failed", "region eu1: set hubspot.base_url to https://api-eu1.hubapi.com");
+    finds(&world, &[&others[..], &[wrong]].concat()).await;
+
+    world.hubspot.clear_faults();
+    let headers = [("location".to_owned(), "https://login.example.com/?token=sekret".to_owned())];
+    let redirect = Answer::Literal { status: 302, headers: headers.into(), body: String::new() };
+    world.hubspot.add_fault(Fault::new(redirect));
+    let wrong = ("object_type", "failed", "302: a redirect to https://login.example.com/, which");
+    finds(&world, &[&others[..], &[wrong]].concat()).await;
+}
+
+#[tokio::test]
+async fn the_record_limit_is_shown_and_a_full_account_is_wrong() {
+    let world = World::new().await;
+    let limit = |limit: Option<(u64, u64)>| {
+        let limit = limit.map(|(limit, others)| RecordLimit { limit, others });
+        world.hubspot.change_behaviour(|behaviour| behaviour.account.record_limit = limit);
+    };
+    for (of, status, words) in [
+        (Some((500_000, 12_345)), "ok", "12345 of 500000 records are used (2 %)"),
+        (Some((500_000, 450_000)), "warning", "450000 of 500000 records are used (90 %): 50000 are left"),
+        (Some((500_000, 500_000)), "failed", "500000 of 500000 records are used (100 %)"),
+        (None, "skipped", "does not list"),
+    ] {
+        limit(of);
+        finds(&world, &[("record_limit", status, words)]).await;
+    }
+    limit(Some((10, 9)));
+    let (code, out, _) = ran(&world.settings, &[]).await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("! record_limit    9 of 10 records are used"), "{out}");
+    world.hubspot.add_fault(Fault::new(literal(404, "")).on(Operation::RecordLimits));
+    finds(&world, &[("record_limit", "skipped", "404")]).await;
+}
+
+#[tokio::test]
+async fn a_read_only_unique_property_is_wrong() {
+    for flags in [json!({ "modificationMetadata": { "readOnlyValue": true } }), json!({ "calculated": true })]
+    {
+        let world = World::new().await;
+        let mut property = json!({ "name": UNIQUE, "type": "string", "hasUniqueValue": true });
+        property.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
+        let list = json!({ "results": [{ "name": "hs_course_name", "type": "string" }, property] });
+        world.hubspot.add_fault(Fault::new(literal(200, &list.to_string())).on(Operation::PropertyList));
+        finds(&world, &[("unique_property", "failed", "is unique, but read-only"), ("quota", "ok", "")])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn the_scopes_of_an_oauth_token_are_read_from_whichever_version_exists() {
+    for (version, v1_gone, dated_gone, operation) in [
+        ("v3", false, false, Operation::AccessTokenInfo),
+        ("v3", true, false, Operation::TokenIntrospect),
+        ("2026-03", false, false, Operation::TokenIntrospect),
+        ("2026-03", false, true, Operation::AccessTokenInfo),
+    ] {
+        let mut world = World::new().await;
+        world.hubspot.change_behaviour(|behaviour| {
+            behaviour.account.oauth_v1_gone = v1_gone;
+            behaviour.account.oauth_dated_gone = dated_gone;
+        });
+        world.settings.remove("HUBSPOT_ACCESS_TOKEN");
+        world.set("HUBSPOT__API_VERSION", version);
+        world.set("HUBSPOT__OAUTH__CLIENT_ID", "simulator-client");
+        world.set("HUBSPOT__OAUTH__CLIENT_SECRET", "simulator-secret");
+        world.set("HUBSPOT__OAUTH__REFRESH_TOKEN", "simulator-refresh");
+        finds(&world, &[("token", "ok", "of account 48210377")]).await;
+        let asked = world.received(operation);
+        assert!(asked.iter().any(|entry| entry.status == Some(200)), "{version}: {asked:?}");
+        if version == "2026-03" && !dated_gone {
+            world.set("HUBSPOT__OAUTH__CLIENT_SECRET", "sekret-of-yesterday");
+            let (code, out, err) = ran(&world.settings, &[]).await;
+            assert_eq!(code, Some(1), "{out}");
+            assert!(
+                out.contains("400 invalid_client BAD_CLIENT_SECRET missing or invalid client secret"),
+                "{out}"
+            );
+            assert!(!out.contains("sekret") && !err.contains("sekret"), "{out}{err}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -88,7 +260,7 @@ async fn a_bad_configuration_is_exit_code_2() {
     let (code, out, err) = ran(&world.settings, &[]).await;
     assert_eq!(code, Some(2));
     assert!(out.starts_with("✗ configuration   2 wrong"), "{out}");
-    assert_eq!(out.lines().filter(|line| line.starts_with('–')).count(), 9, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with('–')).count(), 10, "{out}");
     assert!(err.contains("BATCH__MAX_SIZE") && err.contains("BATCH__LINGER"), "{err}");
     let (code, checks) = checked(&world, &[]).await;
     assert_eq!(code, Some(2));
@@ -101,7 +273,7 @@ async fn what_is_wrong_with_the_database() {
     let url = world.settings["DATABASE_URL"].clone();
     let rest = |why| ["schema", "grants", "wakeup"].map(|code| (code, "skipped", why));
     world.settings.insert("DATABASE_URL".into(), "postgres://sync:geheim@127.0.0.1:1/catalogue".into());
-    let [schema, grants, wakeup] = rest("no database");
+    let [schema, grants, wakeup] = rest("cannot be reached");
     finds(&world, &[("database", "failed", "127.0.0.1:1/catalogue"), schema, grants, wakeup]).await;
     let (_, out, err) = ran(&world.settings, &[]).await;
     assert!(!out.contains("geheim") && !err.contains("geheim"));
@@ -137,25 +309,27 @@ async fn a_pooler_that_swallows_notifications_is_noticed() {
     world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
     let (_, checks) = checked(&world, &[]).await;
     assert_eq!(checks["wakeup"]["status"], "failed", "{checks:#?}");
-    assert!(checks["wakeup"]["mend"].as_str().unwrap().contains("outbox.listen = false"), "{checks:#?}");
+    assert!(checks["wakeup"]["fix"].as_str().unwrap().contains("outbox.listen = false"), "{checks:#?}");
     world.set("OUTBOX__LISTEN", "false");
     finds(&world, &[("wakeup", "ok", "within 1s")]).await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_the_account() {
-    let later =
-        |why| ["scopes", "object_type", "quota", "unique_property"].map(|code| (code, "skipped", why));
+    let later = |why| {
+        ["scopes", "object_type", "quota", "record_limit", "unique_property"]
+            .map(|code| (code, "skipped", why))
+    };
     let mut world = World::new().await;
     world.hubspot.set_token("pat-na1-another");
-    let [a, b, c, d] = later("no valid token");
-    finds(&world, &[("token", "failed", "HUBSPOT_ACCESS_TOKEN"), a, b, c, d]).await;
+    let token = ("token", "failed", "HUBSPOT_ACCESS_TOKEN");
+    finds(&world, &[&[token], &later("no valid token")[..]].concat()).await;
     let url = std::mem::replace(
         world.settings.get_mut("COURSE_SYNC__HUBSPOT__BASE_URL").unwrap(),
         "http://127.0.0.1:1".into(),
     );
-    let [a, b, c, d] = later("could not be asked");
-    finds(&world, &[("token", "failed", "hubspot.base_url"), a, b, c, d]).await;
+    let token = ("token", "failed", "hubspot.base_url");
+    finds(&world, &[&[token], &later("could not be asked")[..]].concat()).await;
     world.settings.insert("COURSE_SYNC__HUBSPOT__BASE_URL".into(), url);
     world.hubspot.set_token(&world.settings["HUBSPOT_ACCESS_TOKEN"]);
 
@@ -179,7 +353,14 @@ async fn what_is_wrong_with_the_account() {
     let quota = ("quota", "failed", "midnight");
     finds(
         &world,
-        &[skipped("token"), skipped("scopes"), skipped("object_type"), quota, skipped("unique_property")],
+        &[
+            skipped("token"),
+            skipped("scopes"),
+            skipped("object_type"),
+            quota,
+            skipped("record_limit"),
+            skipped("unique_property"),
+        ],
     )
     .await;
     world.hubspot.clear_faults();
@@ -223,7 +404,7 @@ async fn a_property_without_uniqueness_is_left_alone() {
     for arguments in [&[] as &[&str], &["--fix"]] {
         let (code, checks) = checked(&world, arguments).await;
         assert_eq!(code, Some(1), "{checks:#?}");
-        assert!(checks["unique_property"]["mend"].as_str().unwrap().contains("a new name"), "{checks:#?}");
+        assert!(checks["unique_property"]["fix"].as_str().unwrap().contains("a new name"), "{checks:#?}");
     }
     assert_eq!(world.received(Operation::PropertyCreate).len(), 0);
 
@@ -244,7 +425,7 @@ async fn a_property_without_uniqueness_is_left_alone() {
         .set_scopes(["crm.objects.courses.read", "crm.objects.courses.write"].map(str::to_owned).into());
     let (_, checks) = checked(&world, &["--fix"]).await;
     assert!(
-        checks["unique_property"]["mend"].as_str().unwrap().contains("crm.schemas.courses.write"),
+        checks["unique_property"]["fix"].as_str().unwrap().contains("crm.schemas.courses.write"),
         "{checks:#?}"
     );
 }
@@ -264,7 +445,7 @@ async fn uniqueness_is_probed_in_a_sandbox_alone() {
     let (code, checks) = checked(&world, &probe).await;
     assert_eq!(code, Some(0), "{checks:#?}");
     assert!(checks["uniqueness"]["message"].as_str().unwrap().contains("made 1 record,"), "{checks:#?}");
-    assert_eq!(world.creates(), 20);
+    assert_eq!(courses_sent(&world), 20);
 
     world.hubspot.change_behaviour(|behaviour| {
         behaviour.uniqueness = Uniqueness::CheckedFirst { gap_ms: 500 };
@@ -272,9 +453,54 @@ async fn uniqueness_is_probed_in_a_sandbox_alone() {
     let (code, checks) = checked(&world, &probe).await;
     assert_eq!(code, Some(1), "{checks:#?}");
     assert!(
-        checks["uniqueness"]["mend"].as_str().unwrap().contains("exactly-once does not hold"),
+        checks["uniqueness"]["fix"].as_str().unwrap().contains("exactly-once does not hold"),
         "{checks:#?}"
     );
     let records = world.hubspot.records();
     assert!(records.len() > 2 && records.iter().all(|record| record.archived), "what was made is archived");
+}
+
+/// An HTTP proxy that gives this answer to everything. Returns its address; its task ends with the test's runtime.
+async fn proxy_that_answers(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            if stream.read(&mut request).await.is_ok() {
+                // The client may be gone.
+                stream.write_all(answer.as_bytes()).await.ok();
+            }
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn a_proxy_in_the_way_comes_with_advice_in_check_in_the_log_and_on_readyz() {
+    let mut world = World::new().await;
+    world.settings.insert("COURSE_SYNC__HUBSPOT__BASE_URL".into(), "https://hubspot.invalid".into());
+    let rest = |code| (code, "skipped", "could not be asked");
+    let others = ["scopes", "object_type", "quota", "record_limit", "unique_property"].map(rest);
+    let wants_a_password =
+        proxy_that_answers("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
+    let refuses = proxy_that_answers("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
+    for (proxy, advice) in [
+        ("http://127.0.0.1:1".to_owned(), "check host and port in HTTPS_PROXY"),
+        (refuses, "did not open a tunnel"),
+        (wants_a_password, "put both into HTTPS_PROXY, as USER:PASSWORD"),
+    ] {
+        world.settings.insert("HTTPS_PROXY".into(), proxy);
+        finds(&world, &[&others[..], &[("token", "failed", advice)]].concat()).await;
+    }
+
+    world.enqueue_many("A", 1).await;
+    let daemon = world.daemon();
+    daemon.logged("put both into HTTPS_PROXY, as USER:PASSWORD").await;
+    let url = format!("{}/readyz", daemon.admin().await);
+    eventually("/readyz has the advice", async || {
+        let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        if text.contains("put both into HTTPS_PROXY, as USER:PASSWORD") { Ok(()) } else { Err(text) }
+    })
+    .await;
 }

@@ -201,6 +201,7 @@ async fn status_tells_the_outbox_before_and_after_a_sync() {
     let before = status(&world).await;
     let keys: Vec<_> = before.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
+        "batch_size",
         "counts",
         "estimated",
         "last_minute",
@@ -227,16 +228,16 @@ async fn status_tells_the_outbox_before_and_after_a_sync() {
     world.all_are(&["synced"]).await;
     let after = eventually("status shows the sync and its leader", async || {
         let status = status(&world).await;
-        if status["leader"].is_object() && status["quota"]["used"] == 2 { Ok(status) } else { Err(status) }
+        if status["leader"].is_object() && status["quota"]["used"] == 3 { Ok(status) } else { Err(status) }
     })
     .await;
     let counts = json!({ "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
     assert_eq!(after["counts"], counts);
-    assert_eq!(after["last_minute"], json!({ "requests": 2, "courses": 7 }));
+    assert_eq!(after["last_minute"], json!({ "requests": 3, "courses": 7 }));
     assert_eq!(after["leader"]["term"], 1);
     assert!(after["oldest_pending_seconds"].is_null());
     let text = said(&world.settings, &["status"]).await.fine();
-    for words in ["synced", "7", "(term 1)", "last minute: 2 requests, 7 courses", "quota: 2 of 190 requests"]
+    for words in ["synced", "7", "(term 1)", "last minute: 3 requests, 7 courses", "quota: 3 of 190 requests"]
     {
         assert!(text.contains(words), "{words:?} in\n{text}");
     }

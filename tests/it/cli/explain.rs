@@ -21,7 +21,6 @@ async fn an_unknown_key_is_named_with_those_that_are_like_it() {
 #[tokio::test]
 async fn a_refused_course_is_told_from_its_insert_to_its_mend() {
     let world = World::new().await;
-    world.hubspot_alone_judges();
     world.enqueue("A-1", &json!({ "hs_course_name": "Course A 1", "credits_of_old": "3" })).await;
     let daemon = world.daemon();
     world.all_are(&["failed"]).await;
@@ -31,7 +30,7 @@ async fn a_refused_course_is_told_from_its_insert_to_its_mend() {
         "enqueued",
         "sent alone: HubSpot answered 207 (rejected, correlation id ",
         "failed: VALIDATION_ERROR PROPERTY_DOESNT_EXIST (credits_of_old): ",
-        "it goes again once the account's properties take it, or a person puts it back",
+        "nothing, until a person puts it back",
         "create the property `credits_of_old` in HubSpot",
         "course-sync retry --key A-1",
     ] {
@@ -73,7 +72,7 @@ async fn for_a_held_course_hubspot_is_searched_and_the_finds_are_hints() {
     let mut world = World::with(false, behaviour).await;
     world.set("HUBSPOT__REQUEST_TIMEOUT", "400ms");
     world.set("HUBSPOT__CONNECT_TIMEOUT", "200ms");
-    let lost = Fault::new(Answer::Hang).committing(Commit::Yes).on(Operation::BatchCreate).times(1);
+    let lost = Fault::new(Answer::Hang).committing(Commit::Yes).on(Operation::BatchCreate).times(2);
     world.hubspot.add_fault(lost);
     world.enqueue_many("A", 2).await;
     let mut daemon = world.daemon();
@@ -100,6 +99,36 @@ async fn for_a_held_course_hubspot_is_searched_and_the_finds_are_hints() {
     world.hubspot.set_token("another");
     let told = said(&world.settings, &["explain", "A-1"]).await.fine();
     assert!(told.contains("could not be asked for candidates: HubSpot answered 401"), "{told}");
+}
+
+#[tokio::test]
+async fn a_name_with_quotation_marks_is_found_by_a_word_of_it() {
+    let behaviour = Behaviour { search_lag_ms: 0, ..Behaviour::default() };
+    let mut world = World::with(false, behaviour).await;
+    world.set("HUBSPOT__REQUEST_TIMEOUT", "400ms");
+    world.set("HUBSPOT__CONNECT_TIMEOUT", "200ms");
+    let lost = Fault::new(Answer::Hang).committing(Commit::Yes).on(Operation::BatchCreate).times(1);
+    world.hubspot.add_fault(lost);
+    let name = "Introduction to \"C++\"";
+    world.enqueue("A-1", &json!({ "hs_course_name": name })).await;
+    world.enqueue("A-2", &json!({ "hs_course_name": "Introduction to C" })).await;
+    let mut daemon = world.daemon();
+    eventually("the first is held", async || {
+        let row = world.row("A-1").await;
+        if row.status == "unconfirmed" { Ok(()) } else { Err(row.status) }
+    })
+    .await;
+    assert!(daemon.stop().await.success());
+    let held = eventually("the record is found", async || {
+        let report = said(&world.settings, &["explain", "A-1", "--json"]).await.fine();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["candidates_error"], Value::Null, "{report:#}");
+        if report["candidates"][0].is_object() { Ok(report) } else { Err(report) }
+    })
+    .await;
+    let candidates = held["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), 1, "{candidates:?}");
+    assert_eq!(candidates[0]["name"], name);
 }
 
 #[tokio::test]

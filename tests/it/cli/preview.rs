@@ -1,10 +1,10 @@
-//! `preview`, by the real program: it tells what sending would do, and sending does it.
+//! `preview`, by the real program: it shows what sending would do, and sending does it.
 
 use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::Duration;
 
-use course_sync::simulator::{Behaviour, Limits, Operation};
+use course_sync::simulator::{Answer, Behaviour, ErrorForm, Fault, Limits, Operation};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{output, program};
@@ -94,7 +94,7 @@ async fn what_it_tells_is_what_sending_does() {
 #[tokio::test]
 async fn it_reads_well_and_shows_no_control_characters() {
     let world = mixed(3).await;
-    world.enqueue("evil\u{1b}[31m", &json!({ "hs_course_name": "x", "no\u{202e}such": "x" })).await;
+    world.enqueue_unrefused("evil\u{1b}[31m", &json!({ "hs_course_name": "x", "no\u{202e}such": "x" })).await;
     holds(&world, "A-1");
     let (code, out, err) = ran(&world, &[]).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
@@ -113,6 +113,54 @@ async fn it_reads_well_and_shows_no_control_characters() {
 }
 
 #[tokio::test]
+async fn every_fault_of_a_course_is_named() {
+    let world = World::new().await;
+    world.create_format().await;
+    let course = json!({
+        "no_such": "x", "neither_this": "x", "hs_enrollment_capacity": "many", "format": "by post", "hs_object_id": "7",
+        UNIQUE: "another key",
+    });
+    world.enqueue("bad", &course).await;
+    world.enqueue("also-bad", &json!({ "no_such": "x" })).await;
+    let report = previewed(&world, &[]).await;
+    assert_eq!((&report["looked_at"], &report["refused"]), (&json!(2), &json!(2)), "{report:#}");
+    let of = |key: &str| -> Vec<(String, Value)> {
+        let courses = report["refused_courses"].as_array().unwrap();
+        let course = courses.iter().find(|course| course["key"] == key).unwrap();
+        let faults = course["faults"].as_array().unwrap().iter();
+        let mut faults: Vec<_> =
+            faults.map(|it| (it["code"].as_str().unwrap().to_owned(), it["property"].clone())).collect();
+        faults.sort_by_key(|(code, property)| (code.clone(), property.to_string()));
+        faults
+    };
+    let fault = |code: &str, property: &str| (code.to_owned(), json!(property));
+    assert_eq!(
+        of("bad"),
+        [
+            fault("INVALID_INTEGER", "hs_enrollment_capacity"),
+            fault("INVALID_OPTION", "format"),
+            fault("MISSING_REQUIRED_PROPERTY", "hs_course_name"),
+            fault("PROPERTY_DOESNT_EXIST", "neither_this"),
+            fault("PROPERTY_DOESNT_EXIST", "no_such"),
+            fault("READ_ONLY_VALUE", "hs_object_id"),
+            ("invalid_row".to_owned(), Value::Null),
+        ]
+    );
+    assert_eq!(of("also-bad").len(), 2);
+    let (_, out, _) = ran(&world, &[]).await;
+    for words in [
+        "         2 would be refused\n",
+        "refused, 2 × PROPERTY_DOESNT_EXIST no_such: ",
+        "refused, 2 × MISSING_REQUIRED_PROPERTY hs_course_name: ",
+        "refused, 1 × INVALID_OPTION format: ",
+        "refused, 1 × READ_ONLY_VALUE hs_object_id: ",
+        "a course with several faults counts once for each of them\n",
+    ] {
+        assert!(out.contains(words), "{words:?} in\n{out}");
+    }
+}
+
+#[tokio::test]
 async fn it_stops_at_its_limit_and_says_that_there_is_more() {
     let world = World::new().await;
     world.enqueue_many("A", 250).await;
@@ -124,12 +172,20 @@ async fn it_stops_at_its_limit_and_says_that_there_is_more() {
 #[tokio::test]
 async fn what_cannot_be_known_is_said() {
     let world = World::with(false, Behaviour::default()).await;
+    let denied = Answer::Error { status: 403, body: ErrorForm::Json, retry_after: None };
+    world.hubspot.add_fault(Fault::new(denied).on(Operation::PropertyList));
     world.enqueue_many("A", 3).await;
     world.enqueue("B", &json!({ "hs_course_name": "x", "no_such": "x" })).await;
-    world.hubspot_alone_judges();
     let told = previewed(&world, &[]).await;
     assert_eq!((&told["properties_known"], &told["keys_looked_up"]), (&json!(false), &json!(false)));
     assert_eq!((&told["created"], &told["refused"]), (&json!(4), &json!(0)));
+    // So it is where HubSpot refuses the token for this list alone.
+    world.hubspot.clear_faults();
+    let unauthorized = Answer::Error { status: 401, body: ErrorForm::Json, retry_after: None };
+    world.hubspot.add_fault(Fault::new(unauthorized).on(Operation::PropertyList));
+    let report = previewed(&world, &[]).await;
+    assert_eq!((&report["properties_known"], &report["created"]), (&json!(false), &json!(4)));
+    assert!(world.hubspot.records().is_empty());
     let (_, out, _) = ran(&world, &[]).await;
     assert!(
         out.contains("may not read the account's properties") && out.contains("unique_property is not set"),

@@ -11,7 +11,7 @@ async fn held(commit: Commit) -> World {
     let mut world = World::with(false, Behaviour::default()).await;
     world.set("HUBSPOT__REQUEST_TIMEOUT", "400ms");
     world.set("HUBSPOT__CONNECT_TIMEOUT", "200ms");
-    let lost = Fault::new(Answer::Hang).committing(commit).on(Operation::BatchCreate).times(1);
+    let lost = Fault::new(Answer::Hang).committing(commit).on(Operation::BatchCreate).times(2);
     world.hubspot.add_fault(lost);
     world.enqueue_many("A", 2).await;
     let mut daemon = world.daemon();

@@ -118,7 +118,6 @@ async fn a_crowd_goes_back_in_bites() {
 /// Six courses that miss a property, which HubSpot alone finds out.
 async fn refused() -> World {
     let world = World::new().await;
-    world.hubspot_alone_judges();
     for n in 1..=6 {
         let properties = json!({ "hs_course_name": format!("Course A {n}"), "colour": "red" });
         world.enqueue(&format!("A-{n}"), &properties).await;

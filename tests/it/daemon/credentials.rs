@@ -98,6 +98,52 @@ async fn a_refused_grant_is_told_with_the_mend_and_the_mend_is_tried_at_once() {
 }
 
 #[tokio::test]
+async fn an_oauth_endpoint_that_is_gone_is_replaced_and_logged_once() {
+    let mut world = World::new().await;
+    let refresh_token = Mounted::new("simulator-refresh");
+    by_oauth(&mut world, &refresh_token);
+    world.hubspot.change_behaviour(|behaviour| {
+        behaviour.account.oauth_v1_gone = true;
+        behaviour.account.rfc6749_alone = true;
+    });
+    let mut daemon = world.daemon();
+    for prefix in ["A", "B", "C"] {
+        world.enqueue_many(prefix, 50).await;
+        world.all_are(&["synced"]).await;
+        world.hubspot.expire_tokens();
+    }
+    assert!(daemon.stop().await.success());
+    let log = daemon.log();
+    assert_eq!(log.matches("the OAuth token endpoint is gone").count(), 1, "{log}");
+    let asked: Vec<_> = world.received(Operation::TokenRefresh).into_iter().map(|entry| entry.path).collect();
+    assert_eq!(asked[..2], ["/oauth/v1/token", "/oauth/2026-03/token"]);
+    assert!(asked[2..].iter().all(|path| path == "/oauth/2026-03/token"), "{asked:?}");
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn an_error_of_rfc_6749_reaches_the_operator_and_is_not_repeated_quickly() {
+    let mut world = World::new().await;
+    let mut refresh_token = Mounted::new("of-yesterday");
+    by_oauth(&mut world, &refresh_token);
+    world.set("HUBSPOT__API_VERSION", "2026-03");
+    world.set("RETRY__MAX_INTERVAL", "200ms");
+    world.hubspot.change_behaviour(|behaviour| behaviour.account.rfc6749_alone = true);
+    world.enqueue_many("A", 50).await;
+    let mut daemon = world.daemon();
+    is_not_ready(&daemon, "400 invalid_grant missing or invalid refresh token; the grant has ended").await;
+    // Several tries of the daemon later.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(tokens_asked_for(&world), 1);
+    refresh_token.becomes("simulator-refresh");
+    world.all_are(&["synced"]).await;
+    assert!(daemon.stop().await.success());
+    assert_eq!(tokens_asked_for(&world), 2);
+    assert!(!daemon.log().contains("of-yesterday"), "{}", daemon.log());
+    world.audit().await;
+}
+
+#[tokio::test]
 async fn a_token_endpoint_that_is_down_is_waited_for() {
     let mut world = World::new().await;
     let refresh_token = Mounted::new("simulator-refresh");

@@ -20,6 +20,7 @@ async fn a_line_that_died_in_the_middle_of_a_statement_is_given_up() {
     world.set("DATABASE__MAX_CONNECTIONS", "2");
     let daemon = world.daemon();
     daemon.logged("\"leading\"").await;
+    world.warm_up().await;
     // The claim and the renewal both wait for this lock, so that both are asked and not yet answered.
     let mut lock = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_sync_leader in access exclusive mode").execute(&mut *lock).await.unwrap();

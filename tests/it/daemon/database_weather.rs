@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use course_sync::demo::postgres::{Options, ThrowawayPostgres};
-use course_sync::simulator::{Answer, Behaviour, Fault, Latency, Operation};
+use course_sync::simulator::{Answer, Fault, Latency, Operation};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 use crate::support::daemon::Daemon;
@@ -145,7 +145,7 @@ async fn a_person_who_locks_the_table_holds_everything_up_and_harms_nothing() {
     world.waits_for_locks(1).await;
     let admin = daemon.admin().await;
     assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
-    assert_eq!(world.hubspot.summary().requests, 0);
+    assert_eq!(world.creates(), 0);
     person.commit().await.unwrap();
     world.all_are(&["synced"]).await;
     assert!(daemon.stop().await.success());
@@ -178,17 +178,15 @@ async fn a_person_who_locks_a_course_holds_up_that_one_alone() {
 /// While an answer is on its way, a person takes its last course; while it is being recorded, the person
 /// does `more`.
 async fn records_beside_a_person(more: &str, complaint: &str, isolation: &str) {
-    let mut world = World::with(
-        true,
-        Behaviour { latency: Latency { min_ms: 1_000, max_ms: 1_000 }, ..Behaviour::default() },
-    )
-    .await;
+    let mut world = World::new().await;
     world.set("LOG__FILTER", "info,course_sync=debug");
     let name = world.database.name().to_owned();
     run(world.pool(), &format!("alter database {name} set default_transaction_isolation = '{isolation}'"))
         .await;
-    world.enqueue_many("A", 10).await;
     let mut daemon = world.daemon();
+    world.warm_up().await;
+    world.hubspot.change_behaviour(|behaviour| behaviour.latency = Latency { min_ms: 1_000, max_ms: 1_000 });
+    world.enqueue_many("A", 10).await;
     eventually("the courses are in flight", async || {
         let counts = world.counts().await;
         if counts.get("in_flight") == Some(&10) { Ok(()) } else { Err(counts) }
@@ -255,7 +253,8 @@ async fn while_the_listening_session_hears_nothing_the_poll_carries_on() {
     let mut daemon = world.daemon();
     daemon.logged("\"leading\"").await;
     line.listener_dies().await;
-    for prefix in ["A", "B"] {
+    world.warm_up().await;
+    for prefix in ["A", "B", "C"] {
         world.enqueue_many(prefix, 20).await;
         world.all_are(&["synced"]).await;
     }

@@ -106,7 +106,7 @@ async fn named_by_nobody_in_a_partial_answer() {
         .unwrap();
         counted.insert(bad, requests(&world, bad).await);
     }
-    hold_against_the_table("207, names nobody", &counted);
+    hold_against_the_table("207, names no course", &counted);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn refused_whole_with_the_property_named() {
 #[tokio::test]
 async fn refused_whole_and_named_by_nobody() {
     refused_whole(
-        "400 for the whole batch, names nobody",
+        "400 for the whole batch, names no course",
         |_| json!({ "status": "error", "category": "VALIDATION_ERROR", "message": "Invalid input" }),
     )
     .await;

@@ -84,9 +84,9 @@ async fn survives(world: &World, ways: &[&Proxy], random: &mut fastrand::Rng) ->
         }
         tokio::time::sleep(Duration::from_millis(random.u64(1..150))).await;
     }
-    for proxy in ways {
-        assert!(proxy.strikes() > 5, "hardly anything was struck: {}", proxy.strikes());
-    }
+    // All together: while an answer cannot be recorded and sending is being tried out, nothing else is sent.
+    let strikes: usize = ways.iter().map(|proxy| proxy.strikes()).sum();
+    assert!(strikes > 5 * ways.len(), "hardly anything was struck: {strikes}");
     world.all_are(&["synced"]).await;
     world.audit().await;
     assert_eq!(world.hubspot.records().len(), 2_000);

@@ -88,16 +88,14 @@ async fn an_outage_that_answers_everything_with_503_fails_no_course() {
 async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
     let mut world = World::new().await;
     world.set("LOG__FILTER", "info,course_sync=debug");
-    world.hubspot_alone_judges();
-    world.enqueue("A", &json!({ "hs_course_name": "A" })).await;
+    let daemon = world.daemon();
+    world.warm_up().await;
+    let before = world.creates();
     let refused = Answer::RateLimited { dialect: Dialect::TenSecondlyRolling, retry_after: Some(2) };
     world.hubspot.add_fault(Fault::new(refused).on(Operation::BatchCreate).times(1).after_ms(1_500));
-    let daemon = world.daemon();
-    eventually("the first is under way", async || match world.creates() {
-        0 => Err(()),
-        _ => Ok(()),
-    })
-    .await;
+    world.enqueue("A", &json!({ "hs_course_name": "A" })).await;
+    eventually("the first is under way", async || if world.creates() > before { Ok(()) } else { Err(()) })
+        .await;
     // The second claim stands still until the first course's answer is known.
     let mut standstill = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();

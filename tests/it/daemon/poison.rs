@@ -25,6 +25,16 @@ fn of<'a>(rows: &'a [Row], status: &str) -> Vec<&'a str> {
 }
 
 async fn judge(world: &World, poisons: &[&str]) {
+    // Others have to pass, or nothing is evidence.
+    let mut others = 0;
+    eventually("every poisoned course has failed", async || {
+        others += 1;
+        world.enqueue_many(&format!("other{others}"), 1).await;
+        let counts = world.counts().await;
+        let failed = counts.get("failed").and_then(|count| usize::try_from(*count).ok());
+        if failed == Some(poisons.len()) { Ok(()) } else { Err(counts) }
+    })
+    .await;
     world.all_are(&["synced", "failed"]).await;
     world.audit().await;
     let rows = world.rows().await;

@@ -7,9 +7,10 @@ mod partial;
 mod whole;
 mod world;
 
-use course_sync::course::CourseError;
+use course_sync::course::{Category, CourseError};
 use course_sync::policy::batch::Batch;
 use course_sync::policy::interpret::{Interpretation, NotTaken, Signal, Verdict, interpret};
+use course_sync::policy::pause::Trouble;
 use serde_json::json;
 
 use super::{NOW, UNIQUE, answer, batch, claimed};
@@ -26,7 +27,7 @@ enum Of {
 /// In `body`, `«A 101»` is the record of course A with this id, `«A 101 traced»` the same with its
 /// trace id, `«T0»` the first course's trace id.
 ///
-/// In `means`, one line a course and a last one for the account; `all …` speaks of every course. An
+/// In `means`, one line a course and a last one for the account; `all …` is about every course. An
 /// error may be given as far as its category, code and property, or with the beginning of its message.
 struct Row {
     name: &'static str,
@@ -90,38 +91,59 @@ fn meaning(row: &Row) -> Interpretation {
 }
 
 fn said(verdict: &Verdict) -> String {
-    let error = |error: &CourseError| {
-        let parts = [Some(error.category.as_str()), error.code.as_deref(), error.property.as_deref()];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        format!("{}: {}", parts.join("/"), error.message)
-    };
     match verdict {
-        Verdict::Created(id) => format!("created {}", id.as_str()),
-        Verdict::Exists { error: why, suspects: 1 } => format!("exists {}", error(why)),
-        Verdict::Exists { error: why, suspects } => format!("one of {suspects} exists {}", error(why)),
-        Verdict::Refused(why) => format!("refused {}", error(why)),
+        Verdict::Created { hubspot_id, warning: None } => format!("created {}", hubspot_id.as_str()),
+        Verdict::Created { hubspot_id, warning: Some(why) } => {
+            format!("created {}, warning {}", hubspot_id.as_str(), said_of(why))
+        }
+        Verdict::CreatedUnidentified(why) => format!("created unidentified {}", said_of(why)),
+        Verdict::Exists { error: why, candidates: 1 } => format!("exists {}", said_of(why)),
+        Verdict::Exists { error: why, candidates } => format!("one of {candidates} exists {}", said_of(why)),
+        Verdict::Refused(why) => format!("refused {}", said_of(why)),
         Verdict::NotTaken(NotTaken::NotSent) => "not sent".into(),
         Verdict::NotTaken(NotTaken::Untouched) => "untouched".into(),
-        Verdict::NotTaken(NotTaken::Unnamed(why)) => format!("unnamed {}", error(why)),
-        Verdict::Unknown { error: why, suspects: None } => format!("unknown {}", error(why)),
-        Verdict::Unknown { error: why, suspects: Some(1) } => format!("own doubt {}", error(why)),
-        Verdict::Unknown { error: why, suspects: Some(many) } => format!("doubt among {many} {}", error(why)),
+        Verdict::NotTaken(NotTaken::Unnamed(why)) => format!("unnamed {}", said_of(why)),
+        Verdict::NotTaken(NotTaken::TurnedAway(why)) => format!("turned away {}", said_of(why)),
+        Verdict::NotTaken(NotTaken::Later(why)) => format!("later {}", said_of(why)),
+        Verdict::Unknown(why) => format!("unknown {}", said_of(why)),
+    }
+}
+
+fn said_of(error: &CourseError) -> String {
+    let parts = [Some(error.category.as_str()), error.code.as_deref(), error.property.as_deref()];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    format!("{}: {}", parts.join("/"), error.message)
+}
+
+/// The error of a verdict, where it has one.
+fn error_of(verdict: &Verdict) -> Option<&CourseError> {
+    match verdict {
+        Verdict::Created { warning, .. } => warning.as_ref(),
+        Verdict::CreatedUnidentified(error)
+        | Verdict::Exists { error, .. }
+        | Verdict::Refused(error)
+        | Verdict::NotTaken(
+            NotTaken::Unnamed(error) | NotTaken::TurnedAway(error) | NotTaken::Later(error),
+        )
+        | Verdict::Unknown(error) => Some(error),
+        Verdict::NotTaken(NotTaken::NotSent | NotTaken::Untouched) => None,
     }
 }
 
 fn said_of_account(meaning: &Interpretation) -> String {
+    let with_wait = |kind: &str, trouble: &Trouble| match trouble.retry_after {
+        Some(wait) => format!("{kind} {} {}s", trouble.reason.as_str(), wait.as_secs()),
+        None => format!("{kind} {}", trouble.reason.as_str()),
+    };
     let signal = match &meaning.signal {
-        Signal::Proceed => "proceed".to_owned(),
-        Signal::Reachable => "reachable".to_owned(),
-        Signal::Answering => "answering".to_owned(),
-        Signal::Silence => "silence".to_owned(),
-        Signal::Pause(trouble) => match trouble.retry_after {
-            Some(wait) => format!("pause {} {}s", trouble.reason.as_str(), wait.as_secs()),
-            None => format!("pause {}", trouble.reason.as_str()),
-        },
+        Signal::Passed => "passed".to_owned(),
+        Signal::Judged => "judged".to_owned(),
+        Signal::Pause(trouble) => with_wait("pause", trouble),
+        Signal::Failed(trouble) => with_wait("failed", trouble),
     };
     let surplus = if meaning.surplus == 0 { String::new() } else { format!(", surplus {}", meaning.surplus) };
-    format!("{signal}, {}{surplus}", meaning.outcome.as_str())
+    let size = if meaning.may_be_size { ", may be size" } else { "" };
+    format!("{signal}, {}{surplus}{size}", meaning.outcome.as_str())
 }
 
 fn agrees(said: &str, expected: &str) -> bool {
@@ -130,7 +152,8 @@ fn agrees(said: &str, expected: &str) -> bool {
         || (expected.contains(": ") && said.starts_with(expected))
 }
 
-/// Every row means what it says, and every error tells the status it came with.
+/// Every row has its meaning, and every error holds the status it came with. An unknown outcome, or one without an
+/// identifier, has no other category, so that nothing can take it for a refusal.
 fn check(rows: &[Row]) {
     let mut wrong = Vec::new();
     for row in rows {
@@ -148,10 +171,11 @@ fn check(rows: &[Row]) {
             wrong.push(format!("{}:\n  {said:#?}\n  {}", row.name, said_of_account(&meaning)));
         }
         for verdict in &meaning.verdicts {
-            if let Verdict::Exists { error, .. } | Verdict::Refused(error) | Verdict::Unknown { error, .. } =
-                verdict
-            {
+            if let Some(error) = error_of(verdict) {
                 assert_eq!(error.http_status, Some(row.status), "{}", row.name);
+            }
+            if let Verdict::Unknown(error) | Verdict::CreatedUnidentified(error) = verdict {
+                assert_eq!(error.category, Category::UnknownOutcome, "{}", row.name);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A server whose certificate nobody vouches for gets nothing, the token least of all.
+//! A server whose certificate no authority vouches for gets nothing, the token least of all.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ struct Impostor(Child);
 
 impl Impostor {
     /// `None` where openssl is not installed.
-    fn start(folder: &std::path::Path, name: &str) -> Option<(Self, String)> {
+    fn start(folder: &std::path::Path, name: &str, is_ca: &str) -> Option<(Self, String)> {
         let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
         let made = Command::new("openssl")
             .args([
@@ -27,6 +27,7 @@ impl Impostor {
                 "1",
             ])
             .args(["-subj", "/CN=HubSpot", "-addext", &format!("subjectAltName={name}")])
+            .args(["-addext", &format!("basicConstraints=critical,CA:{is_ca}")])
             .arg("-keyout")
             .arg(&key)
             .arg("-out")
@@ -60,13 +61,18 @@ impl Drop for Impostor {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_said() {
-    for name in ["IP:127.0.0.1", "DNS:elsewhere.example"] {
+    for (name, is_ca, advice) in [
+        ("IP:127.0.0.1", "FALSE", "set SSL_CERT_FILE"),
+        ("IP:127.0.0.1", "TRUE", "check hubspot.base_url, DNS and HTTPS_PROXY"),
+        // Whether the issuer or the name is checked first is the TLS library's choice.
+        ("DNS:elsewhere.example", "FALSE", "; "),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let Some((_impostor, url)) = Impostor::start(folder.path(), name) else {
+        let Some((_impostor, url)) = Impostor::start(folder.path(), name, is_ca) else {
             return eprintln!("skipped: openssl is not installed");
         };
         let exchange = client_of(&settings(&url, token())).create(&one_course()).await;
         let Exchange::NotSent(NotSent::Unreachable(why)) = exchange else { panic!("{exchange:?}") };
-        assert!(why.contains("certificate"), "{why}");
+        assert!(why.contains("certificate") && why.contains(advice), "{why}");
     }
 }

@@ -1,4 +1,4 @@
-//! The client at real sockets: the request byte by byte, and how each end of an exchange is told.
+//! The client at real sockets: the request byte by byte, and how each end of an exchange is reported.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +7,9 @@ use course_sync::config::{self, ApiVersion, Credentials, SecretSource};
 use course_sync::hubspot::{Client, wire};
 use course_sync::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use course_sync::policy::batch::Batch;
-use course_sync::policy::reconcile::{Doubted, Place};
+use course_sync::policy::reconcile::Place;
 use course_sync::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::server::{Reaction, Server, http, json as json_answer};
 use super::{UNIQUE, batch, claimed};
@@ -46,7 +45,7 @@ pub fn one_course() -> Batch {
     batch(vec![claimed(1, "A-1", json!({"hs_course_name": "Algebra"}))], Some(UNIQUE))
 }
 
-/// What the client says of one create against a server that reacts so.
+/// What the client reports of one create against a server that reacts so.
 async fn create_against(reaction: Reaction) -> (Exchange, Server) {
     let server = Server::always(reaction).await;
     let exchange = client(&server.url).create(&one_course()).await;
@@ -100,22 +99,25 @@ async fn a_read_on_the_wire() {
         api_version: ApiVersion::Dated("2026-03".into()),
         ..settings(&server.url, token())
     };
-    let course = Doubted {
-        id: one_course().courses()[0].id,
-        batch: Uuid::nil(),
-        key: one_course().courses()[0].key.clone(),
-        attempts: 1,
-        faults: 0,
-        doubts: 1,
-        company: 1,
-        carried_key: true,
-        error: None,
-        created_at: jiff::Timestamp::UNIX_EPOCH,
-    };
-    client_of(&dated).read(&[course], UNIQUE, Place::Archived).await;
-    let [request] = &server.requests()[..] else { panic!("not one request") };
-    assert_eq!(request.line, "POST /crm/objects/2026-03/0-410/batch/read?archived=true HTTP/1.1");
-    fits("read", &request.body);
+    let asked = one_course();
+    let keys = [&asked.courses()[0].key];
+    for place in [Place::Archived, Place::Live] {
+        client_of(&dated).read(&keys, UNIQUE, place).await;
+    }
+    let requests = server.requests();
+    let lines: Vec<_> = requests.iter().map(|request| request.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "POST /crm/objects/2026-03/0-410/batch/read?archived=true HTTP/1.1",
+            "POST /crm/objects/2026-03/0-410/batch/read?archived=false HTTP/1.1"
+        ]
+    );
+    for request in &requests {
+        fits("read", &request.body);
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!((&body["idProperty"], &body["inputs"]), (&json!(UNIQUE), &json!([{"id": "A-1"}])));
+    }
 }
 
 #[tokio::test]
@@ -224,6 +226,34 @@ async fn a_body_without_end_is_left_alone() {
     );
     // What the sockets' own buffers hold comes on top.
     assert!(server.bytes_written() < wire::MAX_BODY_BYTES + 16 * 1024 * 1024, "{}", server.bytes_written());
+}
+
+#[tokio::test]
+async fn a_stalled_long_answer_delays_no_other() {
+    let long = format!(
+        r#"{{"status":"COMPLETE","results":[{{"id":"101","properties":{{"course_key":"A-1","text":"{}"}}}}]}}"#,
+        "x".repeat(600 * 1024)
+    );
+    let whole = json_answer("201 Created", &long);
+    let mut stalled = whole.clone();
+    stalled.pop();
+    let server =
+        Server::start(move |before, _| Reaction::Answer(if before == 0 { &stalled } else { &whole }.clone()))
+            .await;
+    let client = Arc::new(client(&server.url));
+    let create = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.create(&one_course()).await })
+    };
+    let stalled = create();
+    server.has_seen(1).await;
+    let others: Vec<_> = (0..25).map(|_| create()).collect();
+    for other in others {
+        let exchange = other.await.unwrap();
+        assert!(matches!(exchange, Exchange::Answered { body: Body::Batch(_), .. }), "{exchange:?}");
+    }
+    assert!(!stalled.is_finished(), "the stalled one was not stalled");
+    stalled.abort();
 }
 
 #[tokio::test]

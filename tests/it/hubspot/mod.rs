@@ -31,6 +31,8 @@ fn claimed(row: i64, key: &str, properties: Value) -> Claimed {
         attempts: 1,
         faults: 0,
         doubts: 0,
+        doubt_property: None,
+        is_blamed: false,
         created_at: NOW,
     }
 }

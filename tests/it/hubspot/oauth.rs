@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use course_sync::config::{self, Credentials, SecretSource};
+use course_sync::config::{self, ApiVersion, Credentials, SecretSource};
 use course_sync::hubspot::Client;
 use course_sync::policy::answer::{Exchange, NotSent};
 use course_sync::telemetry::metrics::Metrics;
@@ -130,7 +130,7 @@ async fn a_refused_token_is_not_used_again_and_a_late_refusal_does_not_harm_the_
 }
 
 #[tokio::test]
-async fn a_refused_grant_is_told_in_hubspots_words() {
+async fn a_refused_grant_is_reported_in_hubspots_words() {
     for (status, body, words) in [
         (
             "400 Bad Request",
@@ -140,12 +140,17 @@ async fn a_refused_grant_is_told_in_hubspots_words() {
         (
             "400 Bad Request",
             r#"{"status":"BAD_HUB","message":"missing or unknown hub id","error":"access_denied"}"#,
-            "BAD_HUB missing or unknown hub id; the app is not installed in the account any more",
+            "400 access_denied BAD_HUB missing or unknown hub id; the app is not installed in the account any more",
         ),
         (
             "400 Bad Request",
             r#"{"status":"BAD_CLIENT_ID","message":"missing or invalid client id","error":"invalid_client"}"#,
             "BAD_CLIENT_ID missing or invalid client id; check hubspot.oauth.client_id",
+        ),
+        (
+            "401 Unauthorized",
+            r#"{"error":"invalid_client","error_description":"unknown client sekret-of-the-app"}"#,
+            "401 invalid_client unknown client [redacted]; check hubspot.oauth.client_id and hubspot.oauth.client_secret",
         ),
         ("401 Unauthorized", "", "401 without a readable reason"),
         ("200 OK", r#"{"token_type":"bearer"}"#, "an answer without one"),
@@ -156,8 +161,85 @@ async fn a_refused_grant_is_told_in_hubspots_words() {
         let exchange = client(&server).create(&one_course()).await;
         let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
         assert!(why.contains(words), "{why}");
+        assert!(!why.contains("sekret"), "{why}");
         assert_eq!(count(&server), (1, 0), "{words}");
     }
+}
+
+/// A server that has only some versions of the token endpoint.
+async fn with_endpoints(existing: &'static [&'static str], gone: &'static str) -> Server {
+    Server::start(move |before, request| {
+        let path = request.line.split(' ').nth(1).unwrap();
+        if !path.starts_with("/oauth/") {
+            // A refused token is not used again, so that the next request fetches another.
+            Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED))
+        } else if existing.contains(&path) {
+            granted(&format!("sekret-{before}"), "1800")
+        } else {
+            Reaction::Answer(http(gone, "", ""))
+        }
+    })
+    .await
+}
+
+fn paths(server: &Server) -> Vec<String> {
+    let of = |request: &Request| request.line.split(' ').nth(1).unwrap().to_owned();
+    server.requests().iter().map(of).filter(|path| path.starts_with("/oauth/")).collect()
+}
+
+#[tokio::test]
+async fn the_token_endpoint_follows_the_version_and_falls_back_once() {
+    const V1: &str = "/oauth/v1/token";
+    const OLD: &str = "/oauth/2026-03/token";
+    const NEW: &str = "/oauth/2026-09/token";
+    let dated = ApiVersion::Dated("2026-09".into());
+    for (version, existing, gone, expected) in [
+        (ApiVersion::V3, &[V1, OLD][..], "404 Not Found", &[V1, V1][..]),
+        (ApiVersion::V3, &[OLD][..], "404 Not Found", &[V1, OLD, OLD][..]),
+        (ApiVersion::V3, &[OLD][..], "410 Gone", &[V1, OLD, OLD][..]),
+        (dated.clone(), &[V1, NEW][..], "404 Not Found", &[NEW, NEW][..]),
+        (dated.clone(), &[V1][..], "404 Not Found", &[NEW, V1, V1][..]),
+    ] {
+        let server = with_endpoints(existing, gone).await;
+        let client =
+            client_of(&config::HubSpot { api_version: version, ..settings(&server.url, credentials()) });
+        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+        // The second token shows which endpoint is remembered.
+        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+        assert_eq!(paths(&server), expected);
+    }
+    let server = with_endpoints(&[], "404 Not Found").await;
+    let exchange = client(&server).create(&one_course()).await;
+    let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
+    assert!(why.contains("neither /oauth/v1/token nor /oauth/2026-03/token exists"), "{why}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_needs_an_operator_is_not_repeated_until_the_credentials_change() {
+    let body = r#"{"error":"invalid_grant","error_description":"refresh token is invalid, expired or revoked","status":"BAD_REFRESH_TOKEN","message":"old"}"#;
+    let server = Server::always(Reaction::Answer(json("400 Bad Request", body))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("refresh");
+    std::fs::write(&path, "sekret-of-yesterday").unwrap();
+    let credentials = Credentials::OAuth {
+        client_id: "app-1".into(),
+        client_secret: SecretSource::value("hubspot.oauth.client_secret", "sekret-of-the-app"),
+        refresh_token: SecretSource::file("hubspot.oauth.refresh_token", &path),
+    };
+    let client = client_of(&settings(&server.url, credentials));
+    for _ in 0..5 {
+        let exchange = client.create(&one_course()).await;
+        let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
+        assert!(
+            why.contains("invalid_grant BAD_REFRESH_TOKEN refresh token is invalid, expired or revoked"),
+            "{why}"
+        );
+        assert!(why.contains("install the app again"), "{why}");
+    }
+    assert_eq!(count(&server), (1, 0));
+    std::fs::write(&path, "sekret-of-today").unwrap();
+    client.create(&one_course()).await;
+    assert_eq!(count(&server), (2, 0), "changed credentials are tried at once");
 }
 
 #[tokio::test]
@@ -183,12 +265,13 @@ async fn a_refresh_token_that_hubspot_replaces_is_replaced() {
         .map(|form| form.rsplit_once('=').unwrap().1.to_owned())
         .collect();
     assert_eq!(shown, ["sekret%26refresh%3D1", "next-0", "next-2"]);
-    assert!(!client.has_new_credentials(), "nobody configured another");
+    assert!(!client.has_new_credentials(), "no other was configured");
 }
 
 #[tokio::test]
 async fn a_token_endpoint_in_trouble_is_the_worlds_fault() {
     for reaction in [
+        Reaction::Answer(json("400 Bad Request", r#"{"error":"temporarily_unavailable"}"#)),
         Reaction::Answer(json("429 Too Many Requests", r#"{"status":"error","message":"slow down"}"#)),
         Reaction::Answer(http("503 Service Unavailable", "", "<html>")),
         Reaction::Close,

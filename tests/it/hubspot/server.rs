@@ -1,4 +1,4 @@
-//! A server that reads requests whole and then does as a test says, down to single bytes.
+//! A server that reads requests whole and then does what a test asks for, down to single bytes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Reaction {
     AnswerAfter(Arc<Notify>, Vec<u8>),
     /// These bytes, then the end.
     AnswerAndClose(Vec<u8>),
-    /// These bytes, then these again and again for as long as somebody takes them.
+    /// These bytes, then these again and again for as long as the client takes them.
     AnswerForEver(Vec<u8>, Vec<u8>),
     /// These bytes, ten a second.
     AnswerSlowly(Vec<u8>),
@@ -61,7 +61,7 @@ struct Seen {
 }
 
 impl Server {
-    /// `react` is told how many requests came before, and the request.
+    /// `react` is given the number of requests before, and the request.
     pub async fn start(react: impl Fn(usize, &Request) -> Reaction + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

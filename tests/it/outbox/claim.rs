@@ -8,7 +8,7 @@ use course_sync::policy::backlog::{Cursor, Rest};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{GENEROUS, LEASE, enqueue, keys, leader, statuses, take};
+use super::{LEASE, enqueue, generous, index_use, keys, leader, reset_index_use, statuses, take};
 use crate::support::eventually::eventually;
 use crate::support::postgres::database;
 
@@ -20,7 +20,7 @@ async fn in_order_of_arrival_with_a_durable_intent() {
         enqueue(pool, key, json!({})).await;
     }
     let lease = leader(pool).await;
-    let (batch, taken) = take(pool, lease, Limits { courses: 2, ..GENEROUS }, Cursor::default()).await;
+    let (batch, taken) = take(pool, lease, Limits { courses: 2, ..generous() }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["c", "a"]);
     assert_ne!(taken.rest, Rest::Nothing);
     let (ids, state, holder): (Vec<i64>, String, Uuid) =
@@ -30,10 +30,10 @@ async fn in_order_of_arrival_with_a_durable_intent() {
             .await
             .unwrap();
     assert_eq!((ids.len(), state.as_str(), holder), (2, "open", lease.holder));
-    let (_, rest) = take(pool, lease, GENEROUS, taken.rest.cursor()).await;
+    let (_, rest) = take(pool, lease, generous(), taken.rest.cursor()).await;
     assert_eq!(keys(&rest), ["b"]);
     assert_eq!(rest.rest, Rest::Nothing);
-    let (_, nothing) = take(pool, lease, GENEROUS, rest.rest.cursor()).await;
+    let (_, nothing) = take(pool, lease, generous(), rest.rest.cursor()).await;
     assert!(keys(&nothing).is_empty());
     assert!(statuses(pool).await.iter().all(|(_, status, attempts)| status == "in_flight" && *attempts == 1));
     let batches: i64 =
@@ -50,13 +50,13 @@ async fn nothing_without_the_lease() {
     let stale = Lease { term: lease.term - 1, ..lease };
     let foreign = Lease { holder: Uuid::new_v4(), ..lease };
     for wrong in [stale, foreign] {
-        assert!(keys(&take(pool, wrong, GENEROUS, Cursor::default()).await.1).is_empty());
+        assert!(keys(&take(pool, wrong, generous(), Cursor::default()).await.1).is_empty());
     }
     let batch = Uuid::now_v7();
-    let too_late = claim(pool, lease, LEASE * 2, batch, GENEROUS, Cursor::default(), LEASE).await.unwrap();
+    let too_late = claim(pool, lease, LEASE * 2, batch, generous(), Cursor::default(), LEASE).await.unwrap();
     assert!(keys(&too_late).is_empty(), "the lease ends within the margin");
     release(pool, lease).await.unwrap();
-    assert!(keys(&take(pool, lease, GENEROUS, Cursor::default()).await.1).is_empty());
+    assert!(keys(&take(pool, lease, generous(), Cursor::default()).await.1).is_empty());
 }
 
 #[tokio::test]
@@ -91,16 +91,16 @@ async fn not_before_their_time_nor_while_locked() {
     .execute(pool)
     .await
     .unwrap();
-    let mut person = pool.begin().await.unwrap();
+    let mut operator = pool.begin().await.unwrap();
     sqlx::query("select from course_outbox where course_key = 'locked' for update")
-        .execute(&mut *person)
+        .execute(&mut *operator)
         .await
         .unwrap();
     let lease = leader(pool).await;
-    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    let (_, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(keys(&taken), ["free"]);
-    person.rollback().await.unwrap();
-    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    operator.rollback().await.unwrap();
+    let (_, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(keys(&taken), ["locked"]);
 }
 
@@ -120,7 +120,7 @@ async fn claims_under_way_together_take_different_courses_and_leave_none() {
     let lease = leader(pool).await;
     let mut taken = Vec::new();
     while taken.len() < COURSES {
-        let few = Limits { courses: 10, ..GENEROUS };
+        let few = Limits { courses: 10, ..generous() };
         let claim = || take(pool, lease, few, Cursor::default());
         let (one, other, third) = tokio::join!(claim(), claim(), claim());
         let before = taken.len();
@@ -142,31 +142,29 @@ async fn as_many_bytes_as_fit_and_at_least_one() {
         enqueue(pool, key, json!({ "x": "y".repeat(1000) })).await;
     }
     let lease = leader(pool).await;
-    let (_, taken) = take(pool, lease, Limits { bytes: 2_500, ..GENEROUS }, Cursor::default()).await;
+    let (_, taken) = take(pool, lease, Limits { bytes: 2_500, ..generous() }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "b"]);
     assert_eq!(taken.rest, Rest::Behind);
-    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..GENEROUS }, taken.rest.cursor()).await;
+    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..generous() }, taken.rest.cursor()).await;
     assert_eq!(keys(&taken), ["c"]);
 }
 
 #[tokio::test]
-async fn twins_travel_apart_where_they_must() {
+async fn courses_that_are_equal_travel_together() {
     let database = database().await;
     let pool = database.pool();
     for (key, name) in [("a", "same"), ("b", "same"), ("c", "other")] {
         enqueue(pool, key, json!({ "name": name })).await;
     }
     let lease = leader(pool).await;
-    let (_, taken) = take(pool, lease, Limits { unique_property: None, ..GENEROUS }, Cursor::default()).await;
-    assert_eq!(keys(&taken), ["a", "c"]);
-    assert_ne!(taken.rest, Rest::Nothing);
     let (_, taken) =
-        take(pool, lease, Limits { unique_property: None, ..GENEROUS }, taken.rest.cursor()).await;
-    assert_eq!(keys(&taken), ["b"]);
+        take(pool, lease, Limits { unique_property: None, ..generous() }, Cursor::default()).await;
+    assert_eq!(keys(&taken), ["a", "b", "c"]);
+    assert_eq!(taken.rest, Rest::Nothing);
 }
 
 #[tokio::test]
-async fn no_more_company_than_a_suspect_may_have() {
+async fn no_larger_batch_than_each_of_its_courses_allows() {
     let database = database().await;
     let pool = database.pool();
     for key in ["a", "b", "c", "d", "e"] {
@@ -179,7 +177,7 @@ async fn no_more_company_than_a_suspect_may_have() {
     let lease = leader(pool).await;
     let mut batches = Vec::new();
     for _ in 0..3 {
-        let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+        let (_, taken) = take(pool, lease, generous(), Cursor::default()).await;
         batches.push(keys(&taken).join(""));
     }
     assert_eq!(batches, ["ab", "cd", "e"]);
@@ -199,21 +197,13 @@ async fn by_its_index() {
     for n in 0..50 {
         enqueue(pool, &format!("a-{n}"), json!({})).await;
     }
-    sqlx::raw_sql("analyze course_outbox").execute(pool).await.unwrap();
     let lease = leader(pool).await;
-    sqlx::raw_sql("select pg_stat_force_next_flush(); select pg_stat_reset()").execute(pool).await.unwrap();
-    let (_, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    reset_index_use(pool).await;
+    let (_, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(keys(&taken).len(), 50);
     // Statistics reach the view when a session has been idle for a moment.
-    let scanned = crate::support::eventually::eventually("the statistics are there", async || {
-        sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
-        let (scans, reads): (i64, i64) = sqlx::query_as(
-            "select coalesce(sum(idx_scan), 0)::bigint, (select seq_tup_read from pg_stat_user_tables where relname = 'course_outbox')
-               from pg_stat_user_indexes where indexrelname = 'course_outbox_pending'",
-        )
-        .fetch_one(pool)
-        .await
-        .unwrap();
+    let scanned = eventually("the statistics are there", async || {
+        let (scans, reads) = index_use(pool, "course_outbox_pending").await;
         if scans > 0 { Ok(reads) } else { Err((scans, reads)) }
     })
     .await;
@@ -228,8 +218,8 @@ async fn a_claim_that_is_taken_back_leaves_no_trace_and_touches_no_other() {
     for key in ["A", "B"] {
         enqueue(pool, key, json!({})).await;
     }
-    let (lost, _) = take(pool, lease, Limits { courses: 1, ..GENEROUS }, Cursor::default()).await;
-    let (kept, _) = take(pool, lease, Limits { courses: 1, ..GENEROUS }, Cursor::default()).await;
+    let (lost, _) = take(pool, lease, Limits { courses: 1, ..generous() }, Cursor::default()).await;
+    let (kept, _) = take(pool, lease, Limits { courses: 1, ..generous() }, Cursor::default()).await;
     assert_ne!(lost, kept);
     assert_eq!(withdraw(pool, Uuid::now_v7()).await.unwrap(), 0);
     assert_eq!(withdraw(pool, lost).await.unwrap(), 1);
@@ -252,7 +242,7 @@ async fn ended_by(how: &'static str) -> bool {
     let claiming = tokio::spawn({
         let pool = pool.clone();
         async move {
-            claim(&pool, lease, Duration::ZERO, Uuid::now_v7(), GENEROUS, Cursor::default(), LEASE).await
+            claim(&pool, lease, Duration::ZERO, Uuid::now_v7(), generous(), Cursor::default(), LEASE).await
         }
     });
     eventually("it was ended", async || {

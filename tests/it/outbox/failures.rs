@@ -20,26 +20,28 @@ async fn some(pool: &PgPool) {
     ended(pool, "failed", "missing", 3, missing).await;
     ended(pool, "failed", "plain", 2, serde_json::json!({ "category": "VALIDATION_ERROR" })).await;
     ended(pool, "failed", "refused", 1, serde_json::json!({ "category": "refused" })).await;
+    ended(pool, "failed", "gone", 1, serde_json::json!({ "category": "record_gone" })).await;
     ended(pool, "failed", "strange", 1, serde_json::json!({ "category": "by hand" })).await;
     ended(pool, "unconfirmed", "doubt", 4, serde_json::json!({ "category": "unknown_outcome" })).await;
 }
 
 #[tokio::test]
-async fn courses_that_failed_alike_are_one_group_with_its_mend() {
+async fn courses_that_failed_alike_are_one_group_with_its_remedy() {
     let database = database().await;
     some(database.pool()).await;
     let found = groups(database.pool(), None).await.unwrap();
-    let told: Vec<_> = found
+    let shown: Vec<_> = found
         .iter()
         .map(|it| (it.courses, it.category, it.property.as_deref(), it.example.as_str()))
         .collect();
     assert_eq!(
-        told,
+        shown,
         [
             (4, Some(Category::UnknownOutcome), None, "doubt-4"),
             (3, Some(Category::Validation), Some("colour"), "missing-3"),
             (2, Some(Category::Validation), None, "plain-2"),
             (1, None, None, "strange-1"),
+            (1, Some(Category::RecordGone), None, "gone-1"),
             (1, Some(Category::Refused), None, "refused-1"),
         ]
     );
@@ -64,10 +66,13 @@ async fn the_list_shows_the_latest_and_only_what_was_asked_for() {
         let found = list(pool, of.as_deref(), limit).await.unwrap();
         found.into_iter().map(|it| it.key).collect::<Vec<_>>()
     };
-    assert_eq!(keys(None, 2).await, ["strange-1", "refused-1", "doubt-1", "doubt-2"]);
+    assert_eq!(keys(None, 2).await, ["strange-1", "gone-1", "doubt-1", "doubt-2"]);
     assert_eq!(keys(Some(Category::Validation), 4).await, ["plain-2", "plain-1", "missing-3", "missing-2"]);
     assert_eq!(keys(Some(Category::UnknownOutcome), 1).await, ["doubt-1"]);
-    assert!(keys(Some(Category::Conflict), 9).await.is_empty());
+    assert_eq!(keys(Some(Category::RecordGone), 4).await, ["gone-1"]);
+    for absent in [Category::Conflict, Category::Deferred] {
+        assert!(keys(Some(absent), 9).await.is_empty(), "{absent:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use course_sync::course::{Again, Category, CourseError, HubSpotId, Provenance, Status, Transition};
+use course_sync::course::{Again, Category, CourseError, Doubt, HubSpotId, Provenance, Status, Transition};
 use course_sync::outbox::history::{life, neighbours};
 use course_sync::outbox::record::{Ending, record};
-use course_sync::outbox::recover::{note_read, settle};
+use course_sync::outbox::recover::{Question, note_question, settle};
 use course_sync::policy::backlog::Cursor;
 use course_sync::policy::explain::life::{Happening, Purpose};
 use course_sync::policy::interpret::RequestOutcome;
@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{GENEROUS, enqueue, leader, take};
+use super::{enqueue, generous, leader, take};
 use crate::support::postgres::database;
 
 fn doubt() -> Transition {
     Transition::Unconfirmed {
         error: CourseError::new(Category::UnknownOutcome, "left out", Timestamp::now()),
-        own_fault: false,
+        doubt: Doubt::Unknown,
         batch_limit: None,
         look_after: Duration::ZERO,
     }
@@ -32,42 +32,50 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
     enqueue(pool, "a", json!({})).await;
     enqueue(pool, "b", json!({ "x": 1 })).await;
     let lease = leader(pool).await;
-    let (first, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    let (first, taken) = take(pool, lease, generous(), Cursor::default()).await;
     let ids: Vec<_> = taken.courses.iter().map(|course| course.id).collect();
     let ending = Ending {
         outcome: Some(RequestOutcome::Partial),
         http_status: Some(207),
         correlation_id: Some("c-1".into()),
+        passed: Some(true),
     };
     record(pool, first, &[(ids[0], doubt()), (ids[1], Transition::Pending(Again::Held))], &ending)
         .await
         .unwrap();
     let read = Uuid::now_v7();
-    note_read(pool, lease, read, &ids[..1], Duration::from_secs(20)).await.unwrap();
-    let found =
-        Transition::Synced { hubspot_id: HubSpotId::parse("7").unwrap(), provenance: Provenance::Confirmed };
+    note_question(pool, lease, read, Question::Read, &ids[..1], Duration::from_secs(20)).await.unwrap();
+    // Spent on the account's properties: no course was sent by it.
+    note_question(pool, lease, Uuid::now_v7(), Question::Account, &ids[..1], Duration::from_secs(20))
+        .await
+        .unwrap();
+    let found = Transition::Synced {
+        hubspot_id: HubSpotId::parse("7").unwrap(),
+        provenance: Provenance::Confirmed,
+        warning: None,
+    };
     assert_eq!(settle(pool, lease, &[(ids[0], first, found)]).await.unwrap(), 1);
-    let (second, _) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    let (second, _) = take(pool, lease, generous(), Cursor::default()).await;
 
-    let told = life(pool, "a", Some("key")).await.unwrap().expect("the course is there");
-    assert_eq!((told.course.status, told.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
-    let events: Vec<_> = told.events.iter().map(|event| (event.event, event.request)).collect();
+    let shown = life(pool, "a").await.unwrap().expect("the course is there");
+    assert_eq!((shown.course.status, shown.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
+    let events: Vec<_> = shown.events.iter().map(|event| (event.event, event.request)).collect();
     assert_eq!(events, [(Happening::Unconfirmed, Some(first)), (Happening::Confirmed, Some(first))]);
-    assert_eq!(told.events[0].error.as_ref().unwrap().message, "left out");
-    let requests: Vec<_> = told.requests.iter().map(|it| (it.id, it.operation, it.courses)).collect();
+    assert_eq!(shown.events[0].error.as_ref().unwrap().message, "left out");
+    let requests: Vec<_> = shown.requests.iter().map(|it| (it.id, it.operation, it.courses)).collect();
     assert_eq!(requests, [(first, Purpose::Create, 2), (read, Purpose::Read, 1)]);
-    let sent = &told.requests[0];
+    let sent = &shown.requests[0];
     assert_eq!(
         (sent.http_status, sent.outcome.as_deref(), sent.correlation_id.as_deref()),
         (Some(207), Some("partial"), Some("c-1"))
     );
-    assert!(!told.is_cut);
+    assert!(!shown.is_cut);
 
-    let told = life(pool, "b", Some("key")).await.unwrap().unwrap();
-    assert_eq!((told.course.status, told.course.attempts), (Status::InFlight, 2));
-    let requests: Vec<_> = told.requests.iter().map(|request| request.id).collect();
+    let shown = life(pool, "b").await.unwrap().unwrap();
+    assert_eq!((shown.course.status, shown.course.attempts), (Status::InFlight, 2));
+    let requests: Vec<_> = shown.requests.iter().map(|request| request.id).collect();
     assert_eq!(requests, [first, second], "no event names the first one");
-    assert!(life(pool, "c", Some("key")).await.unwrap().is_none());
+    assert!(life(pool, "c").await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -79,4 +87,40 @@ async fn the_neighbours_of_a_key_stand_next_to_it() {
     let mut found = neighbours(database.pool(), "A-2x").await.unwrap();
     found.sort();
     assert_eq!(found, ["A-1", "A-2", "A-20", "A-3", "B-1", "C-1"]);
+}
+
+#[tokio::test]
+async fn a_course_that_was_created_with_a_warning_shows_it() {
+    let database = database().await;
+    let pool = database.pool();
+    enqueue(pool, "a", json!({})).await;
+    enqueue(pool, "b", json!({})).await;
+    let lease = leader(pool).await;
+    let (batch, taken) = take(pool, lease, generous(), Cursor::default()).await;
+    let created = |id: &str, warning| Transition::Synced {
+        hubspot_id: HubSpotId::parse(id).unwrap(),
+        provenance: Provenance::Created,
+        warning,
+    };
+    let warning = CourseError::new(Category::Refused, "No company with id 1", Timestamp::now());
+    let ending = Ending {
+        outcome: Some(RequestOutcome::Ok),
+        http_status: Some(207),
+        correlation_id: None,
+        passed: Some(true),
+    };
+    let transitions =
+        [(taken.courses[0].id, created("7", Some(warning))), (taken.courses[1].id, created("8", None))];
+    record(pool, batch, &transitions, &ending).await.unwrap();
+
+    let shown = life(pool, "a").await.unwrap().unwrap();
+    assert_eq!((shown.course.status, shown.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
+    assert_eq!(shown.course.error.unwrap().message, "No company with id 1");
+    let events: Vec<_> = shown.events.iter().map(|event| (event.event, event.request)).collect();
+    assert_eq!(events, [(Happening::Confirmed, Some(batch))]);
+    assert_eq!(shown.events[0].error.as_ref().unwrap().message, "No company with id 1");
+
+    let shown = life(pool, "b").await.unwrap().unwrap();
+    assert_eq!((shown.course.status, shown.course.error), (Status::Synced, None));
+    assert!(shown.events.is_empty(), "a course that is created at once leaves nothing there");
 }

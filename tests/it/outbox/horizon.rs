@@ -1,4 +1,4 @@
-//! Somebody's snapshot is held for long: dead rows stay, and the claim is as cheap as before.
+//! A foreign snapshot is held for long: dead rows stay, and the claim is as cheap as before.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use course_sync::policy::backlog::Cursor;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
-use super::{GENEROUS, leader, take};
+use super::{generous, leader, take};
 use crate::support::postgres::database;
 
 /// Pages of the outbox and its indexes that were read so far, whether or not they were in memory.
@@ -43,7 +43,7 @@ async fn a_claim_reads_no_more_pages_beside_a_snapshot_that_is_held() {
     let (mut cursor, mut costs) = (Cursor::default(), Vec::new());
     for _ in 0..100 {
         let before = pages_read(&pool).await;
-        let (_, taken) = take(&pool, lease, GENEROUS, cursor).await;
+        let (_, taken) = take(&pool, lease, generous(), cursor).await;
         assert_eq!(taken.courses.len(), 100);
         cursor = taken.rest.cursor();
         costs.push(pages_read(&pool).await - before);
@@ -54,7 +54,7 @@ async fn a_claim_reads_no_more_pages_beside_a_snapshot_that_is_held() {
     assert!(first > 0 && last < first * 2, "{first} grew to {last}: {costs:?}");
 
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut foreign).await.unwrap();
-    let told = oldest_transaction(&pool, Duration::ZERO).await.unwrap().expect("it is seen");
-    assert_eq!(told.pid, pid);
+    let found = oldest_transaction(&pool, Duration::ZERO).await.unwrap().expect("it is seen");
+    assert_eq!(found.pid, pid);
     assert_eq!(oldest_transaction(&pool, Duration::from_hours(1)).await.unwrap(), None);
 }

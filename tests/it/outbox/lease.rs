@@ -9,7 +9,7 @@ use course_sync::policy::backlog::Cursor;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{GENEROUS, LEASE, enqueue, leader};
+use super::{LEASE, enqueue, generous, leader};
 use crate::support::postgres::{database, waits_for_locks};
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
     let lease = leader(pool).await;
-    // The claim stands still over its intent, as somebody else is about to write the same one.
+    // The claim stands still over its intent, as another session is about to write the same one.
     let batch = Uuid::now_v7();
     let mut standstill = pool.begin().await.unwrap();
     sqlx::query("insert into course_sync_batch (batch_id, term, holder, row_ids, send_by) values ($1, 0, $1, '{}', now())")
@@ -29,7 +29,7 @@ async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
     let claiming = tokio::spawn({
         let pool = pool.clone();
         async move {
-            claim(&pool, lease, Duration::ZERO, batch, GENEROUS, Cursor::default(), LEASE).await.unwrap()
+            claim(&pool, lease, Duration::ZERO, batch, generous(), Cursor::default(), LEASE).await.unwrap()
         }
     });
     waits_for_locks(pool, 1).await;
@@ -48,7 +48,7 @@ async fn a_takeover_waits_for_a_claim_under_way_and_a_renewal_does_not() {
     assert_eq!(claiming.await.unwrap().courses.len(), 1);
     let taken = taking.await.unwrap().expect("it was free").lease;
     assert_eq!(taken.term, lease.term + 1);
-    let nothing = claim(pool, lease, Duration::ZERO, Uuid::now_v7(), GENEROUS, Cursor::default(), LEASE);
+    let nothing = claim(pool, lease, Duration::ZERO, Uuid::now_v7(), generous(), Cursor::default(), LEASE);
     assert!(nothing.await.unwrap().courses.is_empty());
 }
 

@@ -2,18 +2,25 @@
 
 mod cancel;
 mod claim;
+mod evidence;
 mod failures;
 mod history;
 mod horizon;
 mod lease;
+mod pause;
+mod reads;
 mod recover;
 mod retention;
 mod schema;
+mod suspects;
+mod verify;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Limits, Taken, claim};
+use course_sync::outbox::claim::{Isolation, Limits, Taken, claim};
 use course_sync::outbox::lease::{Lease, lead};
+use course_sync::policy::attribution::{Lane, Sample};
 use course_sync::policy::backlog::Cursor;
 use serde_json::json;
 use sqlx::PgPool;
@@ -30,7 +37,17 @@ async fn leader(pool: &PgPool) -> Lease {
         .lease
 }
 
-const GENEROUS: Limits<'static> = Limits { courses: 100, bytes: 10_000_000, unique_property: Some("key") };
+fn generous() -> Limits<'static> {
+    static NO_EVIDENCE: LazyLock<Isolation> = LazyLock::new(Isolation::default);
+    Limits {
+        lane: Lane::Fresh,
+        sample: Sample::Oldest,
+        courses: 100,
+        bytes: 10_000_000,
+        unique_property: Some("key"),
+        isolation: &NO_EVIDENCE,
+    }
+}
 
 async fn take(pool: &PgPool, lease: Lease, limits: Limits<'_>, cursor: Cursor) -> (Uuid, Taken) {
     let batch = Uuid::now_v7();
@@ -57,4 +74,48 @@ async fn statuses(pool: &PgPool) -> Vec<(String, String, i32)> {
         .fetch_all(pool)
         .await
         .unwrap()
+}
+
+/// Forgets what was counted so far of the use of indexes.
+async fn reset_index_use(pool: &PgPool) {
+    sqlx::raw_sql("analyze course_outbox; select pg_stat_force_next_flush(); select pg_stat_reset()")
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+/// How often this index of the outbox was read since, and how many rows were read without any index.
+async fn index_use(pool: &PgPool, index: &str) -> (i64, i64) {
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
+    sqlx::query_as(
+        "select coalesce(sum(idx_scan), 0)::bigint,
+                (select seq_tup_read from pg_stat_user_tables where relname = 'course_outbox')
+           from pg_stat_user_indexes where indexrelname = $1",
+    )
+    .bind(index)
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+/// Every course as one line of what its row holds, in order of arrival.
+async fn rows(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(
+        "select concat_ws(' ', course_key, status, 'attempts=' || attempts, 'faults=' || faults, 'doubts=' || doubts,
+                          'limit=' || batch_limit, 'id=' || hubspot_id, 'error=' || (error ->> 'category'),
+                          case when next_attempt_at > now() then 'later' end,
+                          case when suspected_at is not null then 'suspect' end,
+                          'doubt=' || doubt, 'by=' || doubt_property,
+                          case when doubted_since is not null then 'since-' || (
+                              select coalesce(min(b.batch_id::text), 'no request')
+                                from course_sync_batch b where b.claimed_at = doubted_since) end)
+           from course_outbox order by id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+async fn execute(pool: &PgPool, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(pool).await.unwrap();
 }

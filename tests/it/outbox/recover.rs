@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use course_sync::course::{Again, Category, CourseError, HubSpotId, Provenance, Transition};
+use course_sync::course::{
+    Again, Category, CourseError, Doubt, HubSpotId, Provenance, Suspicion, Transition,
+};
+use course_sync::outbox::claim::{Limits, withdraw};
 use course_sync::outbox::lease::release;
 use course_sync::outbox::record::{Ending, record};
-use course_sync::outbox::recover::{close, due, orphan, recent_requests, settle};
+use course_sync::outbox::recover::{Remaining, close, due, look_later, orphan, recent_requests, settle};
 use course_sync::policy::backlog::Cursor;
 use course_sync::policy::batch::RowId;
 use course_sync::policy::interpret::RequestOutcome;
@@ -14,17 +17,31 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{GENEROUS, enqueue, leader, statuses, take};
+use super::{enqueue, generous, leader, rows, statuses, take};
 use crate::support::postgres::database;
 
-/// Key, status, attempts, faults, batch limit, id, has an error, is due later.
-type Row = (String, String, i32, i32, i16, Option<String>, bool, bool);
-
-const ENDING: Ending =
-    Ending { outcome: Some(RequestOutcome::Ok), http_status: Some(201), correlation_id: None };
+const ENDING: Ending = Ending {
+    outcome: Some(RequestOutcome::Ok),
+    http_status: Some(201),
+    correlation_id: None,
+    passed: Some(true),
+};
 
 fn synced(id: &str) -> Transition {
-    Transition::Synced { hubspot_id: HubSpotId::parse(id).unwrap(), provenance: Provenance::Created }
+    Transition::Synced {
+        hubspot_id: HubSpotId::parse(id).unwrap(),
+        provenance: Provenance::Created,
+        warning: None,
+    }
+}
+
+fn later(error: Option<CourseError>, suspicion: Suspicion) -> Transition {
+    Transition::Pending(Again::Later { error, after: Duration::from_mins(1), suspicion })
+}
+
+fn unconfirmed(doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> Transition {
+    let error = CourseError::new(Category::UnknownOutcome, "left out", Timestamp::now());
+    Transition::Unconfirmed { error, doubt, batch_limit, look_after }
 }
 
 fn error() -> CourseError {
@@ -37,7 +54,7 @@ async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::L
         enqueue(pool, key, json!({})).await;
     }
     let lease = leader(pool).await;
-    let (batch, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    let (batch, taken) = take(pool, lease, generous(), Cursor::default()).await;
     (lease, batch, taken.courses.iter().map(|course| course.id).collect())
 }
 
@@ -53,56 +70,308 @@ async fn batch_state(pool: &PgPool, batch: Uuid) -> String {
 async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
     let database = database().await;
     let pool = database.pool();
-    let (_, batch, ids) = claimed(pool, &["synced", "failed", "unsent", "held", "isolated", "unknown"]).await;
-    let transitions: Vec<_> = ids
-        .into_iter()
-        .zip([
-            synced("7"),
-            Transition::Failed { error: error() },
-            Transition::Pending(Again::NotSent),
-            Transition::Pending(Again::Held),
-            Transition::Pending(Again::Isolate { batch_limit: 3, error: error() }),
-            Transition::Unconfirmed {
-                error: error(),
-                own_fault: true,
-                batch_limit: Some(50),
-                look_after: Duration::from_mins(1),
-            },
-        ])
-        .collect();
-    assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 6);
-    assert_eq!(batch_state(pool, batch).await, "unknown");
-    let rows: Vec<Row> = sqlx::query_as(
-        "select course_key, status, attempts, faults, batch_limit, hubspot_id, error is not null, next_attempt_at > now()
-           from course_outbox order by id",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
-    let row = |key: &str, status: &str, attempts, faults, limit, id: Option<&str>, error, later| {
-        (key.to_owned(), status.to_owned(), attempts, faults, limit, id.map(str::to_owned), error, later)
+    let minute = Duration::from_mins(1);
+    let warned = Transition::Synced {
+        hubspot_id: HubSpotId::parse("6").unwrap(),
+        provenance: Provenance::Created,
+        warning: Some(error()),
     };
+    let cases = [
+        ("synced", synced("7"), "synced attempts=1 faults=0 doubts=0 limit=100 id=7"),
+        ("warned", warned, "synced attempts=1 faults=0 doubts=0 limit=100 id=6 error=VALIDATION_ERROR"),
+        (
+            "failed",
+            Transition::Failed { error: error() },
+            "failed attempts=1 faults=0 doubts=0 limit=100 error=VALIDATION_ERROR",
+        ),
+        ("unsent", Transition::Pending(Again::NotSent), "pending attempts=0 faults=0 doubts=0 limit=100"),
+        ("held", Transition::Pending(Again::Held), "pending attempts=1 faults=0 doubts=0 limit=100"),
+        (
+            "unchanged",
+            later(Some(error()), Suspicion::Unchanged),
+            "pending attempts=1 faults=0 doubts=0 limit=100 error=VALIDATION_ERROR later",
+        ),
+        (
+            "among",
+            later(Some(error()), Suspicion::Among { batch_limit: 3 }),
+            "pending attempts=1 faults=0 doubts=0 limit=3 error=VALIDATION_ERROR later suspect",
+        ),
+        (
+            "alone",
+            later(Some(error()), Suspicion::Alone),
+            "pending attempts=1 faults=1 doubts=0 limit=1 error=VALIDATION_ERROR later suspect",
+        ),
+        (
+            "unknown",
+            unconfirmed(Doubt::Unknown, None, minute),
+            "unconfirmed attempts=1 faults=0 doubts=1 limit=100 error=unknown_outcome later doubt=unknown by=key since-",
+        ),
+        (
+            "narrowed",
+            unconfirmed(Doubt::Created, Some(50), minute),
+            "unconfirmed attempts=1 faults=0 doubts=1 limit=50 error=unknown_outcome later suspect doubt=created by=key since-",
+        ),
+    ];
+    let (_, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
+    let transitions: Vec<_> =
+        ids.iter().copied().zip(cases.each_ref().map(|(_, to, _)| to.clone())).collect();
+    assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 10);
+    assert_eq!(batch_state(pool, batch).await, "unknown");
+    let expected = cases.each_ref().map(|(key, _, row)| {
+        let since = if row.ends_with("since-") { batch.to_string() } else { String::new() };
+        format!("{key} {row}{since}")
+    });
+    assert_eq!(rows(pool).await, expected);
+    let events: Vec<(String, String)> =
+        sqlx::query_as("select course_key, event from course_sync_history order by id")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    let event = |key: &str, event: &str| (key.to_owned(), event.to_owned());
     assert_eq!(
-        rows,
+        events,
         [
-            row("synced", "synced", 1, 0, 100, Some("7"), false, false),
-            row("failed", "failed", 1, 0, 100, None, true, false),
-            row("unsent", "pending", 0, 0, 100, None, false, false),
-            row("held", "pending", 1, 0, 100, None, false, false),
-            row("isolated", "pending", 1, 0, 3, None, true, false),
-            row("unknown", "unconfirmed", 1, 1, 50, None, true, true),
+            event("warned", "confirmed"),
+            event("failed", "failed"),
+            event("unchanged", "deferred"),
+            event("among", "deferred"),
+            event("alone", "deferred"),
+            event("unknown", "unconfirmed"),
+            event("narrowed", "unconfirmed"),
         ]
     );
-    let told: Vec<String> = sqlx::query_scalar("select event from course_sync_history order by id")
-        .fetch_all(pool)
-        .await
-        .unwrap();
-    assert_eq!(told, ["failed", "deferred", "unconfirmed"]);
-    // The unknown one may still be decided by its own answer; the others are decided.
-    let late: Vec<_> = transitions.iter().map(|(id, _)| (*id, synced("9"))).collect();
-    assert_eq!(record(pool, batch, &late, &ENDING).await.unwrap(), 1);
+    // The unknown ones may still be decided by their own answer; the others are decided.
+    let late: Vec<_> = ids.iter().map(|id| (*id, synced(&format!("late-{}", id.0)))).collect();
+    assert_eq!(record(pool, batch, &late, &ENDING).await.unwrap(), 2);
     assert_eq!(record(pool, batch, &late, &ENDING).await.unwrap(), 0);
     assert_eq!(batch_state(pool, batch).await, "closed");
+    let settled: Vec<(Option<String>, Option<serde_json::Value>)> =
+        sqlx::query_as("select doubt, error from course_outbox where hubspot_id like 'late-%'")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    assert_eq!(settled, [(None, None), (None, None)], "nothing is in doubt any more");
+}
+
+#[tokio::test]
+async fn an_error_that_a_row_has_is_kept_where_there_is_no_other() {
+    let database = database().await;
+    let pool = database.pool();
+    let (lease, first, ids) = claimed(pool, &["unsent", "held", "later", "replaced"]).await;
+    let all_later: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let again =
+                Again::Later { error: Some(error()), after: Duration::ZERO, suspicion: Suspicion::Unchanged };
+            (*id, Transition::Pending(again))
+        })
+        .collect();
+    record(pool, first, &all_later, &ENDING).await.unwrap();
+    let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
+    assert_eq!(taken.courses.len(), 4);
+    let other = CourseError::new(Category::Deferred, "later", Timestamp::now());
+    let transitions = [
+        (ids[0], Transition::Pending(Again::NotSent)),
+        (ids[1], Transition::Pending(Again::Held)),
+        (ids[2], later(None, Suspicion::Unchanged)),
+        (ids[3], later(Some(other), Suspicion::Unchanged)),
+    ];
+    assert_eq!(record(pool, second, &transitions, &ENDING).await.unwrap(), 4);
+    let kept = "faults=0 doubts=0 limit=100 error=VALIDATION_ERROR";
+    assert_eq!(
+        rows(pool).await,
+        [
+            format!("unsent pending attempts=1 {kept}"),
+            format!("held pending attempts=2 {kept}"),
+            format!("later pending attempts=2 {kept} later"),
+            "replaced pending attempts=2 faults=0 doubts=0 limit=100 error=deferred later".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_request_notes_what_it_shows_as_evidence() {
+    for passed in [Some(true), Some(false), None] {
+        let database = database().await;
+        let pool = database.pool();
+        let (_, batch, ids) = claimed(pool, &["a"]).await;
+        let ending = Ending { passed, ..ENDING };
+        record(pool, batch, &[(ids[0], Transition::Pending(Again::Held))], &ending).await.unwrap();
+        let noted: Option<bool> =
+            sqlx::query_scalar("select passed from course_sync_batch").fetch_one(pool).await.unwrap();
+        assert_eq!(noted, passed);
+    }
+}
+
+#[tokio::test]
+async fn the_first_doubt_counts() {
+    let database = database().await;
+    let pool = database.pool();
+    let (lease, first, ids) = claimed(pool, &["a"]).await;
+    let doubt = || [(ids[0], unconfirmed(Doubt::Unknown, None, Duration::ZERO))];
+    record(pool, first, &doubt(), &ENDING).await.unwrap();
+    let again = Transition::Pending(Again::Later {
+        error: None,
+        after: Duration::ZERO,
+        suspicion: Suspicion::Unchanged,
+    });
+    assert_eq!(settle(pool, lease, &[(ids[0], first, again)]).await.unwrap(), 1);
+    let back = "a pending attempts=1 faults=0 doubts=1 limit=100 error=unknown_outcome by=key since-";
+    assert_eq!(rows(pool).await, [format!("{back}{first}")], "what was in doubt stays known");
+    let other = Limits { unique_property: Some("another"), ..generous() };
+    let (second, taken) = take(pool, lease, other, Cursor::default()).await;
+    assert_eq!((taken.courses[0].doubts, taken.courses[0].doubt_property.as_deref()), (1, Some("key")));
+    record(pool, second, &doubt(), &ENDING).await.unwrap();
+    let twice = "a unconfirmed attempts=2 faults=0 doubts=2 limit=100 error=unknown_outcome doubt=unknown by=key since-";
+    assert_eq!(rows(pool).await, [format!("{twice}{first}")]);
+    let [doubted] = &due(pool, Some("another"), false, 100).await.unwrap()[..] else {
+        panic!("not one doubt")
+    };
+    assert_eq!((doubted.property.as_deref(), doubted.batch), (Some("key"), second));
+    assert!(doubted.doubted_since < doubted.sent_at, "{doubted:?}");
+}
+
+#[tokio::test]
+async fn doubts_that_no_look_up_can_settle_are_left_out_unless_they_alone_are_asked_for() {
+    let database = database().await;
+    let pool = database.pool();
+    for key in ["keyed-1", "keyed-2", "plain-1", "plain-2"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    let lease = leader(pool).await;
+    for (unique_property, doubts) in
+        [(Some("key"), [Doubt::Unknown, Doubt::Conflict]), (None, [Doubt::Created, Doubt::Refused])]
+    {
+        let limits = Limits { courses: 2, unique_property, ..generous() };
+        let (batch, taken) = take(pool, lease, limits, Cursor::default()).await;
+        let transitions: Vec<_> = taken
+            .courses
+            .iter()
+            .zip(doubts)
+            .map(|(course, doubt)| (course.id, unconfirmed(doubt, None, Duration::ZERO)))
+            .collect();
+        assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 2);
+    }
+    let found = async |unique_property, blindly, limit| {
+        let found = due(pool, unique_property, blindly, limit).await.unwrap();
+        found
+            .into_iter()
+            .map(|it| (it.key.as_str().to_owned(), it.doubt, it.property, it.company))
+            .collect::<Vec<_>>()
+    };
+    let row =
+        |key: &str, doubt, property: Option<&str>| (key.to_owned(), doubt, property.map(str::to_owned), 2);
+    // What is configured now changes nothing: a request is looked up by what it was sent with.
+    for unique_property in [Some("key"), Some("another"), None] {
+        assert_eq!(
+            found(unique_property, false, 100).await,
+            [row("keyed-1", Doubt::Unknown, Some("key")), row("keyed-2", Doubt::Conflict, Some("key"))]
+        );
+        assert_eq!(
+            found(unique_property, true, 100).await,
+            [row("plain-1", Doubt::Created, None), row("plain-2", Doubt::Refused, None)]
+        );
+        // The others take no place in a bounded list.
+        assert_eq!(found(unique_property, true, 1).await, [row("plain-1", Doubt::Created, None)]);
+    }
+}
+
+#[tokio::test]
+async fn settling_writes_the_columns_of_each_decision() {
+    let database = database().await;
+    let pool = database.pool();
+    let minute = Duration::from_mins(1);
+    let several = Transition::Unconfirmed {
+        error: CourseError::new(Category::Conflict, "several", Timestamp::now()),
+        doubt: Doubt::Conflict,
+        batch_limit: None,
+        look_after: minute,
+    };
+    let gone = CourseError::new(Category::RecordGone, "in the recycle bin", Timestamp::now());
+    let known = "by=key since-";
+    let cases = [
+        ("found", synced("7"), "synced attempts=1 faults=0 doubts=1 limit=100 id=7".to_owned()),
+        (
+            "gone",
+            Transition::Failed { error: gone },
+            "failed attempts=1 faults=0 doubts=1 limit=100 error=record_gone".to_owned(),
+        ),
+        (
+            "again",
+            later(None, Suspicion::Unchanged),
+            "pending attempts=1 faults=0 doubts=1 limit=100 error=unknown_outcome later".to_owned(),
+        ),
+        (
+            "among",
+            later(Some(error()), Suspicion::Among { batch_limit: 10 }),
+            "pending attempts=1 faults=0 doubts=1 limit=10 error=VALIDATION_ERROR later suspect".to_owned(),
+        ),
+        (
+            "alone",
+            later(None, Suspicion::Alone),
+            "pending attempts=1 faults=1 doubts=1 limit=1 error=unknown_outcome later suspect".to_owned(),
+        ),
+        (
+            "several",
+            several,
+            "unconfirmed attempts=1 faults=0 doubts=1 limit=100 error=CONFLICT later doubt=conflict"
+                .to_owned(),
+        ),
+    ];
+    let (lease, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
+    let doubts: Vec<_> =
+        ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
+    record(pool, batch, &doubts, &ENDING).await.unwrap();
+    let settled: Vec<_> = ids.iter().zip(&cases).map(|(id, (_, to, _))| (*id, batch, to.clone())).collect();
+    assert_eq!(settle(pool, lease, &settled).await.unwrap(), 6);
+    let expected = cases.each_ref().map(|(key, _, row)| format!("{key} {row} {known}{batch}"));
+    assert_eq!(rows(pool).await, expected);
+    assert_eq!(settle(pool, lease, &settled).await.unwrap(), 1, "only one is still in doubt");
+}
+
+#[tokio::test]
+async fn a_doubt_that_remains_is_looked_at_later_with_its_reason() {
+    let database = database().await;
+    let pool = database.pool();
+    let (lease, batch, ids) = claimed(pool, &["kept", "shown", "settled"]).await;
+    let doubts: Vec<_> =
+        ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
+    record(pool, batch, &doubts, &ENDING).await.unwrap();
+    assert_eq!(settle(pool, lease, &[(ids[2], batch, synced("7"))]).await.unwrap(), 1);
+    let wait = Duration::from_mins(1);
+    let remaining = [None, Some(error()), Some(error())]
+        .into_iter()
+        .zip(&ids)
+        .map(|(error, id)| Remaining { id: *id, wait, error })
+        .collect::<Vec<_>>();
+    look_later(pool, &remaining).await.unwrap();
+    let doubt = format!("doubt=unknown by=key since-{batch}");
+    assert_eq!(
+        rows(pool).await,
+        [
+            format!(
+                "kept unconfirmed attempts=1 faults=0 doubts=1 limit=100 error=unknown_outcome later {doubt}"
+            ),
+            format!(
+                "shown unconfirmed attempts=1 faults=0 doubts=1 limit=100 error=VALIDATION_ERROR later {doubt}"
+            ),
+            format!("settled synced attempts=1 faults=0 doubts=1 limit=100 id=7 by=key since-{batch}"),
+        ]
+    );
+    assert!(due(pool, Some("key"), false, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_that_is_taken_back_is_in_no_doubt() {
+    let database = database().await;
+    let pool = database.pool();
+    let (old, batch, _) = claimed(pool, &["a"]).await;
+    release(pool, old).await.unwrap();
+    let new = leader(pool).await;
+    assert_eq!(orphan(pool, new, Duration::ZERO, Duration::from_mins(1)).await.unwrap(), 1);
+    assert_eq!(withdraw(pool, batch).await.unwrap(), 1);
+    let row = &rows(pool).await[0];
+    assert!(row.starts_with("a pending attempts=0 ") && !row.contains("doubt="), "{row}");
 }
 
 #[tokio::test]
@@ -111,7 +380,7 @@ async fn an_answer_of_another_batch_changes_nothing() {
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["a"]).await;
     record(pool, first, &[(ids[0], Transition::Pending(Again::Held))], &ENDING).await.unwrap();
-    let (second, taken) = take(pool, lease, GENEROUS, Cursor::default()).await;
+    let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(taken.courses.len(), 1);
     assert_eq!(record(pool, first, &[(ids[0], synced("7"))], &ENDING).await.unwrap(), 0);
     assert_eq!(record(pool, second, &[(ids[0], synced("8"))], &ENDING).await.unwrap(), 1);
@@ -122,7 +391,7 @@ async fn what_would_go_back_to_pending_is_in_doubt_where_a_later_sending_may_be_
     let database = database().await;
     let pool = database.pool();
     let (_, batch, ids) = claimed(pool, &["back", "created", "refused"]).await;
-    // What another cluster, timeline or database would say of itself.
+    // What another cluster, timeline or database would report.
     sqlx::query("update course_sync_batch set incarnation = 'another'").execute(pool).await.unwrap();
     let transitions = [
         (ids[0], Transition::Pending(Again::Held)),
@@ -134,8 +403,9 @@ async fn what_would_go_back_to_pending_is_in_doubt_where_a_later_sending_may_be_
     let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
     assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
     assert_eq!(batch_state(pool, batch).await, "unknown");
-    let doubted = due(pool, Some("key"), 100).await.unwrap();
+    let doubted = due(pool, Some("key"), false, 100).await.unwrap();
     assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].company), ("back", 1, 3));
+    assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
     assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
     // A repetition would be the same mistake.
     assert_eq!(record(pool, batch, &transitions[..1], &ENDING).await.unwrap(), 1);
@@ -157,15 +427,14 @@ async fn a_new_leader_doubts_what_the_old_one_left_in_flight() {
     let new = leader(pool).await;
     assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
     assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
-    let doubted = due(pool, Some("key"), 100).await.unwrap();
+    let doubted = due(pool, Some("key"), false, 100).await.unwrap();
     assert_eq!(doubted.iter().map(|course| course.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(doubted[0].error.as_ref().unwrap().category, Category::UnknownOutcome);
-    // The old leader's answer is a fact, whoever leads now.
+    assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
+    assert_eq!(doubted[0].doubted_since, doubted[0].sent_at, "in doubt since it was claimed");
+    // The old leader's answer is a fact, whichever instance leads now.
     assert_eq!(record(pool, batch, &[(ids[0], synced("7"))], &ENDING).await.unwrap(), 1);
-    let findings = [
-        (ids[0], batch, synced("8")),
-        (ids[1], batch, Transition::Pending(Again::Resend { after: Duration::ZERO, suspicion: None })),
-    ];
+    let findings = [(ids[0], batch, synced("8")), (ids[1], batch, later(None, Suspicion::Unchanged))];
     assert_eq!(settle(pool, old, &findings).await.unwrap(), 0, "a decision needs the lease");
     assert_eq!(settle(pool, new, &findings).await.unwrap(), 1, "the first is no longer in doubt");
     close(pool).await.unwrap();
@@ -182,7 +451,7 @@ async fn what_is_to_settle_rests_first() {
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
     assert_eq!(orphan(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(), 1);
-    assert!(due(pool, Some("key"), 100).await.unwrap().is_empty());
+    assert!(due(pool, Some("key"), false, 100).await.unwrap().is_empty());
 }
 
 #[tokio::test]

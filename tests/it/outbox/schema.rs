@@ -1,8 +1,11 @@
-//! What a catalogue may write, and what the table says of itself.
+//! What a catalogue may write, and what the table documents of itself.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use course_sync::course::Doubt;
+use course_sync::outbox::connect::migrate;
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
-use crate::support::postgres::database;
+use crate::support::postgres::{cluster, database};
 
 async fn insert(pool: &PgPool, key: &str, properties: &str, associations: &str) -> Result<(), String> {
     sqlx::query(
@@ -81,10 +84,10 @@ async fn what_cannot_be_sent_is_refused_at_insert() {
 }
 
 #[tokio::test]
-async fn a_mend_is_looked_at_as_the_insert_was_and_a_refusal_says_what_is_wrong() {
+async fn an_update_is_checked_as_the_insert_was_and_a_refusal_names_what_is_wrong() {
     let database = database().await;
     insert(database.pool(), "it's", "{}", "[]").await.unwrap();
-    for (set, constraint, says) in [
+    for (set, constraint, message) in [
         (
             r#"properties = '{"a": {}}'"#,
             "course_outbox_properties_flat_object",
@@ -99,13 +102,136 @@ async fn a_mend_is_looked_at_as_the_insert_was_and_a_refusal_says_what_is_wrong(
         let update = AssertSqlSafe(format!("update course_outbox set {set}"));
         let error = sqlx::query(update).execute(database.pool()).await.unwrap_err();
         let error = error.as_database_error().unwrap();
-        assert_eq!((error.constraint(), error.message()), (Some(constraint), says));
+        assert_eq!((error.constraint(), error.message()), (Some(constraint), message));
         assert_eq!((error.code().as_deref(), error.table()), (Some("23514"), Some("course_outbox")));
     }
     sqlx::query(r#"update course_outbox set properties = '{"a": 1}'"#)
         .execute(database.pool())
         .await
         .unwrap();
+}
+
+/// The constraint, the message and the hint of a refusal.
+async fn refusal(pool: &PgPool, statement: &str, key: &str) -> (String, String, String) {
+    let error = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(key).execute(pool).await.unwrap_err();
+    let error = error.as_database_error().unwrap();
+    assert_eq!((error.code().as_deref(), error.table()), (Some("23514"), Some("course_outbox")));
+    let hint = error.downcast_ref::<sqlx::postgres::PgDatabaseError>().hint().unwrap_or_default();
+    (error.constraint().unwrap_or_default().to_owned(), error.message().to_owned(), hint.to_owned())
+}
+
+const INSERT_KEY: &str = "insert into course_outbox (course_key, properties) values ($1, '{}')";
+const ENQUEUE_KEY: &str = "insert into course_outbox (course_key, properties) values ($1, '{}') on conflict (course_key) do nothing";
+
+#[tokio::test]
+async fn a_repeated_association_is_refused() {
+    let database = database().await;
+    let kind =
+        |number: &str| format!(r#"{{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":{number}}}"#);
+    let link = |to: &str, kinds: &[&str]| {
+        let kinds: Vec<_> = kinds.iter().map(|number| kind(number)).collect();
+        format!(r#"{{"to":{{"id":"{to}"}},"types":[{}]}}"#, kinds.join(","))
+    };
+    let several = |links: &[String]| format!("[{}]", links.join(","));
+    let user_defined = link("1", &["938"]).replace("HUBSPOT", "USER");
+    for (key, associations) in [
+        ("none", several(&[])),
+        ("one", several(&[link("1", &["938"])])),
+        ("two types", several(&[link("1", &["938", "860"])])),
+        ("two links", several(&[link("1", &["938"]), link("1", &["860"])])),
+        ("two targets", several(&[link("1", &["938"]), link("2", &["938"])])),
+        ("two categories", several(&[link("1", &["938"]), user_defined])),
+    ] {
+        assert_eq!(insert(database.pool(), key, "{}", &associations).await, Ok(()), "{key} {associations}");
+    }
+    let constraint = "course_outbox_associations_not_repeated";
+    for associations in [
+        several(&[link("1", &["938", "938"])]),
+        several(&[link("1", &["938"]), link("1", &["938"])]),
+        several(&[link("1", &["938"]), link("2", &["938"]), link("1", &["860", "938"])]),
+        several(&[link("1", &["938", "938.0"])]),
+    ] {
+        let refused = insert(database.pool(), "x", "{}", &associations).await;
+        assert_eq!(refused, Err(constraint.to_owned()), "{associations}");
+    }
+    let twice = several(&[link("1", &["938", "938"])]);
+    let update = format!("update course_outbox set associations = '{twice}' where course_key = $1");
+    let (name, message, hint) = refusal(database.pool(), &update, "one").await;
+    assert_eq!(name, constraint);
+    assert_eq!(message, "course 'one' is refused: the association to 1 (HUBSPOT_DEFINED 938) is repeated");
+    assert!(hint.contains("once"), "{hint}");
+    // The shape is judged first.
+    let shape = Err("course_outbox_associations_in_hubspots_shape".to_owned());
+    for associations in ["[1,1]", "[{},{}]", r#"[{"types":[1,1]}]"#, r#"{"a":[1,1]}"#] {
+        assert_eq!(insert(database.pool(), "x", "{}", associations).await, shape, "{associations}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_hubspot_would_change_is_refused() {
+    let database = database().await;
+    let pool = database.pool();
+    for good in [" a ", "a  b", "\u{e9}", "a\u{a0}b", "\u{200a}", "\u{2027}", "\u{202f}", "\u{1f600}", "it's"]
+    {
+        assert_eq!(insert(pool, good, "{}", "[]").await, Ok(()), "{good:?}");
+    }
+    let invisible = "\u{1} \t \n \r \u{1f} \u{7f} \u{80} \u{9f} \u{ad} \u{200b} \u{200f} \u{2028} \u{202e} \u{2060} \u{2064} \u{feff}";
+    for character in invisible.split(' ') {
+        for key in [format!("a{character}b"), format!("{character}a"), format!("a{character}")] {
+            let refused = insert(pool, &key, "{}", "[]").await;
+            assert_eq!(refused, Err("course_outbox_course_key_visible".to_owned()), "{key:?}");
+        }
+    }
+    for key in ["e\u{301}", "\u{212b}", "\u{1100}\u{1161}", "x e\u{301} x"] {
+        let refused = insert(pool, key, "{}", "[]").await;
+        assert_eq!(refused, Err("course_outbox_course_key_composed".to_owned()), "{key:?}");
+    }
+    let (_, message, hint) = refusal(pool, ENQUEUE_KEY, "a\u{200b}b").await;
+    assert_eq!(message, "course 'a\u{200b}b' is refused: course_key holds an invisible or control character");
+    assert!(hint.starts_with("Leave the character out"), "{hint}");
+    let (_, message, hint) = refusal(pool, INSERT_KEY, "e\u{301}").await;
+    assert_eq!(message, "course 'e\u{301}' is refused: course_key is not in Unicode NFC");
+    assert!(hint.contains("normalize(course_key, NFC)"), "{hint}");
+    let rename = "update course_outbox set course_key = $1 where course_key = 'it''s'";
+    assert_eq!(refusal(pool, rename, "a\tb").await.0, "course_outbox_course_key_visible");
+}
+
+#[tokio::test]
+async fn a_row_from_before_keeps_its_key() {
+    let database = database().await;
+    let pool = database.pool();
+    let old = ["a\u{200b}b", "e\u{301}"];
+    let mut session = pool.acquire().await.unwrap();
+    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *session).await.unwrap();
+    for key in old {
+        sqlx::query(INSERT_KEY).bind(key).execute(&mut *session).await.unwrap();
+    }
+    sqlx::raw_sql("set session_replication_role = origin").execute(&mut *session).await.unwrap();
+    for key in old {
+        // To enqueue it again does nothing, and every other column may change.
+        assert_eq!(sqlx::query(ENQUEUE_KEY).bind(key).execute(pool).await.unwrap().rows_affected(), 0);
+        let change = "update course_outbox set properties = '{\"a\": 1}', attempts = 1 where course_key = $1";
+        assert_eq!(sqlx::query(change).bind(key).execute(pool).await.unwrap().rows_affected(), 1);
+    }
+    let error = sqlx::query(INSERT_KEY).bind(old[0]).execute(pool).await.unwrap_err();
+    let constraint = error.as_database_error().and_then(|error| error.constraint());
+    assert_eq!(constraint, Some("course_outbox_course_key_unique"));
+}
+
+#[tokio::test]
+async fn a_database_without_unicode_takes_keys_too() {
+    let name = format!("ascii_{}", uuid::Uuid::new_v4().simple());
+    let mut admin = PgConnection::connect(&cluster().await.url("postgres")).await.unwrap();
+    let create = format!("create database {name} encoding 'SQL_ASCII' locale 'C' template template0");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.unwrap();
+    let url = cluster().await.url(&name);
+    migrate(&SecretString::from(url.clone())).await.unwrap();
+    let pool = PgPool::connect(&url).await.unwrap();
+    assert_eq!(insert(&pool, "e\u{301}", "{}", "[]").await, Ok(()));
+    let visible = Err("course_outbox_course_key_visible".to_owned());
+    assert_eq!(insert(&pool, "a\tb", "{}", "[]").await, visible);
+    pool.close().await;
+    sqlx::raw_sql(AssertSqlSafe(format!("drop database {name}"))).execute(&mut admin).await.unwrap();
 }
 
 #[tokio::test]
@@ -120,12 +246,42 @@ async fn no_status_exists_without_its_columns() {
         ("status = 'done'", "course_outbox_status_known"),
         ("attempts = -1", "course_outbox_attempts_not_negative"),
         ("batch_limit = 0", "course_outbox_batch_limit_in_range"),
+        ("batch_limit = 101", "course_outbox_batch_limit_in_range"),
+        ("doubt = 'perhaps'", "course_outbox_doubt_known"),
     ] {
         insert(database.pool(), "x", "{}", "[]").await.ok();
         let update = AssertSqlSafe(format!("update course_outbox set {set}"));
         let error = sqlx::query(update).execute(database.pool()).await.unwrap_err();
         assert_eq!(error.as_database_error().and_then(|error| error.constraint()), Some(constraint), "{set}");
     }
+}
+
+#[tokio::test]
+async fn every_doubt_that_is_written_is_known_to_the_table() {
+    let database = database().await;
+    insert(database.pool(), "x", "{}", "[]").await.unwrap();
+    for doubt in Doubt::ALL {
+        let update = "update course_outbox set doubt = $1";
+        let done = sqlx::query(update).bind(doubt.as_str()).execute(database.pool()).await.unwrap();
+        assert_eq!(done.rows_affected(), 1, "{doubt:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_synced_course_with_a_warning_is_in_the_index_of_warnings() {
+    let database = database().await;
+    let condition: String = sqlx::query_scalar(
+        "select pg_get_expr(indpred, indrelid) from pg_index where indexrelid = 'course_outbox_warnings'::regclass",
+    )
+    .fetch_one(database.pool())
+    .await
+    .unwrap();
+    assert_eq!(condition, "((status = 'synced'::text) AND (error IS NOT NULL))");
+    // A course that is synced may carry an error.
+    insert(database.pool(), "x", "{}", "[]").await.unwrap();
+    let update =
+        "update course_outbox set status = 'synced', hubspot_id = '1', synced_at = now(), error = '{}'";
+    assert_eq!(sqlx::query(update).execute(database.pool()).await.unwrap().rows_affected(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use course_sync::simulator::{Answer as Served, Fault, Settings, Simulator};
+use course_sync::simulator::{Answer as Served, Fault, RecordLimit, Settings, Simulator};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -75,6 +75,56 @@ async fn a_refresh_is_refused_in_hubspots_words() {
         assert_eq!((answer.status, &answer.body["status"]), (400, &json!(status)));
         assert_eq!(answer.message(), message);
     }
+}
+
+#[tokio::test]
+async fn the_dated_endpoints_answer_after_rfc_6749() {
+    let hub = Hub::new().await;
+    let wrong = GOOD.map(|(name, value)| (name, if name == "refresh_token" { "wrong" } else { value }));
+    let both = refresh(&hub, "/oauth/2026-03/token", wrong).await;
+    assert_eq!((both.status, &both.body["error"]), (400, &json!("invalid_grant")));
+    assert_eq!(both.body["status"], "BAD_REFRESH_TOKEN");
+    hub.handle.change_behaviour(|behaviour| behaviour.account.rfc6749_alone = true);
+    let alone = refresh(&hub, "/oauth/2026-03/token", wrong).await;
+    assert_eq!(alone.body["error_description"], "missing or invalid refresh token");
+    assert_eq!((&alone.body["status"], &alone.body["message"]), (&Value::Null, &Value::Null));
+
+    let grant = refresh(&hub, "/oauth/2026-03/token", GOOD).await;
+    assert_eq!(grant.body["token_use"], "access_token");
+    let token = grant.body["access_token"].as_str().unwrap();
+    let path = "/oauth/2026-03/token/introspect";
+    let ask = |token: &'static str| [GOOD[1], GOOD[2], ("token", token), ("token_type_hint", "access_token")];
+    let known = refresh(&hub, path, ask(String::leak(token.to_owned()))).await;
+    assert_eq!((known.status, &known.body["active"]), (200, &json!(true)));
+    assert!(known.body["scopes"].as_array().unwrap().contains(&json!("crm.objects.courses.read")));
+    let unknown = refresh(&hub, path, ask("another")).await;
+    assert_eq!((unknown.status, &unknown.body), (200, &json!({ "active": false })));
+
+    hub.handle.change_behaviour(|behaviour| behaviour.account.oauth_v1_gone = true);
+    assert_eq!(refresh(&hub, "/oauth/v1/token", GOOD).await.status, 404);
+    assert_eq!(hub.get(&format!("/oauth/v1/access-tokens/{token}")).await.status, 404);
+    hub.handle.change_behaviour(|behaviour| behaviour.account.oauth_dated_gone = true);
+    assert_eq!(refresh(&hub, "/oauth/2026-03/token", GOOD).await.status, 404);
+    assert_eq!(refresh(&hub, path, ask("another")).await.status, 404);
+}
+
+#[tokio::test]
+async fn record_limits_list_courses_where_they_are_switched_on() {
+    let hub = Hub::new().await;
+    hub.create(&[course("a")]).await;
+    for path in ["/crm/v3/limits/records", "/crm/limits/2026-03/records"] {
+        hub.handle.change_behaviour(|behaviour| behaviour.account.record_limit = None);
+        let types = hub.get(path).await.body["hubspotDefinedObjectTypes"].clone();
+        assert!(types.as_array().unwrap().iter().all(|it| it["objectTypeId"] != "0-410"), "{types}");
+        let limit = RecordLimit { limit: 200, others: 49 };
+        hub.handle.change_behaviour(|behaviour| behaviour.account.record_limit = Some(limit));
+        let types = hub.get(path).await.body["hubspotDefinedObjectTypes"].clone();
+        let courses = types.as_array().unwrap().iter().find(|it| it["objectTypeId"] == "0-410").unwrap();
+        let numbers = ["limit", "usage", "percentage"].map(|name| courses[name].as_u64());
+        assert_eq!(numbers, [Some(200), Some(50), Some(25)]);
+    }
+    hub.handle.set_scopes(["crm.schemas.courses.read".to_owned()].into());
+    assert_eq!(hub.get("/crm/v3/limits/records").await.status, 403);
 }
 
 #[tokio::test]

@@ -2,9 +2,13 @@
 //! JSON answer is held against a schema on the way.
 
 mod account;
+mod conditions;
+mod documentation;
 mod faults;
+mod input_errors;
 mod properties;
 mod quota;
+mod read_switches;
 mod reads;
 mod refusals;
 mod schema;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Answer, Hub, KEY, TOKEN};
+use super::{Answer, Hub, KEY, TOKEN, traced, with};
 
 const PROPERTIES: &str = "/crm/v3/properties/0-410";
 
@@ -45,6 +45,29 @@ async fn uniqueness_is_decided_at_creation() {
         (&patched.body["hasUniqueValue"], &patched.body["description"]),
         (&json!(false), &json!("changed"))
     );
+}
+
+#[tokio::test]
+async fn a_property_may_be_read_only() {
+    let hub = Hub::new().await;
+    let mut definition = unique("portal_key");
+    definition["modificationMetadata"] = json!({ "readOnlyValue": true });
+    let made = hub.post(PROPERTIES, &definition).await;
+    assert_eq!((made.status, &made.body["modificationMetadata"]["readOnlyValue"]), (201, &json!(true)));
+    let single = hub.get(&format!("{PROPERTIES}/portal_key")).await;
+    assert_eq!((single.status, &single.body), (200, &made.body));
+    let listed = hub.get(PROPERTIES).await;
+    let listed = listed.results().iter().find(|property| property["name"] == "portal_key").unwrap().clone();
+    assert_eq!(listed, made.body);
+
+    let refused = hub.create(&[with(traced("a"), "portal_key", "x")]).await;
+    assert_eq!(refused.status, 207);
+    assert!(refused.body["errors"][0]["message"].as_str().unwrap().contains("READ_ONLY_VALUE"));
+
+    assert!(hub.handle.set_read_only("portal_key", false) && !hub.handle.set_read_only("missing", true));
+    assert_eq!(hub.create(&[with(traced("a"), "portal_key", "x")]).await.status, 201);
+    assert!(hub.handle.set_read_only(KEY, true));
+    assert_eq!(hub.create(&[traced("b")]).await.results().len(), 0);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn name(path: &str, status: u16, body: &Value) -> &'static str {
     let (path, _) = path.split_once('?').unwrap_or((path, ""));
     let ends = |end: &str| path.ends_with(end);
     match status {
-        400 if path.starts_with("/oauth/") && ends("/token") => "OauthRefusal",
+        400 if path.starts_with("/oauth/") && (ends("/token") || ends("/introspect")) => "OauthRefusal",
         400.. => "Error",
         _ if body.get("errors").is_some() => "BatchWithErrors",
         _ if ends("batch/create") => "BatchCreated",
@@ -33,6 +33,8 @@ fn name(path: &str, status: u16, body: &Value) -> &'static str {
         _ if ends("/private-apps") => "ApiUsage",
         _ if ends("/access-token-info") => "TokenInfo",
         _ if path.contains("/access-tokens/") => "AccessToken",
+        _ if ends("/introspect") => "Introspection",
+        _ if path.contains("/limits/") => "RecordLimits",
         _ if ends("/token") => "Grant",
         201 => "Created",
         _ if body.get("results").is_some() => "Page",

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use course_sync::simulator::{
-    ConflictForm, Latency, Normalise, PropertyType, RefusedBatches, UniqueCompare, Uniqueness,
+    ConflictForm, Latency, Normalise, PropertyType, RecordLimitForm, RefusedBatches, UniqueCompare,
+    Uniqueness,
 };
 use serde_json::{Value, json};
 
@@ -110,7 +111,7 @@ async fn uniqueness_may_leak_between_check_and_insert() {
 }
 
 #[tokio::test]
-async fn errors_may_name_nobody() {
+async fn errors_may_name_no_input() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| {
         behaviour.name_properties = false;
@@ -141,6 +142,91 @@ async fn values_may_be_changed_on_their_way_in() {
         let properties = &answer.results()[0]["properties"];
         assert_eq!((&properties["starts_at"], &properties["hs_course_id"]), (&json!(starts_at), &json!(id)));
     }
+}
+
+#[tokio::test]
+async fn dates_may_come_back_as_milliseconds() {
+    let hub = Hub::new().await;
+    hub.handle.create_property("starts_at", PropertyType::Datetime, false);
+    hub.handle.create_property("starts_on", PropertyType::Date, false);
+    hub.handle.change_behaviour(|behaviour| behaviour.normalise = Normalise::EpochMs);
+    let input = with(traced("a"), "starts_at", "2026-03-01T01:00:00+01:00");
+    let answer = hub.create(&[with(input, "starts_on", "2026-03-01")]).await;
+    let properties = &answer.results()[0]["properties"];
+    assert_eq!(properties["starts_at"], "1772323200000");
+    assert_eq!(properties["starts_on"], "1772323200000");
+    assert_eq!(properties["hs_course_name"], "Course a");
+}
+
+#[tokio::test]
+async fn html_may_be_sanitised() {
+    let hub = Hub::new().await;
+    hub.handle.create_property("starts_at", PropertyType::Datetime, false);
+    hub.handle.change_behaviour(|behaviour| behaviour.normalise = Normalise::Html);
+    let text = "<p class=\"intro\">For <b>all</b><script>alert(1)</script> who want 3 < 5</p>";
+    let input = with(traced("a"), "hs_course_description", text);
+    let answer = hub.create(&[with(input, "starts_at", "2026-03-01T00:00:00Z")]).await;
+    let properties = &answer.results()[0]["properties"];
+    assert_eq!(properties["hs_course_description"], "<p>For <b>all</b> who want 3 < 5</p>");
+    assert_eq!(properties["starts_at"], "2026-03-01T00:00:00.000Z");
+    assert_eq!(
+        hub.handle.records()[0].properties["hs_course_description"],
+        "<p>For <b>all</b> who want 3 < 5</p>",
+        "stored so, too"
+    );
+}
+
+#[tokio::test]
+async fn an_account_may_be_full() {
+    for (form, status, left) in [(RecordLimitForm::PerInput, 207, 2), (RecordLimitForm::WholeBatch, 400, 1)] {
+        let hub = Hub::new().await;
+        hub.handle.change_behaviour(|behaviour| {
+            behaviour.record_limit = Some(2);
+            behaviour.record_limit_form = form;
+        });
+        let first = hub.create(&[traced("a")]).await.ids()["a"].parse().unwrap();
+        let answer = hub.create(&[traced("b"), traced("c"), traced("d")]).await;
+        assert_eq!((answer.status, hub.handle.summary().records), (status, left), "{form:?}");
+        let refusals: Vec<&Value> = match form {
+            RecordLimitForm::PerInput => answer.body["errors"].as_array().unwrap().iter().collect(),
+            RecordLimitForm::WholeBatch => vec![&answer.body],
+        };
+        assert_eq!(refusals.len(), if form == RecordLimitForm::PerInput { 2 } else { 1 });
+        for refusal in refusals {
+            assert_eq!(refusal["category"], "VALIDATION_ERROR");
+            let message = "The limit of 2 COURSE records has been reached in this account.";
+            assert_eq!(refusal["message"], message);
+        }
+        assert_eq!(
+            hub.create(&[course("b"), course("c")]).await.status,
+            400,
+            "without trace ids, all or nothing"
+        );
+        assert!(hub.handle.archive_record(first));
+        assert_eq!(hub.create(&[traced("e")]).await.status, 201, "the recycle bin is not counted");
+    }
+}
+
+#[tokio::test]
+async fn an_account_may_require_further_properties() {
+    let hub = Hub::new().await;
+    hub.handle
+        .change_behaviour(|behaviour| behaviour.required_properties = ["hs_course_id".to_owned()].into());
+    let partial = hub.create(&[traced("a"), with(traced("b"), "hs_course_id", "b-1")]).await;
+    assert_eq!((partial.status, partial.ids().into_keys().collect::<Vec<_>>()), (207, vec!["b".to_owned()]));
+    let error = &partial.body["errors"][0];
+    assert_eq!(error["message"], "Error creating COURSE. Some required properties were not set.");
+    let context = json!({ "properties": ["hs_course_id"], "objectWriteTraceId": ["trace-a"] });
+    assert_eq!(error["context"], context);
+
+    let whole = hub.create(&[json!({ "properties": { KEY: "c" } })]).await;
+    let context = json!({ "properties": ["hs_course_name", "hs_course_id"] });
+    assert_eq!((whole.status, &whole.body["context"]), (400, &context));
+
+    let body = json!({ "inputs": [course("d")] });
+    let coded = hub.post("/crm/objects/2026-09/0-410/batch/create", &body).await;
+    assert_eq!(coded.body["errors"][0]["code"], "MISSING_REQUIRED_PROPERTY");
+    assert_eq!(coded.body["errors"][0]["message"], "A value for hs_course_id must be provided");
 }
 
 #[tokio::test]

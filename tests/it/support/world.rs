@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use course_sync::simulator::{
-    Answer, Behaviour, Entry, ErrorForm, Fault, Handle, Operation, Settings, Simulator,
-};
+use course_sync::simulator::{Behaviour, Entry, Handle, Operation, Settings, Simulator};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -16,6 +14,9 @@ use super::postgres::{self, TestDatabase};
 
 /// The property that carries the course's key, where there is one.
 pub const UNIQUE: &str = "course_sync_key";
+
+/// A request of one course, of ten, of a hundred.
+pub const WARM: i64 = 111;
 
 /// The world around one test.
 pub struct World {
@@ -148,6 +149,20 @@ impl World {
             .expect("the course is enqueued");
     }
 
+    /// Enqueues a course as a version did that refused nothing of its key.
+    pub async fn enqueue_unrefused(&self, key: &str, properties: &serde_json::Value) {
+        let mut writer = self.pool().begin().await.expect("a transaction");
+        for statement in [
+            sqlx::query("set local session_replication_role = replica"),
+            sqlx::query("insert into course_outbox (course_key, properties) values ($1, $2)")
+                .bind(key)
+                .bind(properties),
+        ] {
+            statement.execute(&mut *writer).await.expect("the course is enqueued");
+        }
+        writer.commit().await.expect("the course is enqueued");
+    }
+
     /// Enqueues `count` good courses, `PREFIX-1` and so on, each with a name of its own.
     pub async fn enqueue_many(&self, prefix: &str, count: i64) {
         sqlx::query(
@@ -160,6 +175,22 @@ impl World {
         .execute(self.pool())
         .await
         .expect("the courses are enqueued");
+    }
+
+    /// Leaves the probe state in which each term of the lease begins: as many courses are sent, `warm-1` and so on, as
+    /// it takes until requests of a hundred courses go side by side. A daemon has to run.
+    pub async fn warm_up(&self) {
+        self.enqueue_many("warm", WARM).await;
+        eventually("the warm-up is over", async || {
+            let synced: i64 = sqlx::query_scalar(
+                "select count(*) from course_outbox where course_key like 'warm-%' and status = 'synced'",
+            )
+            .fetch_one(self.pool())
+            .await
+            .expect("the outbox is readable");
+            if synced == WARM { Ok(()) } else { Err(synced) }
+        })
+        .await;
     }
 
     pub async fn rows(&self) -> Vec<Row> {
@@ -236,12 +267,6 @@ impl World {
                 sqlx::query_scalar(sql).fetch_one(self.pool()).await.expect("the rule can be read");
             assert_eq!(broken, 0, "broken: {rule}");
         }
-    }
-
-    /// The token may not read the account's properties, so that HubSpot alone judges courses.
-    pub fn hubspot_alone_judges(&self) {
-        let denied = Answer::Error { status: 403, body: ErrorForm::Json, retry_after: None };
-        self.hubspot.add_fault(Fault::new(denied).on(Operation::PropertyList));
     }
 
     /// The requests of one kind that HubSpot received.

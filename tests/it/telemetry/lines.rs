@@ -14,7 +14,6 @@ fn lines(daemon: &Daemon, message: &str) -> Vec<Value> {
 #[tokio::test]
 async fn failed_courses_have_a_line_each_up_to_so_many_and_all_work_has_a_summary() {
     let world = World::new().await;
-    world.hubspot_alone_judges();
     world.enqueue_many("good", 150).await;
     for n in 0..25 {
         let properties = serde_json::json!({ "hs_course_name": format!("x {n}"), "no_such": 1 });
@@ -55,7 +54,12 @@ async fn an_idle_daemon_has_nothing_to_say() {
     let mut daemon = world.daemon();
     daemon.logged("\"leading\"").await;
     assert!(daemon.stop().await.success());
-    assert_eq!(lines(&daemon, "summary"), [Value::Null; 0]);
+    // But that the unique property was verified, if it was in time.
+    let summaries = lines(&daemon, "summary");
+    assert!(
+        summaries.len() <= 1 && summaries.iter().all(|line| line["outcomes"] == "schema ok 1"),
+        "{summaries:?}"
+    );
 }
 
 #[tokio::test]

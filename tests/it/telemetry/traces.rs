@@ -36,7 +36,7 @@ async fn one_of(collector: &Collector, name: &str, is_wanted: impl Fn(&Received)
 async fn a_batch_is_a_span_with_its_steps_and_nothing_of_its_courses() {
     let collector = Collector::start().await;
     let world = traced(&collector.url()).await;
-    world.enqueue_many("Secretive", 5).await;
+    world.enqueue_many("Secretive", 1).await;
     let daemon = world.daemon();
     world.all_are(&["synced"]).await;
 
@@ -52,7 +52,7 @@ async fn a_batch_is_a_span_with_its_steps_and_nothing_of_its_courses() {
             .unwrap();
     let attributes = batch.attributes();
     assert_eq!(attributes["course_sync.batch"], id);
-    assert_eq!(attributes["course_sync.courses"], "5");
+    assert_eq!(attributes["course_sync.courses"], "1");
     assert_eq!(attributes["course_sync.outcome"], "ok");
     assert_eq!(attributes["course_sync.term"], "1");
     assert_eq!(batch.resource["service.name"], "course-sync");
@@ -86,7 +86,7 @@ async fn a_lost_answer_and_the_look_for_its_courses_are_spans() {
     world.settings.insert("OTEL_SERVICE_NAME".into(), "catalogue-to-hubspot".into());
     let lost = Fault::new(Answer::Reset).committing(Commit::Yes);
     world.hubspot.add_fault(lost.on(Operation::BatchCreate).times(1));
-    world.enqueue_many("A", 3).await;
+    world.enqueue_many("A", 1).await;
     let _daemon = world.daemon();
     world.all_are(&["synced"]).await;
 
@@ -96,7 +96,7 @@ async fn a_lost_answer_and_the_look_for_its_courses_are_spans() {
     assert_eq!(send.resource["service.name"], "catalogue-to-hubspot");
     let look_up = one(&collector, "look up").await;
     let attributes = look_up.attributes();
-    assert_eq!(attributes["course_sync.courses"], "3");
+    assert_eq!(attributes["course_sync.courses"], "1");
     assert_eq!(attributes["http.response.status_code"], "200");
     assert_eq!(attributes["course_sync.outcome"], "ok");
 }
@@ -106,7 +106,7 @@ async fn the_last_spans_are_sent_before_the_end() {
     let collector = Collector::start().await;
     let mut world = traced(&collector.url()).await;
     world.settings.insert("OTEL_BSP_SCHEDULE_DELAY".into(), "3600000".into());
-    world.enqueue_many("A", 3).await;
+    world.enqueue_many("A", 1).await;
     let mut daemon = world.daemon();
     world.all_are(&["synced"]).await;
     assert!(daemon.stop().await.success());

@@ -1,14 +1,25 @@
-//! Answers that speak of the account: its token, its scopes, its quota. No course is touched.
+//! Answers about the account: its token, its scopes, its quota. No course is blamed.
 
 use super::Of::{Keyed, Plain};
-use super::{Row, check, meaning};
+use super::{Row, check, error_of, meaning};
 use course_sync::policy::interpret::{Signal, Verdict};
 
-/// An answer that touches no course, whatever the batch.
-fn untouched(rows: &[(&'static str, u16, &'static str, &'static str, &'static str)]) {
-    for (name, status, headers, body, account) in rows {
+type Answers<'a> = &'a [(&'static str, u16, &'static str, &'static str, &'static str)];
+
+/// Answers that no course can cause: none is touched, whatever the batch.
+fn untouched(answers: Answers<'_>) {
+    whatever_the_batch("all untouched", answers);
+}
+
+/// Answers that name no course: none was created, and none is blamed before there is other evidence.
+fn turned_away(answers: Answers<'_>) {
+    whatever_the_batch("all turned away deferred: HubSpot answered ", answers);
+}
+
+fn whatever_the_batch(all: &'static str, answers: Answers<'_>) {
+    for (name, status, headers, body, account) in answers {
         for of in [Keyed(3), Plain(1)] {
-            let means: &[_] = vec!["all untouched", account].leak();
+            let means: &[_] = vec![all, account].leak();
             check(&[Row { name, of, status: *status, headers, body, means }]);
         }
     }
@@ -16,43 +27,43 @@ fn untouched(rows: &[(&'static str, u16, &'static str, &'static str, &'static st
 
 #[test]
 fn tokens() {
-    untouched(&[
+    turned_away(&[
         (
             "no token",
             401,
             "",
             r#"{"status":"error","message":"Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview","correlationId":"x","category":"INVALID_AUTHENTICATION"}"#,
-            "pause token, unauthorized",
+            "failed token, unauthorized",
         ),
         (
             "expired",
             401,
             "",
             r#"{"status":"error","message":"The OAuth token used to make this call expired 75 second(s) ago.","correlationId":"x","category":"EXPIRED_AUTHENTICATION","context":{"expire time":["2022-06-21T10:37:52.040Z"]}}"#,
-            "pause token, unauthorized",
+            "failed token, unauthorized",
         ),
         (
             "garbage reads as expired in 1970",
             401,
             "",
             r#"{"status":"error","message":"The OAuth token used to make this call expired 20705 day(s) ago.","category":"EXPIRED_AUTHENTICATION","context":{"expire time":["1970-01-01T00:00:00Z"]}}"#,
-            "pause token, unauthorized",
+            "failed token, unauthorized",
         ),
-        ("blank", 401, "", "", "pause token, unauthorized"),
-        ("a page", 401, "", "<html>401</html>", "pause token, unauthorized"),
+        ("blank", 401, "", "", "failed token, unauthorized"),
+        ("a page", 401, "", "<html>401</html>", "failed token, unauthorized"),
         (
             "a wait is of no use, and yet kept",
             401,
             "Retry-After: 60",
             r#"{"status":"error","message":"Authentication credentials not found","category":"INVALID_AUTHENTICATION"}"#,
-            "pause token 60s, unauthorized",
+            "failed token 60s, unauthorized",
         ),
         (
             "a category alone",
             401,
             "",
             r#"{"category":"EXPIRED_AUTHENTICATION"}"#,
-            "pause token, unauthorized",
+            "failed token, unauthorized",
         ),
     ]);
 }
@@ -62,88 +73,140 @@ const OLD_SCOPES: &str = r#"{"status":"error","message":"This app hasn't been gr
 
 #[test]
 fn scopes_and_object_types() {
-    untouched(&[
-        ("scopes", 403, "", SCOPES, "pause scopes, unauthorized"),
-        ("scopes, older form", 403, "", OLD_SCOPES, "pause scopes, unauthorized"),
+    turned_away(&[
+        ("scopes", 403, "", SCOPES, "failed scopes, unauthorized"),
+        ("scopes, older form", 403, "", OLD_SCOPES, "failed scopes, unauthorized"),
         (
             "403 that names no scope",
             403,
             "",
             r#"{"status":"error","message":"You do not have permissions"}"#,
-            "pause scopes, unauthorized",
+            "failed scopes, unauthorized",
         ),
         (
             "403 from the edge",
             403,
             "",
             "<!DOCTYPE html><title>Attention Required! | Cloudflare</title>",
-            "pause unavailable, unavailable",
+            "failed unavailable, unavailable",
         ),
-        ("403 empty", 403, "", "", "pause unavailable, unavailable"),
+        ("403 empty", 403, "", "", "failed unavailable, unavailable"),
         (
             "scopes of a switched-off object that cannot be granted",
             403,
             "",
             r#"{"status":"error","message":"This app hasn't been granted all required scopes to make this call.","errors":[{"message":"One or more of the following scopes are required.","context":{"requiredGranularScopes":[]}}],"category":"MISSING_SCOPES"}"#,
-            "pause scopes, unauthorized",
+            "failed scopes, unauthorized",
         ),
         (
             "404 page",
             404,
             "",
             "<html><head><title>Error 404 Not Found</title></head></html>",
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
-        ("404 empty", 404, "", "", "pause object_type, rejected"),
+        ("404 empty", 404, "", "", "failed object_type, rejected"),
         (
             "404 JSON",
             404,
             "",
             r#"{"status":"error","message":"resource not found","correlationId":"x","category":"OBJECT_NOT_FOUND"}"#,
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
-        ("405", 405, "", "", "pause object_type, rejected"),
-        ("406", 406, "", "", "pause object_type, rejected"),
+        ("405", 405, "", "", "failed object_type, rejected"),
+        ("406", 406, "", "", "failed object_type, rejected"),
         (
             "410: this version of the API has ended",
             410,
             "",
             r#"{"status":"error","message":"This API has been sunset"}"#,
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
         (
             "415",
             415,
             "",
             r#"{"status":"error","message":"Unsupported Media Type"}"#,
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
         (
             "no such type",
             400,
             "",
             r#"{"status":"error","message":"Unable to infer object type from: 0-410","correlationId":"x"}"#,
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
         (
             "no such type id",
             400,
             "",
             r#"{"status":"error","message":"Invalid object or event type id: 0-410","correlationId":"x"}"#,
-            "pause object_type, rejected",
+            "failed object_type, rejected",
         ),
     ]);
 }
 
 #[test]
-fn a_person_reads_which_scopes_are_lacking() {
+fn the_message_names_the_missing_scopes() {
     for (body, scopes) in [
         (SCOPES, "crm.schemas.courses.read, crm.objects.courses.write"),
         (OLD_SCOPES, "crm.objects.courses.write"),
     ] {
         let row = Row { name: "", of: Keyed(1), status: 403, headers: "", body, means: &[] };
-        let Signal::Pause(trouble) = meaning(&row).signal else { panic!("no pause") };
+        let meaning = meaning(&row);
+        let Signal::Failed(trouble) = &meaning.signal else { panic!("{:?}", meaning.signal) };
         assert!(trouble.message.ends_with(&format!("scopes it asks for: {scopes}")), "{}", trouble.message);
+        // The row shows it, too.
+        let error = error_of(&meaning.verdicts[0]).expect("an error");
+        assert_eq!(error.message, trouble.message);
+    }
+}
+
+#[test]
+fn a_wrong_region_or_a_redirect_names_the_remedy() {
+    const ELSEWHERE: &str = "HubSpot answered 488, the account belongs to another region: ";
+    const NOT_FOLLOWED: &str = ", which is not followed; set hubspot.base_url to HubSpot's API itself, https://api.hubapi.com or that of the account's region. A proxy or a sign-in page may answer in its place";
+    for (status, headers, body, message) in [
+        (
+            488,
+            "",
+            r#"{"status":"error","message":"unknown","correctHublet":"eu1"}"#,
+            format!(
+                "{ELSEWHERE}unknown; the account is in the region eu1: set hubspot.base_url to https://api-eu1.hubapi.com"
+            ),
+        ),
+        (
+            488,
+            "",
+            r#"{"status":"error","correctHublet":"na1"}"#,
+            format!(
+                "{ELSEWHERE}no readable answer; the account is in the region na1: set hubspot.base_url to https://api.hubapi.com"
+            ),
+        ),
+        (
+            488,
+            "",
+            "",
+            format!(
+                "{ELSEWHERE}no readable answer; set hubspot.base_url to the API of the account's region, such as https://api-eu1.hubapi.com"
+            ),
+        ),
+        (
+            307,
+            "Location: https://proxy.example/login",
+            "",
+            format!("HubSpot answered 307: a redirect to https://proxy.example/login{NOT_FOLLOWED}"),
+        ),
+        (302, "", "<html>Found</html>", format!("HubSpot answered 302: a redirect{NOT_FOLLOWED}")),
+        // Not a redirect, but no answer to a create either.
+        (304, "", "", "HubSpot answered 304: an empty body".to_owned()),
+    ] {
+        turned_away(&[("elsewhere", status, headers, body, "failed object_type, rejected")]);
+        let row = Row { name: "", of: Keyed(1), status, headers, body, means: &[] };
+        let meaning = meaning(&row);
+        let Signal::Failed(trouble) = &meaning.signal else { panic!("{status}") };
+        assert_eq!(trouble.message, message);
+        assert_eq!(error_of(&meaning.verdicts[0]).expect("an error").message, message);
     }
 }
 
@@ -186,7 +249,7 @@ fn quotas_in_three_dialects() {
             "pause daily_quota, rate_limited",
         ),
         (
-            "ten seconds, told by the message",
+            "ten seconds, by the message",
             429,
             "",
             r#"{"status":"error","message":"You have reached your ten_secondly_rolling limit."}"#,
@@ -214,7 +277,7 @@ fn quotas_in_three_dialects() {
             "pause interval_quota 10s, rate_limited",
         ),
         (
-            "day, told by the message",
+            "day, by the message",
             429,
             "",
             r#"{"status":"error","message":"You have reached your daily limit."}"#,
@@ -232,7 +295,7 @@ fn quotas_in_three_dialects() {
         ("a page", 429, "", "<html>Too many</html>", "pause interval_quota, rate_limited"),
         ("nothing", 429, "Retry-After: 3", "", "pause interval_quota 3s, rate_limited"),
         (
-            "a quota that nobody described",
+            "a quota that is not documented",
             429,
             "",
             r#"{"message":"x","policyName":"FORTNIGHTLY"}"#,

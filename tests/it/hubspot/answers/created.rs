@@ -3,7 +3,7 @@
 use super::Of::{Keyed, Plain};
 use super::{Row, check};
 
-const ALL: &[&str] = &["created 101", "created 102", "created 103", "proceed, ok"];
+const ALL: &[&str] = &["created 101", "created 102", "created 103", "passed, ok"];
 
 #[test]
 fn every_record_finds_its_course() {
@@ -17,7 +17,7 @@ fn every_record_finds_its_course() {
             means: ALL,
         },
         Row {
-            name: "201 shuffled, told by the key",
+            name: "201 shuffled, assigned by the key",
             of: Keyed(3),
             status: 201,
             headers: "",
@@ -25,7 +25,7 @@ fn every_record_finds_its_course() {
             means: ALL,
         },
         Row {
-            name: "201 shuffled, told by the values alone",
+            name: "201 shuffled, assigned by the values alone",
             of: Plain(3),
             status: 201,
             headers: "",
@@ -38,7 +38,7 @@ fn every_record_finds_its_course() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"102","objectWriteTraceId":"«T1»","properties":null},{"id":"101","objectWriteTraceId":"«T0»"}]}"#,
-            means: &["created 101", "created 102", "proceed, ok"],
+            means: &["created 101", "created 102", "passed, ok"],
         },
         Row {
             name: "200 instead of 201",
@@ -70,7 +70,7 @@ fn every_record_finds_its_course() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"a-1"}}]}"#,
-            means: &["created 101", "proceed, ok"],
+            means: &["created 101", "passed, ok"],
         },
         Row {
             name: "numbers, case and spaces normalised",
@@ -78,7 +78,7 @@ fn every_record_finds_its_course() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"102","properties":{"hs_course_name":"botany","closedate":"asd000","missing":"1.0"}},{"id":"101","properties":{"hs_course_name":"Algebra ","hs_enrollment_capacity":"50.00"}}]}"#,
-            means: &["created 101", "created 102", "proceed, ok"],
+            means: &["created 101", "created 102", "passed, ok"],
         },
         Row {
             name: "a value that is no string costs only itself",
@@ -86,7 +86,7 @@ fn every_record_finds_its_course() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"A-1","hs_object_id":101,"x":{}},"archived":"no","warnings":[{"category":"PROPERTY_VALUE_NORMALIZED"}]}]}"#,
-            means: &["created 101", "proceed, ok"],
+            means: &["created 101", "passed, ok"],
         },
     ]);
 }
@@ -100,7 +100,12 @@ fn what_an_answer_leaves_out_is_unknown() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«C 103»,«A 101»]}"#,
-            means: &["created 101", "own doubt unknown_outcome", "created 103", "proceed, partial"],
+            means: &[
+                "created 101",
+                "unknown unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out",
+                "created 103",
+                "passed, partial",
+            ],
         },
         Row {
             name: "the silent no-op",
@@ -108,7 +113,7 @@ fn what_an_answer_leaves_out_is_unknown() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"startedAt":"2026-04-01T00:00:00Z","completedAt":"2026-04-01T00:00:00Z"}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "207 with neither records nor errors",
@@ -116,7 +121,7 @@ fn what_an_answer_leaves_out_is_unknown() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"numErrors":0,"errors":[]}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "PENDING, whatever it lists",
@@ -126,7 +131,7 @@ fn what_an_answer_leaves_out_is_unknown() {
             body: r#"{"status":"PENDING","results":[«A 101»,«B 102»,«C 103»]}"#,
             means: &[
                 "all unknown unknown_outcome: it is not known whether HubSpot created this course: the batch was not complete (Pending)",
-                "pause unavailable, invalid",
+                "failed unavailable, invalid",
             ],
         },
         Row {
@@ -135,15 +140,15 @@ fn what_an_answer_leaves_out_is_unknown() {
             status: 200,
             headers: "",
             body: r#"{"status":"CANCELLED","results":[]}"#,
-            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
-            name: "a status that nobody documented",
+            name: "a status that is not documented",
             of: Keyed(1),
             status: 200,
             headers: "",
             body: r#"{"status":"QUEUED","results":[«A 101»]}"#,
-            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "records without identifiers",
@@ -151,21 +156,21 @@ fn what_an_answer_leaves_out_is_unknown() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"properties":{"course_key":"A-1"}},{"id":"","properties":{"course_key":"B-2"}}]}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid, surplus 2"],
         },
         Row {
-            name: "records that show neither key nor values",
+            name: "records that show neither key nor values, as many as courses: they exist",
             of: Keyed(2),
             status: 201,
             headers: "",
-            body: r#"{"status":"COMPLETE","results":[{"id":"101"},{"id":"102","properties":{}}]}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+            body: r#"{"status":"COMPLETE","results":[{"id":"101"},{"id":"102","properties":{}}],"startedAt":"2026-04-01T00:00:00Z"}"#,
+            means: &["all created unidentified unknown_outcome", "passed, invalid"],
         },
     ]);
 }
 
 #[test]
-fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
+fn what_is_no_answer_of_a_batch_decides_nothing() {
     check(&[
         Row {
             name: "truncated JSON",
@@ -173,7 +178,7 @@ fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"A-1"}},{"id":"10"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "a page with status 200",
@@ -183,7 +188,7 @@ fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
             body: "<html><body>Please log in to the hotel's network</body></html>",
             means: &[
                 "all unknown unknown_outcome: it is not known whether HubSpot created this course: HubSpot answered 200: no JSON of HubSpot's: <html>",
-                "pause unavailable, invalid",
+                "failed unavailable, invalid",
             ],
         },
         Row {
@@ -192,7 +197,7 @@ fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
             status: 200,
             headers: "",
             body: r#"{"status":"error","message":"internal error"}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "204 without a body",
@@ -200,15 +205,18 @@ fn what_is_no_answer_of_a_batch_says_nothing_of_any_course() {
             status: 204,
             headers: "",
             body: "",
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
-            name: "a redirect",
+            name: "a redirect was not followed",
             of: Keyed(2),
             status: 302,
             headers: "Location: https://elsewhere.example/",
             body: "",
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &[
+                "all turned away deferred: HubSpot answered 302: a redirect to https://elsewhere.example/, which is not followed; set hubspot.base_url to HubSpot's API itself",
+                "failed object_type, rejected",
+            ],
         },
     ]);
 }
@@ -222,7 +230,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»,«A 102»,«B 103»]}"#,
-            means: &["unknown unknown_outcome", "created 103", "proceed, partial, surplus 1"],
+            means: &["unknown unknown_outcome", "created 103", "passed, partial, surplus 1"],
         },
         Row {
             name: "one record for two courses",
@@ -234,7 +242,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
                 "unknown unknown_outcome",
                 "unknown unknown_outcome",
                 "created 103",
-                "proceed, partial, surplus 1",
+                "passed, partial, surplus 1",
             ],
         },
         Row {
@@ -243,7 +251,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»,«A 101»]}"#,
-            means: &["created 101", "proceed, ok, surplus 1"],
+            means: &["created 101", "passed, ok, surplus 1"],
         },
         Row {
             name: "two records with the same values and no key",
@@ -251,7 +259,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»,«A 102»]}"#,
-            means: &["unknown unknown_outcome", "pause unavailable, invalid, surplus 1"],
+            means: &["unknown unknown_outcome", "failed unavailable, invalid, surplus 1"],
         },
         Row {
             name: "a stranger's record",
@@ -259,7 +267,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»,«B 102»,{"id":"900","properties":{"course_key":"Z-9"}}]}"#,
-            means: &["created 101", "created 102", "proceed, ok, surplus 1"],
+            means: &["created 101", "created 102", "passed, ok, surplus 1"],
         },
         Row {
             name: "another's key beside one's trace id",
@@ -267,7 +275,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"101","objectWriteTraceId":"«T1»","properties":{"course_key":"A-1"}},{"id":"102","objectWriteTraceId":"«T0»","properties":{"course_key":"B-2"}}]}"#,
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid, surplus 2"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid, surplus 2"],
         },
         Row {
             name: "an identifier that its own property contradicts",
@@ -275,7 +283,7 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 201,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[{"id":"102","properties":{"course_key":"A-1","hs_object_id":"101"}}]}"#,
-            means: &["unknown unknown_outcome", "pause unavailable, invalid, surplus 1"],
+            means: &["unknown unknown_outcome", "failed unavailable, invalid, surplus 1"],
         },
         Row {
             name: "records under a status that denies them",
@@ -283,7 +291,129 @@ fn what_contradicts_itself_is_unknown_and_an_alarm() {
             status: 401,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»]}"#,
-            means: &["unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["unknown unknown_outcome", "failed unavailable, invalid"],
+        },
+    ]);
+}
+
+#[test]
+fn a_lone_result_is_the_lone_courses_record() {
+    check(&[
+        Row {
+            name: "its key spelled altogether otherwise",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"Z-9"}}]}"#,
+            means: &["created 101", "passed, ok"],
+        },
+        Row {
+            name: "nothing but an identifier",
+            of: Plain(1),
+            status: 200,
+            headers: "",
+            body: r#"{"results":[{"id":"101"}],"errors":[]}"#,
+            means: &["created 101", "passed, ok"],
+        },
+        Row {
+            name: "an error beside it",
+            of: Keyed(1),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"101","properties":{"course_key":"Z-9"}}],"errors":[{"category":"VALIDATION_ERROR","message":"no","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["refused VALIDATION_ERROR: no", "judged, rejected, surplus 1"],
+        },
+        Row {
+            name: "a batch that is not complete",
+            of: Keyed(1),
+            status: 200,
+            headers: "",
+            body: r#"{"status":"PROCESSING","results":[{"id":"101"}]}"#,
+            means: &["unknown unknown_outcome", "failed unavailable, invalid"],
+        },
+        Row {
+            name: "no identifier",
+            of: Keyed(1),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"properties":{"course_key":"Z-9"}}]}"#,
+            means: &["unknown unknown_outcome", "failed unavailable, invalid, surplus 1"],
+        },
+    ]);
+}
+
+#[test]
+fn an_echoed_trace_id_is_proof_however_the_key_is_spelled() {
+    check(&[Row {
+        name: "keys that HubSpot changed beyond recognition",
+        of: Keyed(2),
+        status: 201,
+        headers: "",
+        body: r#"{"status":"COMPLETE","results":[{"id":"102","objectWriteTraceId":"«T1»","properties":{"course_key":"changed"}},{"id":"101","objectWriteTraceId":"«T0»","properties":{"course_key":"changed too"}}]}"#,
+        means: &["created 101", "created 102", "passed, ok"],
+    }]);
+}
+
+#[test]
+fn as_many_results_as_courses_and_no_error_all_exist() {
+    check(&[
+        Row {
+            name: "one of them cannot be assigned",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,{"id":"102","properties":{"course_key":"changed"}},«A 101»]}"#,
+            means: &[
+                "created 101",
+                "created unidentified unknown_outcome: HubSpot created this course, but its answer does not show under which id",
+                "created 103",
+                "passed, partial",
+            ],
+        },
+        Row {
+            name: "fewer results than courses",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[{"id":"102","properties":{"course_key":"changed"}},«A 101»]}"#,
+            means: &[
+                "created 101",
+                "unknown unknown_outcome",
+                "unknown unknown_outcome",
+                "passed, partial, surplus 1",
+            ],
+        },
+        Row {
+            name: "as many, but one of them twice",
+            of: Keyed(3),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,«C 103»,«A 101»]}"#,
+            means: &["created 101", "unknown unknown_outcome", "created 103", "passed, partial, surplus 1"],
+        },
+        Row {
+            name: "as many, but not complete by its own status",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"results":[«A 101»,{"id":"102","properties":{"course_key":"changed"}}]}"#,
+            means: &["created 101", "unknown unknown_outcome", "passed, partial, surplus 1"],
+        },
+        Row {
+            name: "as many, and an error",
+            of: Keyed(2),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,{"id":"102","properties":{"course_key":"changed"}}],"errors":[{"category":"VALIDATION_ERROR","message":"no"}]}"#,
+            means: &["created 101", "unknown unknown_outcome", "passed, partial, surplus 1"],
+        },
+        Row {
+            name: "as many, and one without an identifier",
+            of: Keyed(2),
+            status: 201,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«A 101»,{"properties":{"course_key":"B-2"}}]}"#,
+            means: &["created 101", "unknown unknown_outcome", "passed, partial, surplus 1"],
         },
     ]);
 }

@@ -11,7 +11,7 @@ fn an_error_with_a_trace_id_is_that_courses_own() {
         "created 101",
         "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing: Property values were not valid: [{",
         "created 103",
-        "proceed, partial",
+        "passed, partial",
     ];
     check(&[
         Row { name: "207, keyed", of: Keyed(3), status: 207, headers: "", body: MISSING, means: MEANS },
@@ -27,20 +27,20 @@ fn an_error_with_a_trace_id_is_that_courses_own() {
                 "refused VALIDATION_ERROR/INVALID_LONG/closedate: closedate",
                 "refused VALIDATION_ERROR/INVALID_LONG/closedate: closedate",
                 "refused VALIDATION_ERROR/hs_course_name: Error creating COURSE. Some required",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
-            name: "a category that nobody described, and one of quotas",
+            name: "a category that is not documented, and one of quotas",
             of: Keyed(3),
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«C 103»],"errors":[{"category":"SOMETHING_NEW","message":"hm","context":{"objectWriteTraceId":["«T0»"]}},{"errorType":"RATE_LIMIT","message":"You have reached your secondly limit.","context":{"objectWriteTraceId":["«T1»"]}}]}"#,
             means: &[
-                "own doubt refused: hm",
-                "unknown refused/RATE_LIMIT",
+                "unknown unknown_outcome: it is not known whether HubSpot created this course: HubSpot answered for it: hm",
+                "later deferred/RATE_LIMIT: You have reached your secondly limit.",
                 "created 103",
-                "proceed, partial",
+                "passed, partial",
             ],
         },
         Row {
@@ -49,7 +49,7 @@ fn an_error_with_a_trace_id_is_that_courses_own() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"RATE_LIMITS","message":"secondly","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["unknown refused: secondly", "proceed, invalid"],
+            means: &["later deferred: secondly", "failed unavailable, rejected"],
         },
         Row {
             name: "an association that leads nowhere",
@@ -57,7 +57,7 @@ fn an_error_with_a_trace_id_is_that_courses_own() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"OBJECT_NOT_FOUND","message":"No company with id 1","subCategory":{"a":1},"context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["refused refused: No company with id 1", "proceed, rejected"],
+            means: &["refused refused: No company with id 1", "judged, rejected"],
         },
         Row {
             name: "trace ids of other requests",
@@ -65,7 +65,7 @@ fn an_error_with_a_trace_id_is_that_courses_own() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»,«B 102»],"errors":[{"category":"VALIDATION_ERROR","message":"x","context":{"objectWriteTraceId":["0","1"]}}, null]}"#,
-            means: &["created 101", "created 102", "proceed, ok, surplus 3"],
+            means: &["created 101", "created 102", "passed, ok, surplus 3"],
         },
     ]);
 }
@@ -83,7 +83,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             means: &[
                 "exists CONFLICT: Contact already exists. Existing ID",
                 "created 102",
-                "proceed, partial",
+                "passed, partial",
             ],
         },
         Row {
@@ -92,7 +92,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             status: 207,
             headers: "",
             body: EXISTING,
-            means: &["refused CONFLICT: Contact already exists.", "created 102", "proceed, partial"],
+            means: &["refused CONFLICT: Contact already exists.", "created 102", "passed, partial"],
         },
         Row {
             name: "OBJECT_ALREADY_EXISTS with a subCategory that is a string",
@@ -100,7 +100,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","category":"OBJECT_ALREADY_EXISTS","subCategory":"Properties.PROPERTY_WITH_NAME_EXISTS","message":"there","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["exists CONFLICT: there", "proceed, rejected"],
+            means: &["exists CONFLICT: there", "judged, rejected"],
         },
         Row {
             name: "only in the text, with the half-made record's number first",
@@ -108,7 +108,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","category":"VALIDATION_ERROR","message":"Cannot set PropertyValueCoordinates{portalId=44956899, objectTypeId=ObjectTypeId{legacyObjectType=COURSE}, propertyName=course_key, value=A-1} on 552148386511. 552239500007 already has that value.","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["exists CONFLICT: Cannot set PropertyValueCoordinates{", "proceed, rejected"],
+            means: &["exists CONFLICT: Cannot set PropertyValueCoordinates{", "judged, rejected"],
         },
         Row {
             name: "the structured relative",
@@ -116,7 +116,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"status":"error","errorType":"UNIQUE_VALUE_CONFLICT","message":"taken","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["exists CONFLICT/UNIQUE_VALUE_CONFLICT: taken", "proceed, rejected"],
+            means: &["exists CONFLICT/UNIQUE_VALUE_CONFLICT: taken", "judged, rejected"],
         },
         Row {
             name: "a created record and an error for the same course",
@@ -124,7 +124,7 @@ fn a_conflict_calls_for_a_look_where_one_is_possible() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"CONFLICT","message":"there","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
-            means: &["unknown unknown_outcome", "proceed, invalid"],
+            means: &["created 101, warning CONFLICT: there", "passed, ok"],
         },
     ]);
 }
@@ -137,10 +137,15 @@ fn of_several_errors_the_cautious_one_decides_in_either_order() {
         r#"{"category":"CONFLICT","message":"c","context":{"objectWriteTraceId":["«T0»"]}}"#;
     const QUOTA: &str =
         r#"{"category":"RATE_LIMIT","message":"q","context":{"objectWriteTraceId":["«T0»"]}}"#;
+    const INTERNAL: &str =
+        r#"{"category":"INTERNAL_ERROR","message":"i","context":{"objectWriteTraceId":["«T0»"]}}"#;
     for (one, other, expected) in [
         (VALIDATION, CONFLICT, "exists"),
-        (VALIDATION, QUOTA, "unknown"),
+        (VALIDATION, QUOTA, "later"),
         (QUOTA, CONFLICT, "exists"),
+        (VALIDATION, INTERNAL, "unknown"),
+        (QUOTA, INTERNAL, "unknown"),
+        (INTERNAL, CONFLICT, "exists"),
         (VALIDATION, VALIDATION, "refused"),
     ] {
         for errors in [[one, other], [other, one]] {
@@ -153,7 +158,7 @@ fn of_several_errors_the_cautious_one_decides_in_either_order() {
 }
 
 #[test]
-fn an_error_that_names_nobody_blames_nobody() {
+fn an_error_that_names_no_course_blames_none() {
     check(&[
         Row {
             name: "no trace id, several courses",
@@ -163,9 +168,9 @@ fn an_error_that_names_nobody_blames_nobody() {
             body: r#"{"status":"COMPLETE","results":[«A 101»],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{}}]}"#,
             means: &[
                 "created 101",
-                "doubt among 2 unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out, and says of nobody by name: something",
-                "doubt among 2 unknown_outcome",
-                "proceed, partial",
+                "unknown unknown_outcome: it is not known whether HubSpot created this course: its answer leaves it out and holds an error that names no course: something",
+                "unknown unknown_outcome",
+                "passed, partial",
             ],
         },
         Row {
@@ -174,10 +179,10 @@ fn an_error_that_names_nobody_blames_nobody() {
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"something","context":{"objectWriteTraceId":[]}}]}"#,
-            means: &["all doubt among 2 unknown_outcome", "proceed, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
-            name: "a property that does not exist: whoever sends it and is left out",
+            name: "a property that does not exist: each course that sends it and is left out",
             of: Keyed(3),
             status: 207,
             headers: "",
@@ -186,16 +191,16 @@ fn an_error_that_names_nobody_blames_nobody() {
                 "created 101",
                 "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/hs_course_name: no",
                 "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/hs_course_name: no",
-                "proceed, partial",
+                "passed, partial",
             ],
         },
         Row {
-            name: "a single course: there is nobody else",
+            name: "a single course: it can be about no other",
             of: Keyed(1),
             status: 207,
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"something"}]}"#,
-            means: &["refused VALIDATION_ERROR: something", "proceed, rejected"],
+            means: &["refused VALIDATION_ERROR: something", "judged, rejected"],
         },
         Row {
             name: "the unique property is gone: the account's fault",
@@ -204,6 +209,56 @@ fn an_error_that_names_nobody_blames_nobody() {
             headers: "",
             body: r#"{"status":"COMPLETE","results":[],"errors":[{"category":"VALIDATION_ERROR","message":"Property values were not valid: [{\"error\":\"PROPERTY_DOESNT_EXIST\",\"name\":\"course_key\"}]","context":{"objectWriteTraceId":["«T0»","«T1»"]}}]}"#,
             means: &["all untouched", "pause schema, rejected"],
+        },
+    ]);
+}
+
+#[test]
+fn an_inputs_own_server_error_is_unknown_and_its_quota_is_later() {
+    let item = |category: &str| {
+        format!(
+            r#"{{"status":"COMPLETE","results":[«A 101»],"errors":[{{"category":"{category}","message":"hm","context":{{"objectWriteTraceId":["«T1»"]}}}}]}}"#
+        )
+    };
+    for (category, means) in [
+        (
+            "INTERNAL_ERROR",
+            "unknown unknown_outcome: it is not known whether HubSpot created this course: HubSpot answered for it: hm",
+        ),
+        ("SERVICE_UNAVAILABLE", "unknown unknown_outcome"),
+        ("RATE_LIMITS", "later deferred: hm"),
+        ("RATE_LIMIT", "later deferred: hm"),
+        ("MISSING_SCOPES", "refused refused: HubSpot answered 207"),
+    ] {
+        let means: &[_] = vec!["created 101", means, "passed, partial"].leak();
+        let body = item(category).leak();
+        check(&[Row { name: "one input's own error", of: Keyed(2), status: 207, headers: "", body, means }]);
+    }
+}
+
+#[test]
+fn a_result_and_an_error_for_one_input_are_a_record_with_a_warning() {
+    check(&[
+        Row {
+            name: "created, but its association failed",
+            of: Keyed(3),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«C 103»,«A 101»,«B 102»],"numErrors":1,"errors":[{"category":"OBJECT_NOT_FOUND","message":"No company with id 1","context":{"objectWriteTraceId":["«T1»"]}}]}"#,
+            means: &[
+                "created 101",
+                "created 102, warning refused: No company with id 1",
+                "created 103",
+                "passed, ok",
+            ],
+        },
+        Row {
+            name: "assigned by its values",
+            of: Plain(2),
+            status: 207,
+            headers: "",
+            body: r#"{"status":"COMPLETE","results":[«B 102»,«A 101»],"errors":[{"category":"INTERNAL_ERROR","message":"links","context":{"objectWriteTraceId":["«T0»"]}}]}"#,
+            means: &["created 101, warning refused: links", "created 102", "passed, ok"],
         },
     ]);
 }

@@ -21,7 +21,7 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
                 "untouched",
                 "refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing: Property values were",
                 "untouched",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
@@ -30,7 +30,7 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
             status: 400,
             headers: "",
             body: NOT_THERE,
-            means: &["refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing", "proceed, rejected"],
+            means: &["refused VALIDATION_ERROR/PROPERTY_DOESNT_EXIST/missing", "judged, rejected"],
         },
         Row {
             name: "INVALID_LONG begins with the value",
@@ -42,7 +42,7 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
                 "untouched",
                 "refused VALIDATION_ERROR/INVALID_LONG/closedate",
                 "untouched",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
@@ -51,15 +51,15 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"asd000 was not one of the allowed options: [a, b]","code":"INVALID_OPTION","context":{"propertyName":["closedate"]}}]}"#,
-            means: &["untouched", "refused VALIDATION_ERROR/INVALID_OPTION/closedate", "proceed, rejected"],
+            means: &["untouched", "refused VALIDATION_ERROR/INVALID_OPTION/closedate", "judged, rejected"],
         },
         Row {
-            name: "INVALID_INTEGER does not tell the value, so nobody is blamed",
+            name: "INVALID_INTEGER does not hold the value, so no course is blamed",
             of: Keyed(2),
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"closedate was not a valid number","code":"INVALID_INTEGER","context":{"propertyName":["closedate"]}}]}"#,
-            means: &["all unnamed VALIDATION_ERROR/INVALID_INTEGER/closedate", "proceed, rejected"],
+            means: &["all unnamed VALIDATION_ERROR/INVALID_INTEGER/closedate", "judged, rejected"],
         },
         Row {
             name: "required not set: those that leave it out",
@@ -71,11 +71,11 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
                 "untouched",
                 "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
                 "refused VALIDATION_ERROR/hs_enrollment_capacity: Error creating COURSE",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
-            name: "MISSING_REQUIRED_PROPERTY, as newer versions say",
+            name: "MISSING_REQUIRED_PROPERTY, as newer versions put it",
             of: Plain(2),
             status: 400,
             headers: "",
@@ -83,7 +83,7 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
             means: &[
                 "untouched",
                 "refused VALIDATION_ERROR/MISSING_REQUIRED_PROPERTY/hs_enrollment_capacity",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
@@ -98,19 +98,19 @@ fn a_refusal_that_names_a_property_finds_its_courses() {
 }
 
 #[test]
-fn a_refusal_that_names_nobody_calls_for_smaller_company() {
+fn a_refusal_that_names_no_course_calls_for_smaller_batches() {
     const NOT_SET: &str = r#"{"status":"error","message":"Error creating COURSE. Some required properties were not set.","correlationId":"c-1","context":{"properties":["hs_course_name"]},"category":"VALIDATION_ERROR"}"#;
     const BAD_JSON: &str = r#"{"status":"error","message":"Invalid input JSON on line 3, column 9: Cannot deserialize value of type `com.hubspot.inbounddb.publicobject.core.v2.SimplePublicObjectBatchInput$Json` from Array value (token `JsonToken.START_ARRAY`)","correlationId":"c-2"}"#;
     check(&[
         Row {
-            name: "required not set, by nobody that is here",
+            name: "required not set, by none of these",
             of: Keyed(2),
             status: 400,
             headers: "",
             body: NOT_SET,
             means: &[
                 "all unnamed VALIDATION_ERROR/hs_course_name: Error creating COURSE",
-                "proceed, rejected",
+                "judged, rejected",
             ],
         },
         Row {
@@ -119,7 +119,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: NOT_SET,
-            means: &["refused VALIDATION_ERROR/hs_course_name: Error creating COURSE", "proceed, rejected"],
+            means: &["refused VALIDATION_ERROR/hs_course_name: Error creating COURSE", "judged, rejected"],
         },
         Row {
             name: "no category",
@@ -127,7 +127,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: BAD_JSON,
-            means: &["all unnamed refused: Invalid input JSON", "proceed, rejected"],
+            means: &["all unnamed refused: Invalid input JSON", "judged, rejected"],
         },
         Row {
             name: "no inputs, which is never sent",
@@ -135,7 +135,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Batch input provided should have at least one object.","correlationId":"x"}"#,
-            means: &["all unnamed refused: Batch input provided", "proceed, rejected"],
+            means: &["all unnamed refused: Batch input provided", "judged, rejected"],
         },
         Row {
             name: "identifiers twice",
@@ -143,34 +143,26 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Duplicate IDs found in batch input: [123456]. IDs must be unique","correlationId":"x","category":"VALIDATION_ERROR","context":{"ids":["123456"]}}"#,
-            means: &["all unnamed VALIDATION_ERROR: Duplicate IDs found", "proceed, rejected"],
+            means: &["all unnamed VALIDATION_ERROR: Duplicate IDs found", "judged, rejected"],
         },
         Row {
-            name: "READ_ONLY_VALUE, by somebody that is not told",
+            name: "READ_ONLY_VALUE, by a course that is not named",
             of: Keyed(2),
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Property values were not valid","category":"VALIDATION_ERROR","errors":[{"message":"hs_object_id is a read only property","code":"READ_ONLY_VALUE","context":{"propertyName":["hs_object_id"]}}]}"#,
-            means: &["all unnamed VALIDATION_ERROR/READ_ONLY_VALUE/hs_object_id", "proceed, rejected"],
+            means: &["all unnamed VALIDATION_ERROR/READ_ONLY_VALUE/hs_object_id", "judged, rejected"],
         },
         Row {
-            name: "a code that nobody described, alone",
+            name: "a code that is not documented, alone",
             of: Keyed(1),
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"Property values were not valid","errors":[{"message":"A value is missing under a condition","code":"MISSING_CONDITIONAL_REQUIRED_PROPERTY","context":{"propertyName":["hs_course_id"]}}]}"#,
             means: &[
                 "refused VALIDATION_ERROR/MISSING_CONDITIONAL_REQUIRED_PROPERTY/hs_course_id",
-                "proceed, rejected",
+                "judged, rejected",
             ],
-        },
-        Row {
-            name: "413 in JSON",
-            of: Keyed(2),
-            status: 413,
-            headers: "",
-            body: r#"{"status":"error","message":"Request too large"}"#,
-            means: &["all unnamed too_large: HubSpot answered 413: Request too large", "proceed, rejected"],
         },
         Row {
             name: "400 without a body proves nothing",
@@ -178,7 +170,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: "",
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "too many inputs",
@@ -186,7 +178,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"The maximum number of inputs supported in a batch is 100. Please reduce the number of items and try again","correlationId":"3784ea30-","category":"VALIDATION_ERROR"}"#,
-            means: &["all unnamed VALIDATION_ERROR: The maximum number of inputs", "proceed, rejected"],
+            means: &["all unnamed VALIDATION_ERROR: The maximum number of inputs", "judged, rejected"],
         },
         Row {
             name: "a bad association",
@@ -194,7 +186,7 @@ fn a_refusal_that_names_nobody_calls_for_smaller_company() {
             status: 400,
             headers: "",
             body: r#"{"status":"error","message":"one or more associations are not valid","correlationId":"c-3"}"#,
-            means: &["refused refused: one or more associations are not valid", "proceed, rejected"],
+            means: &["refused refused: one or more associations are not valid", "judged, rejected"],
         },
     ]);
 }
@@ -208,7 +200,7 @@ fn refusals_by_their_status() {
             status: 422,
             headers: "",
             body: r#"{"status":"error","message":"unprocessable","category":"VALIDATION_ERROR"}"#,
-            means: &["refused VALIDATION_ERROR: unprocessable", "proceed, rejected"],
+            means: &["refused VALIDATION_ERROR: unprocessable", "judged, rejected"],
         },
         Row {
             name: "413",
@@ -216,7 +208,18 @@ fn refusals_by_their_status() {
             status: 413,
             headers: "",
             body: "<html><title>413 Request Entity Too Large</title></html>",
-            means: &["all unnamed too_large: HubSpot answered 413", "proceed, rejected"],
+            means: &["all unnamed too_large: HubSpot answered 413", "judged, rejected, may be size"],
+        },
+        Row {
+            name: "413 in JSON",
+            of: Keyed(2),
+            status: 413,
+            headers: "",
+            body: r#"{"status":"error","message":"Request too large"}"#,
+            means: &[
+                "all unnamed too_large: HubSpot answered 413: Request too large",
+                "judged, rejected, may be size",
+            ],
         },
         Row {
             name: "413, alone",
@@ -224,7 +227,10 @@ fn refusals_by_their_status() {
             status: 413,
             headers: "",
             body: "",
-            means: &["refused too_large: HubSpot answered 413: an empty body", "proceed, rejected"],
+            means: &[
+                "refused too_large: HubSpot answered 413: an empty body",
+                "judged, rejected, may be size",
+            ],
         },
         Row {
             name: "414",
@@ -232,7 +238,7 @@ fn refusals_by_their_status() {
             status: 414,
             headers: "",
             body: r#"{"status":"error","message":"URI too long"}"#,
-            means: &["all unnamed too_large", "proceed, rejected"],
+            means: &["all unnamed too_large", "judged, rejected, may be size"],
         },
         Row {
             name: "a page with status 400 is not HubSpot's word",
@@ -240,7 +246,7 @@ fn refusals_by_their_status() {
             status: 400,
             headers: "",
             body: "<html><title>400 Bad Request</title></html>",
-            means: &["all unknown unknown_outcome", "pause unavailable, invalid"],
+            means: &["all unknown unknown_outcome", "failed unavailable, invalid"],
         },
         Row {
             name: "402: a bill is no course's fault",
@@ -248,7 +254,10 @@ fn refusals_by_their_status() {
             status: 402,
             headers: "",
             body: r#"{"status":"error","message":"This account is suspended"}"#,
-            means: &["untouched", "pause unavailable, rejected"],
+            means: &[
+                "turned away deferred: HubSpot answered 402: This account is suspended",
+                "failed unavailable, rejected",
+            ],
         },
     ]);
 }
@@ -265,15 +274,15 @@ fn a_conflict_of_the_whole_batch() {
             status: 400,
             headers: "",
             body: KEY_TAKEN,
-            means: &["exists CONFLICT", "untouched", "untouched", "proceed, rejected"],
+            means: &["exists CONFLICT", "untouched", "untouched", "judged, rejected"],
         },
         Row {
-            name: "another value is taken: a look by key would find nobody",
+            name: "another value is taken: a look-up by key would find nothing",
             of: Keyed(3),
             status: 400,
             headers: "",
             body: OTHER_TAKEN,
-            means: &["all unnamed CONFLICT", "proceed, rejected"],
+            means: &["all unnamed CONFLICT", "judged, rejected"],
         },
         Row {
             name: "another value is taken, alone: it may be by an earlier self",
@@ -281,7 +290,7 @@ fn a_conflict_of_the_whole_batch() {
             status: 400,
             headers: "",
             body: OTHER_TAKEN,
-            means: &["exists CONFLICT", "proceed, rejected"],
+            means: &["exists CONFLICT", "judged, rejected"],
         },
         Row {
             name: "409 that names nothing",
@@ -289,7 +298,7 @@ fn a_conflict_of_the_whole_batch() {
             status: 409,
             headers: "",
             body: PLAIN_409,
-            means: &["all unnamed CONFLICT: Contact already exists", "proceed, rejected"],
+            means: &["all unnamed CONFLICT: Contact already exists", "judged, rejected"],
         },
         Row {
             name: "409, alone",
@@ -297,7 +306,7 @@ fn a_conflict_of_the_whole_batch() {
             status: 409,
             headers: "",
             body: PLAIN_409,
-            means: &["exists CONFLICT", "proceed, rejected"],
+            means: &["exists CONFLICT", "judged, rejected"],
         },
         Row {
             name: "409 that names a course",
@@ -305,7 +314,7 @@ fn a_conflict_of_the_whole_batch() {
             status: 409,
             headers: "",
             body: r#"{"status":"error","message":"there","category":"CONFLICT","context":{"objectWriteTraceId":["«T1»"]}}"#,
-            means: &["untouched", "exists CONFLICT", "untouched", "proceed, rejected"],
+            means: &["untouched", "exists CONFLICT", "untouched", "judged, rejected"],
         },
         Row {
             name: "409 without a key to look by",
@@ -313,7 +322,7 @@ fn a_conflict_of_the_whole_batch() {
             status: 409,
             headers: "",
             body: PLAIN_409,
-            means: &["all unnamed CONFLICT", "proceed, rejected"],
+            means: &["all unnamed CONFLICT", "judged, rejected"],
         },
         Row {
             name: "a taken value without a key to look by, alone",
@@ -321,15 +330,26 @@ fn a_conflict_of_the_whole_batch() {
             status: 400,
             headers: "",
             body: OTHER_TAKEN,
-            means: &["refused CONFLICT", "proceed, rejected"],
+            means: &["refused CONFLICT", "judged, rejected"],
         },
     ]);
 }
 
 #[test]
-fn a_conflict_over_a_key_that_is_nobodys_as_written_has_all_looked_up() {
-    let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"Cannot set PropertyValueCoordinates{propertyName=course_key, value=b-2} on 1. 2 already has that value."}"#;
+fn a_conflict_over_a_key_names_its_course_as_hubspot_spells_it_or_has_all_looked_up() {
     let batch = batch(vec![claimed(1, "A-1", json!({})), claimed(2, "B-2", json!({}))], Some(UNIQUE));
-    let meaning = interpret(&batch, &answer(400, "", body.as_bytes()), NOW);
-    assert!(meaning.verdicts.iter().map(said).all(|said| said.starts_with("one of 2 exists CONFLICT")));
+    let verdicts = |value: &str| {
+        let message = format!(
+            "Cannot set PropertyValueCoordinates{{propertyName=course_key, value={value}}} on 1. 2 already has that value."
+        );
+        let body = json!({"status": "error", "category": "VALIDATION_ERROR", "message": message}).to_string();
+        let meaning = interpret(&batch, &answer(400, "", body.as_bytes()), NOW);
+        let without_message = |verdict| said(verdict).split(':').next().unwrap_or_default().to_owned();
+        meaning.verdicts.iter().map(without_message).collect::<Vec<_>>()
+    };
+    // HubSpot compares keys without regard to case.
+    for value in ["B-2", "b-2"] {
+        assert_eq!(verdicts(value), ["untouched", "exists CONFLICT"], "{value}");
+    }
+    assert_eq!(verdicts("Z-9"), ["one of 2 exists CONFLICT", "one of 2 exists CONFLICT"]);
 }

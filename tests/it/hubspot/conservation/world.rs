@@ -1,4 +1,4 @@
-//! A batch, what a truthful HubSpot made of it, and what it says.
+//! A batch, what a truthful HubSpot made of it, and its answer.
 
 use course_sync::policy::batch::Batch;
 use proptest::collection::vec;
@@ -45,7 +45,7 @@ pub(super) fn world(names: [&'static str; 6]) -> impl Strategy<Value = World> {
 impl World {
     pub(super) fn batch(&self) -> Batch {
         let course = |(at, name): (usize, &&str)| {
-            // What the name and nothing else tells apart from "Java".
+            // What differs from "Java" by a further property alone.
             let properties = match name.strip_suffix('+') {
                 Some(name) => json!({"hs_course_name": name, "hs_course_description": "more"}),
                 None => json!({"hs_course_name": name}),
@@ -72,7 +72,7 @@ impl World {
         record
     }
 
-    /// What HubSpot truthfully says.
+    /// HubSpot's truthful answer.
     pub(super) fn answer(&self, batch: &Batch) -> Value {
         let with = |fate: Fate| self.order.iter().copied().filter(move |at| self.fates[*at] == fate);
         let results: Vec<_> = with(Fate::Created).map(|at| self.record(batch, at)).collect();

@@ -1,0 +1,384 @@
+//! One course's answer never stops the others, whatever the status; and what stops every course fails none.
+
+use std::collections::BTreeMap;
+
+use course_sync::simulator::{Answer, Behaviour, Fault, Operation, RecordLimitForm};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Daemon, output, program};
+use crate::support::eventually::eventually;
+use crate::support::world::{Row, World};
+
+const DESCRIPTION: &str = "hs_course_description";
+const BLOCK_PAGE: &str =
+    "<html><title>Attention Required! | Cloudflare</title><p>Sorry, you have been blocked</p></html>";
+
+fn json_error(status: u16, category: &str, message: &str) -> Answer {
+    Answer::literal(
+        status,
+        json!({ "status": "error", "category": category, "message": message, "correlationId": "c-1" })
+            .to_string(),
+    )
+}
+
+/// Answers that name no course, each with a part of what its row must show.
+fn answers() -> Vec<(&'static str, Answer, &'static str)> {
+    vec![
+        ("403, a firewall's page", Answer::literal(403, BLOCK_PAGE), "Attention Required"),
+        (
+            "403, a scope for one property",
+            Answer::literal(
+                403,
+                json!({ "status": "error", "category": "MISSING_SCOPES", "message": "not granted",
+                         "errors": [{ "message": "x", "context": { "requiredScopes": ["crm.objects.courses.sensitive.write"] } }] })
+                .to_string(),
+            ),
+            "crm.objects.courses.sensitive.write",
+        ),
+        ("404, an association's target", json_error(404, "OBJECT_NOT_FOUND", "resource not found"), "resource not found"),
+        ("400, a page", Answer::literal(400, "<html>Bad Request</html>"), "400"),
+        ("400, nothing", Answer::literal(400, ""), "400"),
+        ("401 for one course", json_error(401, "INVALID_AUTHENTICATION", "not found"), "401"),
+        ("488", json_error(488, "", "Hub 1 is unknown to this Hublet"), "488"),
+        ("a reset", Answer::Reset, "connection"),
+        ("502, a page", Answer::literal(502, "<html>Bad Gateway</html>"), "502"),
+        ("500, nothing", Answer::literal(500, ""), "500"),
+    ]
+}
+
+async fn enqueue_poisoned(world: &World, key: &str) {
+    world
+        .enqueue(key, &json!({ "hs_course_name": format!("Course {}", key.replace('-', " ")), DESCRIPTION: "union select" }))
+        .await;
+}
+
+fn poison(answer: Answer) -> Fault {
+    Fault::new(answer).on(Operation::BatchCreate).property(DESCRIPTION, "union select")
+}
+
+async fn synced(world: &World, courses: i64) {
+    eventually(&format!("{courses} courses are synced"), async || {
+        let counts = world.counts().await;
+        if counts.get("synced") == Some(&courses) { Ok(()) } else { Err(counts) }
+    })
+    .await;
+}
+
+fn of<'a>(rows: &'a [Row], prefix: &str) -> Vec<&'a Row> {
+    rows.iter().filter(|row| row.course_key.starts_with(prefix)).collect()
+}
+
+#[tokio::test]
+async fn bad_courses_at_any_place_stop_none_of_the_others() {
+    for (what, answer, shown) in answers() {
+        let world = World::new().await;
+        world.hubspot.add_fault(poison(answer));
+        enqueue_poisoned(&world, "bad-0").await;
+        world.enqueue_many("A", 150).await;
+        enqueue_poisoned(&world, "bad-1").await;
+        world.enqueue_many("B", 100).await;
+        enqueue_poisoned(&world, "bad-2").await;
+        let daemon = world.daemon();
+        synced(&world, 250).await;
+        world.audit().await;
+        let rows = world.rows().await;
+        for row in of(&rows, "bad") {
+            assert!(matches!(row.status.as_str(), "pending" | "unconfirmed" | "failed"), "{what}: {row:?}");
+            assert!(row.error("message").contains(shown), "{what}: {row:?}");
+        }
+        println!("{what}: {} creates for 253 courses", world.creates());
+        assert!(world.creates() <= 120, "{what}: {} creates", world.creates());
+        drop(daemon);
+    }
+}
+
+#[tokio::test]
+async fn the_same_answer_for_every_course_fails_none() {
+    for (what, answer, _) in answers() {
+        let world = World::new().await;
+        world.hubspot.add_fault(Fault::new(answer).on(Operation::BatchCreate));
+        world.enqueue_many("A", 120).await;
+        let daemon = world.daemon();
+        eventually("sending is paused and tried again", async || {
+            let creates = world.creates();
+            if creates >= 3 { Ok(()) } else { Err(creates) }
+        })
+        .await;
+        assert_ne!(paused(&daemon).await, Vec::<String>::new(), "{what}");
+        world.hubspot.clear_faults();
+        synced(&world, 120).await;
+        world.audit().await;
+        assert!(world.rows().await.iter().all(|row| row.faults == 0), "{what}: a course was blamed");
+    }
+}
+
+/// The reasons of the metric `paused` that are 1.
+async fn paused(daemon: &Daemon) -> Vec<String> {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let metrics = client.get(format!("{}/metrics", daemon.admin().await)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let reason = |line: &str| {
+        Some(line.strip_prefix("course_sync_paused{reason=\"")?.strip_suffix("\"} 1")?.to_owned())
+    };
+    metrics.lines().filter_map(reason).collect()
+}
+
+#[tokio::test]
+async fn a_course_that_fails_alone_while_others_pass_fails_in_the_end_and_says_why() {
+    for answer in [Answer::literal(403, BLOCK_PAGE), Answer::literal(500, "")] {
+        let mut world = World::new().await;
+        world.set("RETRY__MAX_ATTEMPTS", "3");
+        world.set("RETRY__INITIAL_INTERVAL", "20ms");
+        world.hubspot.add_fault(poison(answer));
+        enqueue_poisoned(&world, "bad").await;
+        let _daemon = world.daemon();
+        let mut batch = 0;
+        let row = eventually("it has failed", async || {
+            // Others have to pass, or nothing is evidence.
+            batch += 1;
+            world.enqueue_many(&format!("A{batch}"), 1).await;
+            let row = world.row("bad").await;
+            if row.status == "failed" { Ok(row) } else { Err(row) }
+        })
+        .await;
+        assert_eq!(row.error("category"), "refused");
+        assert!(row.error("message").contains("while it let others pass"), "{row:?}");
+        eventually("all others are synced", async || {
+            let rows = world.rows().await;
+            let left = rows.iter().filter(|row| row.course_key != "bad" && row.status != "synced").count();
+            if left == 0 { Ok(()) } else { Err(left) }
+        })
+        .await;
+        world.audit().await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_poisoned_courses_at_the_head_do_not_hold_up_three_behind_them() {
+    let world = World::new().await;
+    world.hubspot.add_fault(poison(Answer::literal(403, BLOCK_PAGE)));
+    sqlx::query(
+        "insert into course_outbox (course_key, properties)
+         select 'bad-' || n, jsonb_build_object('hs_course_name', 'x', 'hs_course_description', 'union select')
+           from generate_series(1, 1000) n",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    let _daemon = world.daemon();
+    eventually("some were tried", async || if world.creates() > 2 { Ok(()) } else { Err(()) }).await;
+    world.enqueue_many("good", 3).await;
+    synced(&world, 3).await;
+    world.audit().await;
+    assert!(world.rows().await.iter().all(|row| row.status != "failed"));
+}
+
+#[tokio::test]
+async fn later_for_one_course_fails_nobody_and_sends_nothing_twice() {
+    for category in ["RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"] {
+        let world = World::new().await;
+        let later = Answer::input_error(json!({
+            "status": "error", "category": category, "message": "come back later", "context": {},
+        }));
+        world
+            .hubspot
+            .add_fault(Fault::new(later).on(Operation::BatchCreate).property(DESCRIPTION, "union").times(3));
+        world.enqueue_many("A", 50).await;
+        for n in 0..20 {
+            enqueue_poisoned(&world, &format!("later-{n}")).await;
+        }
+        let _daemon = world.daemon();
+        synced(&world, 70).await;
+        world.audit().await;
+        assert!(world.rows().await.iter().all(|row| row.faults == 0), "{category}");
+    }
+}
+
+#[tokio::test]
+async fn a_course_that_was_created_with_an_error_is_synced_with_a_warning() {
+    let world = World::new().await;
+    let error = json!({
+        "status": "error", "category": "VALIDATION_ERROR", "message": "one or more associations are not valid", "context": {},
+    });
+    let both = Answer::InputError { error, commit: true, named: true };
+    world.hubspot.add_fault(Fault::new(both).on(Operation::BatchCreate).property(DESCRIPTION, "union"));
+    world.enqueue_many("A", 5).await;
+    enqueue_poisoned(&world, "warned").await;
+    let _daemon = world.daemon();
+    synced(&world, 6).await;
+    world.audit().await;
+    let row = world.row("warned").await;
+    assert!(row.error("message").contains("associations are not valid"), "{row:?}");
+    for arguments in [&["failures"][..], &["explain", "warned"]] {
+        let mut command = program(&world.settings);
+        command.args(arguments);
+        let shown = String::from_utf8(output(command).await.stdout).unwrap();
+        assert!(shown.contains("associations are not valid"), "{arguments:?}: {shown}");
+    }
+}
+
+async fn readiness(daemon: &Daemon) -> (u16, Value) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(format!("{}/readyz", daemon.admin().await)).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn when_every_course_is_refused_alike_sending_pauses_and_the_rest_stays_pending() {
+    for form in [RecordLimitForm::PerInput, RecordLimitForm::WholeBatch] {
+        let behaviour = Behaviour { record_limit: Some(30), record_limit_form: form, ..Behaviour::default() };
+        let world = World::with(true, behaviour).await;
+        world.enqueue_many("A", 600).await;
+        let mut daemon = world.daemon();
+        // What still fits is let in, a course at a time.
+        eventually("the account is full, and sending paused", async || {
+            let (paused, counts) = (paused(&daemon).await, world.counts().await);
+            let is_full = counts.get("synced") == Some(&30) && !counts.contains_key("in_flight");
+            if is_full && paused == ["rejected"] { Ok(()) } else { Err((paused, counts)) }
+        })
+        .await;
+        eventually("it is not ready, and says why", async || {
+            let (status, ready) = readiness(&daemon).await;
+            if (status, &ready["reasons"][0]["reason"]) == (503, &json!("rejected")) {
+                Ok(())
+            } else {
+                Err(ready)
+            }
+        })
+        .await;
+        let counts = world.counts().await;
+        let failed = counts.get("failed").copied().unwrap_or_default();
+        assert!(failed <= 500, "{form:?}: more than a few batches failed: {counts:?}");
+        println!("{form:?}: {failed} failed, {} creates", world.creates());
+
+        // A restart fails none either: the pause outlives it.
+        eventually("the pause is noted", async || {
+            let noted: i64 =
+                sqlx::query_scalar("select count(*) from course_sync_pause where reason = 'rejected'")
+                    .fetch_one(world.pool())
+                    .await
+                    .unwrap();
+            if noted == 1 { Ok(()) } else { Err(noted) }
+        })
+        .await;
+        assert!(daemon.stop().await.success());
+        let before = world.creates();
+        let daemon = world.daemon();
+        eventually("one course is tried", async || if world.creates() > before { Ok(()) } else { Err(()) })
+            .await;
+        assert_eq!(paused(&daemon).await, ["rejected"]);
+        let (counts, was) = (world.counts().await, failed);
+        assert_eq!(counts.get("failed").copied().unwrap_or_default(), was, "{form:?}");
+
+        // The account is raised, and the operator resumes.
+        world.hubspot.change_behaviour(|behaviour| behaviour.record_limit = None);
+        let mut resume = program(&world.settings);
+        resume.arg("resume");
+        assert!(output(resume).await.status.success());
+        synced(&world, 600 - failed).await;
+        world.audit().await;
+        assert_eq!(paused(&daemon).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn many_bad_courses_of_one_kind_are_not_taken_for_the_account() {
+    let world = World::new().await;
+    let nameless = "insert into course_outbox (course_key, properties)
+                    select 'bad-' || n, '{\"hs_course_description\": \"x\"}' from generate_series(1, 300) n";
+    sqlx::query(nameless).execute(world.pool()).await.unwrap();
+    world.enqueue_many("good", 5).await;
+    let daemon = world.daemon();
+    world.all_are(&["synced", "failed"]).await;
+    world.audit().await;
+    assert_eq!(world.counts().await, BTreeMap::from([("failed".into(), 300), ("synced".into(), 5)]));
+    assert_eq!(paused(&daemon).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn large_batches_that_fail_while_small_ones_pass_shrink() {
+    for (what, answer) in [("413", Answer::literal(413, "")), ("502", Answer::literal(502, "<html>"))] {
+        let world = World::new().await;
+        world.hubspot.add_fault(Fault::new(answer).on(Operation::BatchCreate).more_than(40));
+        world.enqueue_many("A", 1_500).await;
+        let _daemon = world.daemon();
+        synced(&world, 1_500).await;
+        world.audit().await;
+        assert!(world.rows().await.iter().all(|row| row.faults == 0), "{what}");
+        println!("{what}: {} creates for 1,500 courses", world.creates());
+        assert!(world.creates() <= 120, "{what}: {} creates", world.creates());
+        let shown = eventually("status shows the size", async || {
+            let mut status = program(&world.settings);
+            status.args(["status", "--json"]);
+            let shown: Value = serde_json::from_slice(&output(status).await.stdout).unwrap();
+            if shown["batch_size"].as_u64() <= Some(50) { Ok(shown) } else { Err(shown) }
+        })
+        .await;
+        assert!(shown["batch_size"].as_u64() >= Some(10), "{what}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_into_a_black_hole_puts_one_course_in_doubt() {
+    let mut world = World::new().await;
+    world.set("HUBSPOT__REQUEST_TIMEOUT", "1s");
+    world.set("HUBSPOT__CONNECT_TIMEOUT", "500ms");
+    world.set("OUTBOX__SETTLE", "1m");
+    world.hubspot.add_fault(Fault::new(Answer::Hang).on(Operation::BatchCreate));
+    world.enqueue_many("A", 3_200).await;
+    let _daemon = world.daemon();
+    eventually("the first request has ended", async || {
+        let counts = world.counts().await;
+        if counts.contains_key("unconfirmed") { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    let counts = world.counts().await;
+    assert_eq!(counts.get("unconfirmed"), Some(&1), "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_401_for_the_property_list_alone_stops_nothing() {
+    let world = World::new().await;
+    let denied = json_error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found.");
+    world.hubspot.add_fault(Fault::new(denied).on(Operation::PropertyList));
+    world.enqueue_many("A", 150).await;
+    let daemon = world.daemon();
+    synced(&world, 150).await;
+    world.audit().await;
+    assert_eq!(paused(&daemon).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_wrong_region_and_a_redirect_name_where_to_go_and_are_certainly_not_executed() {
+    let region = json!({
+        "status": "error", "correctHublet": "eu1",
+        "message": "Hub 12345 is unknown to this Hublet, but it appears to exist in Hublet eu1",
+    });
+    let redirect = Answer::Literal {
+        status: 307,
+        headers: BTreeMap::from([("Location".into(), "https://elsewhere.example/".into())]),
+        body: String::new(),
+    };
+    for (answer, shown) in [
+        (Answer::literal(488, region.to_string()), "https://api-eu1.hubapi.com"),
+        (redirect, "elsewhere.example"),
+    ] {
+        let world = World::new().await;
+        world.hubspot.add_fault(Fault::new(answer).on(Operation::BatchCreate));
+        world.enqueue_many("A", 20).await;
+        let daemon = world.daemon();
+        eventually("it is paused", async || {
+            let paused = paused(&daemon).await;
+            if paused == ["object_type"] { Ok(()) } else { Err(paused) }
+        })
+        .await;
+        let (status, ready) = readiness(&daemon).await;
+        assert_eq!(status, 503);
+        assert!(ready["reasons"][0]["message"].as_str().unwrap().contains(shown), "{ready}");
+        eventually("all are pending", async || {
+            let counts = world.counts().await;
+            if counts == BTreeMap::from([("pending".into(), 20)]) { Ok(()) } else { Err(counts) }
+        })
+        .await;
+    }
+}

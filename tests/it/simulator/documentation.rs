@@ -1,0 +1,41 @@
+//! The examples of docs/simulator.md are what the control API takes.
+
+use course_sync::simulator::{Behaviour, Fault};
+use serde_json::Value;
+
+const PAGE: &str = include_str!("../../../docs/simulator.md");
+
+#[test]
+fn every_example_is_accepted() {
+    let mut faults = 0;
+    let mut switches = 0;
+    for block in PAGE.split("```json\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        let example: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        if example.get("answer").is_some() {
+            serde_json::from_value::<Fault>(example).unwrap_or_else(|error| panic!("{error}: {text}"));
+            faults += 1;
+        } else {
+            serde_json::from_value::<Behaviour>(example).unwrap_or_else(|error| panic!("{error}: {text}"));
+            switches += 1;
+        }
+    }
+    assert_eq!((faults, switches), (5, 1));
+    let curl = PAGE.split("-d '").nth(1).unwrap().split('\'').next().unwrap();
+    serde_json::from_str::<Fault>(curl).unwrap();
+}
+
+#[test]
+fn every_switch_in_the_table_exists() {
+    let all = serde_json::to_value(Behaviour::default()).unwrap();
+    let table = PAGE.split("| Switch |").nth(1).unwrap();
+    let rows =
+        table.lines().take_while(|line| line.starts_with('|') || line.is_empty() || line.starts_with(' '));
+    let first_cells: Vec<&str> = rows.skip(2).filter_map(|row| row.split('|').nth(1)).collect();
+    assert!(first_cells.len() > 10, "{first_cells:?}");
+    for cell in first_cells {
+        for name in cell.split('`').skip(1).step_by(2) {
+            assert!(all.get(name).is_some(), "{name}");
+        }
+    }
+}
