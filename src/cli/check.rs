@@ -12,6 +12,7 @@ use crate::telemetry::metrics::Metrics;
 mod account;
 mod database;
 mod probe;
+mod scopes;
 mod unique;
 
 /// Check configuration, database and HubSpot account, and suggest fixes

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::engine::in_task;
 use super::leader::{Deadline, Held};
 use super::pace::Reserved;
+use super::tasks::in_task;
 use super::trouble::Work;
 use super::{Shared, deliver};
 use crate::config::Unconfirmed;

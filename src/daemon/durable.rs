@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::account::DURABLE;
-use super::engine::in_task;
 use super::leader::Held;
 use super::question;
+use super::tasks::in_task;
 use super::trouble::Work;
 use crate::outbox::pause::{self, DurablePause};
 use crate::policy::day::Agree;

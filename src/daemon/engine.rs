@@ -12,6 +12,7 @@ use super::claim::{self, Claim};
 use super::leader::Held;
 use super::pace::Reserved;
 use super::properties::{self, Due};
+use super::tasks::in_task;
 use super::trouble::Work;
 use super::{Shared, doubts, durable};
 use crate::outbox::pause;
@@ -386,10 +387,4 @@ impl Engine {
         }
         is_finished
     }
-}
-
-/// Runs database work in a task of its own, so that it always runs to its end. `None`: it panicked,
-/// or the runtime is ending.
-pub(super) async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    tokio::spawn(work).await.ok()
 }

@@ -22,6 +22,7 @@ mod question;
 mod retention;
 pub mod status;
 mod summary;
+mod tasks;
 pub mod trouble;
 mod verify;
 mod wake;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::Shared;
-use super::engine::in_task;
 use super::leader::Held;
+use super::tasks::in_task;
 use crate::outbox::record::Ending;
 use crate::outbox::recover::{self, Question};
 use crate::policy::answer::{Exchange, Meta};

@@ -312,7 +312,7 @@ impl Attribution {
             self.has_passed = true;
             self.trial = self
                 .trial
-                .map(|courses| courses.max(sent.courses * 2))
+                .map(|courses| courses * 2)
                 .filter(|courses| *courses < usize::from(self.size.current()));
             if self.trial.is_none() && sent.courses >= usize::from(FEW) {
                 self.probes = 0;

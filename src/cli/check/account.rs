@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::scopes::{READ, WRITE, lacking};
 use super::{Finding, unique};
 use crate::config::Config;
 use crate::hubspot::Client;
@@ -16,10 +17,6 @@ use crate::policy::answer::QuotaHeaders;
 use crate::policy::pause::{Reason, Trouble};
 use crate::policy::schema::{Ending, Schema, Sensitivity};
 
-/// The scope of look-ups. `run` needs it with a unique property.
-pub(super) const READ: &str = "crm.objects.courses.read";
-/// The scope of creates.
-const WRITE: &str = "crm.objects.courses.write";
 /// From this usage of the record limit on there is a warning, in percent.
 const NEARLY_FULL: u64 = 90;
 const SWITCH_ON: &str = "switch Courses on in HubSpot: Settings, Objects, object library";
@@ -148,11 +145,6 @@ fn without_quota(why: &str, fix: &str) -> Vec<Finding> {
         skipped("record_limit"),
         skipped("unique_property"),
     ]
-}
-
-/// The scope to add: the one that the call is known to need, or those that HubSpot names in its place.
-pub(super) fn lacking(scope: &str, named: &[String]) -> String {
-    if named.is_empty() || named.iter().any(|it| it == scope) { scope.to_owned() } else { named.join(" or ") }
 }
 
 impl Answers {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Finding;
-use super::account::READ;
+use super::scopes::{READ, lacking};
 use crate::config::Config;
 use crate::hubspot::Client;
 use crate::policy::access::Access;
@@ -58,7 +58,7 @@ fn by_look_up(name: &str, look_up: Option<&Access>, unread: &str) -> Finding {
             Finding::unknown(CODE, text)
         }
         Some(Access::Denied(why, scopes)) => {
-            let needed = super::account::lacking(READ, scopes);
+            let needed = lacking(READ, scopes);
             Finding::wrong(
                 CODE,
                 format!("it could not be looked up: {why}"),

@@ -1,0 +1,11 @@
+//! The scopes that `run` needs, by name. Pure.
+
+/// The scope of look-ups. `run` needs it with a unique property.
+pub(super) const READ: &str = "crm.objects.courses.read";
+/// The scope of creates.
+pub(super) const WRITE: &str = "crm.objects.courses.write";
+
+/// The scope to add: the one that the call is known to need, or those that HubSpot names in its place.
+pub(super) fn lacking(scope: &str, named: &[String]) -> String {
+    if named.is_empty() || named.iter().any(|it| it == scope) { scope.to_owned() } else { named.join(" or ") }
+}
