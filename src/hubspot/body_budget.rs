@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What each answer may hold in any case; more than HubSpot sends for a hundred usual courses.
 pub(super) const USUAL_BODY_BYTES: usize = 512 * 1024;
 /// What all answers together may hold beyond that.
-const SHARED_BYTES: usize = 24 * 1024 * 1024;
+const SHARED_BYTES: usize = 8 * 1024 * 1024;
 /// The budget is counted in pieces of this size.
 const PIECE_BYTES: usize = 1024;
 
