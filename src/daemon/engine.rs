@@ -19,6 +19,7 @@ use crate::outbox::pause;
 use crate::policy::attribution::{Lane, Sample};
 use crate::policy::backlog::{Backlog, Begun, Ended};
 use crate::policy::pause::Gate;
+use crate::policy::turns::{Turns, Waiting};
 use crate::telemetry::metrics::Wakeup;
 
 struct Engine {
@@ -31,8 +32,7 @@ struct Engine {
     questions: JoinSet<()>,
     fresh: Backlog,
     suspects: Backlog,
-    /// Claims of fresh courses since suspects had their turn.
-    since_suspects: u32,
+    turns: Turns,
     /// Claims whose end is to be heard yet, in the order in which they began.
     claims: VecDeque<UnderWay>,
     /// There may be doubts that are due.
@@ -54,9 +54,6 @@ struct UnderWay {
     ended: oneshot::Receiver<Ended>,
 }
 
-/// While others wait, one claim in so many takes suspects.
-const SUSPECTS_SHARE: u32 = 10;
-
 /// Runs until the shutdown begins, then until what is under way is finished or the shutdown is
 /// forced. True where everything is finished.
 pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held>>) -> bool {
@@ -68,7 +65,7 @@ pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held
         questions: JoinSet::new(),
         fresh: Backlog::default(),
         suspects: Backlog::default(),
-        since_suspects: 0,
+        turns: Turns::default(),
         claims: VecDeque::new(),
         may_be_doubts: true,
         looked_at: Instant::now(),
@@ -179,23 +176,15 @@ impl Engine {
         }
     }
 
-    /// Which courses are claimed next. Suspects go behind the others, in a bounded share of the claims. `probe`: which
-    /// ones the next probe should take, if it is one.
+    /// Which courses are claimed next. `probe`: which ones the next probe should take, if it is one.
     fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
         let under_way = |lane| self.claims.iter().filter(|claim| claim.lane == lane).count();
-        let fresh = self.fresh.wants_claim(under_way(Lane::Fresh));
-        let suspects = self.suspects.wants_claim(under_way(Lane::Suspects));
-        let is_their_turn = match probe {
-            Some(lane) => lane == Lane::Suspects,
-            None => self.since_suspects + 1 >= SUSPECTS_SHARE,
+        let waiting = Waiting {
+            fresh: self.fresh.wants_claim(under_way(Lane::Fresh)),
+            may_be_fresh: under_way(Lane::Fresh) > 0,
+            suspects: self.suspects.wants_claim(under_way(Lane::Suspects)),
         };
-        // Whether there are others is not known before the claim under way has ended.
-        let may_be_others = fresh || under_way(Lane::Fresh) > 0;
-        if suspects && (is_their_turn || !may_be_others) {
-            Some(Lane::Suspects)
-        } else {
-            fresh.then_some(Lane::Fresh)
-        }
+        self.turns.next(probe, waiting)
     }
 
     fn backlog(&mut self, lane: Lane) -> &mut Backlog {
@@ -207,10 +196,7 @@ impl Engine {
 
     /// Begins to claim a batch, and to send it.
     fn claim(&mut self, held: Held, lane: Lane, sample: Sample, permit: Reserved, courses: u16) {
-        self.since_suspects = match lane {
-            Lane::Fresh => self.since_suspects.saturating_add(1),
-            Lane::Suspects => 0,
-        };
+        self.turns.took(lane);
         let begun = self.backlog(lane).begin(Instant::now());
         let (sender, ended) = oneshot::channel();
         self.claims.push_back(UnderWay { lane, begun, ended });

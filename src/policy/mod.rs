@@ -21,3 +21,4 @@ pub mod retry;
 pub mod schema;
 pub mod share;
 pub mod spell;
+pub mod turns;

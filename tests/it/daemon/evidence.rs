@@ -155,9 +155,10 @@ async fn a_course_that_fails_alone_while_others_pass_fails_in_the_end_and_says_w
 
 #[tokio::test]
 async fn a_thousand_poisoned_courses_at_the_head_do_not_hold_up_three_behind_them() {
-    let world = World::new().await;
-    world.hubspot.add_fault(poison(Answer::literal(403, BLOCK_PAGE)));
-    sqlx::query(
+    for answer in [Answer::literal(403, BLOCK_PAGE), Answer::literal(500, "")] {
+        let world = World::new().await;
+        world.hubspot.add_fault(poison(answer));
+        sqlx::query(
         "insert into course_outbox (course_key, properties)
          select 'bad-' || n, jsonb_build_object('hs_course_name', 'x', 'hs_course_description', 'union select')
            from generate_series(1, 1000) n",
@@ -165,12 +166,13 @@ async fn a_thousand_poisoned_courses_at_the_head_do_not_hold_up_three_behind_the
     .execute(world.pool())
     .await
     .unwrap();
-    let _daemon = world.daemon();
-    eventually("some were tried", async || if world.creates() > 2 { Ok(()) } else { Err(()) }).await;
-    world.enqueue_many("good", 3).await;
-    synced(&world, 3).await;
-    world.audit().await;
-    assert!(world.rows().await.iter().all(|row| row.status != "failed"));
+        let _daemon = world.daemon();
+        eventually("some were tried", async || if world.creates() > 2 { Ok(()) } else { Err(()) }).await;
+        world.enqueue_many("good", 3).await;
+        synced(&world, 3).await;
+        world.audit().await;
+        assert!(world.rows().await.iter().all(|row| row.status != "failed"));
+    }
 }
 
 #[tokio::test]
@@ -246,6 +248,11 @@ async fn when_every_course_is_refused_alike_sending_pauses_and_the_rest_stays_pe
             }
         })
         .await;
+        let mut status = program(&world.settings);
+        status.args(["status", "--json"]);
+        let shown: Value = serde_json::from_slice(&output(status).await.stdout).unwrap();
+        assert_eq!(shown["pauses"][0]["reason"], "rejected", "{shown}");
+        assert!(daemon.log().contains("\"reason\":\"rejected\""), "{}", daemon.log());
         let counts = world.counts().await;
         let failed = counts.get("failed").copied().unwrap_or_default();
         assert!(failed <= 500, "{form:?}: more than a few batches failed: {counts:?}");

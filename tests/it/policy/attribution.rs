@@ -14,6 +14,7 @@ use course_sync::policy::attribution::{Attribution, Effect, Evidence, Lane, Samp
 use course_sync::policy::interpret::{Interpretation, NotTaken, RequestOutcome, Signal, Verdict};
 use course_sync::policy::pause::{Gate, Pauses, Reason, Trouble};
 use course_sync::policy::retry::{RetryPolicy, Sending};
+use course_sync::policy::turns::{Turns, Waiting};
 use jiff::Timestamp;
 use proptest::collection::btree_set;
 use proptest::prelude::*;
@@ -69,7 +70,7 @@ struct World {
     pauses: Pauses,
     start: Instant,
     now: Duration,
-    since_suspects: u32,
+    turns: Turns,
 }
 
 const SETTLE: Duration = Duration::from_secs(30);
@@ -99,7 +100,7 @@ impl World {
             pauses,
             start: Instant::now(),
             now: Duration::ZERO,
-            since_suspects: 0,
+            turns: Turns::default(),
             policy,
         }
     }
@@ -129,19 +130,13 @@ impl World {
         let concurrent = concurrent && !self.attribution.is_cautious();
         let (fresh, suspects) = (self.due(Lane::Fresh), self.due(Lane::Suspects));
         let probe = (!concurrent).then(|| self.attribution.probe());
-        let is_their_turn = match probe {
-            Some((lane, _)) => lane == Lane::Suspects,
-            None => self.since_suspects >= 9,
+        let waiting =
+            Waiting { fresh: !fresh.is_empty(), may_be_fresh: false, suspects: !suspects.is_empty() };
+        let Some(lane) = self.turns.next(probe.map(|(lane, _)| lane), waiting) else {
+            self.now += TOOK;
+            return;
         };
-        let lane = match (fresh.is_empty(), suspects.is_empty()) {
-            (true, true) => {
-                self.now += TOOK;
-                return;
-            }
-            (_, false) if is_their_turn || fresh.is_empty() => Lane::Suspects,
-            _ => Lane::Fresh,
-        };
-        self.since_suspects = if lane == Lane::Fresh { self.since_suspects + 1 } else { 0 };
+        self.turns.took(lane);
         let mut due = if lane == Lane::Fresh { fresh } else { suspects };
         if probe.is_some_and(|(_, sample)| sample == Sample::Newest) {
             due.reverse();
