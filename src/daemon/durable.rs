@@ -13,6 +13,7 @@ use super::trouble::Work;
 use crate::outbox::pause::{self, DurablePause};
 use crate::policy::day::Agree;
 use crate::policy::pause::Reason;
+use crate::policy::schema::Ending;
 
 /// How long the row of a used-up day holds where the day's end is not known; no day is much longer.
 const A_DAY: Duration = Duration::from_hours(24);
@@ -62,7 +63,7 @@ pub(super) async fn learn_reset(shared: Arc<Shared>, held: Held) {
         () = shared.shutdown.begun() => return,
         asked = asked => asked,
     };
-    if let Some((_, Some(resets_at))) = resets_at {
+    if let Some(Ending::Told(Some(resets_at))) = resets_at {
         shared.account.learn_reset(resets_at);
     }
 }

@@ -11,7 +11,7 @@ use super::leader::Held;
 use super::{Shared, question};
 use crate::policy::key_property::key_property;
 use crate::policy::pause::Reason;
-use crate::policy::schema::Sensitivity;
+use crate::policy::schema::{Ending, Sensitivity};
 
 /// What is known of the property.
 #[derive(Debug, Default)]
@@ -70,16 +70,16 @@ pub(super) async fn verify(shared: Arc<Shared>, held: Held) {
     let Some(name) = shared.settings.unique_property.as_deref() else { return };
     // Whatever happens, not at once again.
     shared.unique.state().not_before = Some(Instant::now() + shared.settings.poll_interval);
-    let ask = question::ask(&shared, held, async |shared| {
-        let asked = shared.client.properties(Sensitivity::None).await;
-        (asked.exchange, asked.told)
-    });
+    let ask = question::ask(&shared, held, async |shared| shared.client.properties(Sensitivity::None).await);
     let asked = tokio::select! {
         () = shared.shutdown.begun() => return,
         asked = ask => asked,
     };
-    let Some((_, told)) = asked else { return };
-    let found = told.and_then(|definitions| key_property(definitions, name));
+    let found = match asked {
+        Some(Ending::Told(definitions)) => key_property(definitions, name),
+        Some(Ending::Denied(..) | Ending::Refused(_) | Ending::Stop(_) | Ending::Away(_)) => None,
+        None => return,
+    };
     let problem = found.map(|property| property.problem(name));
     let wait = {
         let mut state = shared.unique.state();

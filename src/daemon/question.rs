@@ -10,16 +10,16 @@ use super::leader::Held;
 use super::tasks::in_task;
 use crate::outbox::record::Ending;
 use crate::outbox::recover::{self, Question};
-use crate::policy::answer::{Exchange, Meta};
-use crate::policy::interpret::{RequestOutcome, Signal};
+use crate::policy::interpret::Signal;
+use crate::policy::schema::{self, Asked};
 use crate::telemetry::metrics::Operation;
 
 /// Asks it. `None`: it was not asked, since the lease ended or the request could not be noted.
 pub(super) async fn ask<T>(
     shared: &Arc<Shared>,
     held: Held,
-    send: impl AsyncFnOnce(&Shared) -> (Exchange, T),
-) -> Option<(Exchange, T)> {
+    send: impl AsyncFnOnce(&Shared) -> Asked<T>,
+) -> Option<schema::Ending<T>> {
     let permit = shared.pace.permit().await;
     let request = Uuid::now_v7();
     let note = {
@@ -34,13 +34,13 @@ pub(super) async fn ask<T>(
         return None;
     }
     let began = Instant::now();
-    let (exchange, answer) = send(shared).await;
-    let outcome = outcome(&exchange);
+    let Asked { told, exchange } = send(shared).await;
+    let (answer, outcome) = schema::interpret(told, &exchange);
     shared.metrics.request(Operation::Schema, outcome, began.elapsed());
     shared.account.quota_heard(&exchange);
     shared.pace.ended(permit, &exchange, &Signal::Passed);
     note_answer(shared, request, Ending::of(outcome, &exchange, None)).await;
-    Some((exchange, answer))
+    Some(answer)
 }
 
 /// Notes how a request ended that creates nothing. If that fails, the request counts for longer after a takeover.
@@ -49,19 +49,5 @@ pub(super) async fn note_answer(shared: &Arc<Shared>, request: Uuid, ending: End
     let note = in_task(async move { recover::note_answer(&database, request, &ending).await });
     if let Some(Err(error)) = note.await {
         tracing::debug!(%error, %request, "the end of a request was not noted");
-    }
-}
-
-fn outcome(exchange: &Exchange) -> RequestOutcome {
-    match exchange {
-        Exchange::NotSent(_) | Exchange::NoAnswer(_) => RequestOutcome::Unreachable,
-        Exchange::Answered { meta: Meta { status, .. }, .. } => match status {
-            200..=299 => RequestOutcome::Ok,
-            401 | 403 => RequestOutcome::Unauthorized,
-            429 => RequestOutcome::RateLimited,
-            400..=499 => RequestOutcome::Rejected,
-            500..=599 => RequestOutcome::Unavailable,
-            _ => RequestOutcome::Invalid,
-        },
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::client::Client;
-use crate::policy::answer::Exchange;
+use crate::policy::schema::Asked;
 
 #[derive(Deserialize)]
 struct Usages {
@@ -19,16 +19,14 @@ struct Usage {
 }
 
 impl Client {
-    /// When the account's daily quota starts afresh, where HubSpot tells. It does so to private apps.
-    pub async fn quota_resets_at(&self) -> (Exchange, Option<Timestamp>) {
+    /// When the account's daily quota starts afresh; `None` where HubSpot does not show it. It does to private apps.
+    pub async fn quota_resets_at(&self) -> Asked<Option<Timestamp>> {
         let (exchange, bytes) = self.get(self.urls.daily_usage()).await;
-        let resets_at = resets_at(&bytes);
-        (exchange, resets_at)
+        Asked { told: serde_json::from_slice(&bytes).ok().map(|usages| resets_at(&usages)), exchange }
     }
 }
 
-fn resets_at(body: &[u8]) -> Option<Timestamp> {
-    let usages: Usages = serde_json::from_slice(body).ok()?;
+fn resets_at(usages: &Usages) -> Option<Timestamp> {
     usages.results.iter().find_map(|usage| usage.resets_at.as_deref()?.parse().ok())
 }
 
@@ -49,10 +47,12 @@ mod tests {
             ),
             (r#"{"results":[{"resetsAt":"soon"}]}"#, None),
             (r#"{"results":[]}"#, None),
-            (r#"{"status":"error","message":"no"}"#, None),
-            ("", None),
         ] {
-            assert_eq!(resets_at(body.as_bytes()), at.map(|at| at.parse().unwrap()), "{body}");
+            let usages = serde_json::from_str(body).unwrap();
+            assert_eq!(resets_at(&usages), at.map(|at| at.parse().unwrap()), "{body}");
+        }
+        for body in [r#"{"status":"error","message":"no"}"#, ""] {
+            assert!(serde_json::from_str::<Usages>(body).is_err(), "{body}");
         }
     }
 }
