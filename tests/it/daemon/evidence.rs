@@ -176,6 +176,40 @@ async fn a_thousand_poisoned_courses_at_the_head_do_not_hold_up_three_behind_the
 }
 
 #[tokio::test]
+async fn a_suspect_is_still_one_after_a_restart() {
+    let world = World::new().await;
+    world.hubspot.add_fault(poison(Answer::literal(403, BLOCK_PAGE)));
+    world.enqueue_many("A", 30).await;
+    enqueue_poisoned(&world, "bad").await;
+    let mut daemon = world.daemon();
+    // It was in one request with others, and they are through: so it is isolated.
+    synced(&world, 30).await;
+    assert!(daemon.stop().await.success());
+    let before = world.hubspot.journal().len();
+
+    world.enqueue_many("B", 30).await;
+    let _daemon = world.daemon();
+    synced(&world, 60).await;
+    eventually("it is tried again", async || {
+        let requests = requests_with(&world, "bad", before);
+        if requests.is_empty() { Err(()) } else { Ok(()) }
+    })
+    .await;
+    assert!(requests_with(&world, "bad", before).iter().all(|courses| *courses == 1), "it travels alone");
+    world.audit().await;
+}
+
+/// How many courses each of the creates carried that came after the first `before` requests and held this course.
+fn requests_with(world: &World, key: &str, before: usize) -> Vec<usize> {
+    let journal = world.hubspot.journal();
+    let creates = journal.iter().skip(before).filter(|entry| entry.operation == Operation::BatchCreate);
+    creates
+        .filter(|entry| entry.inputs.iter().any(|input| input.unique_value.as_deref() == Some(key)))
+        .map(|entry| entry.inputs.len())
+        .collect()
+}
+
+#[tokio::test]
 async fn later_for_one_course_fails_nobody_and_sends_nothing_twice() {
     for category in ["RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"] {
         let world = World::new().await;
