@@ -168,7 +168,7 @@ impl Account {
         self.changed.notified().await;
     }
 
-    /// Waits until a reason to pause came or went, for whoever reports it. News since the last call count.
+    /// Waits until a reason to pause came or went, so that it can be reported. News since the last call count.
     pub(super) async fn news(&self) {
         self.news.notified().await;
     }

@@ -2,7 +2,7 @@
 //!
 //! One task leads (`leader`), one loop claims (`engine`), each batch is sent and recorded by a task of
 //! its own (`deliver`); doubts are looked up one batch at a time (`doubts`), and the unique property is verified before
-//! anything is sent (`properties`). Whoever holds a permit of `pace` may send one request. `account` keeps the pauses
+//! anything is sent (`properties`). The holder of a permit of `pace` may send one request. `account` keeps the pauses
 //! and what attributes failures.
 
 pub mod account;

@@ -210,7 +210,7 @@ fn requests_with(world: &World, key: &str, before: usize) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn later_for_one_course_fails_nobody_and_sends_nothing_twice() {
+async fn later_for_one_course_fails_none_and_sends_nothing_twice() {
     for category in ["RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE"] {
         let world = World::new().await;
         let later = Answer::input_error(json!({

@@ -1,4 +1,4 @@
-//! Looking doubts up: absence needs proof, contradictions stay in doubt, a look-up that fails stops nobody.
+//! Looking doubts up: absence needs proof, contradictions stay in doubt, a look-up that fails stops no other.
 
 use course_sync::simulator::{Answer, Behaviour, Commit, Fault, Keys, Normalise, Operation};
 use serde_json::json;
