@@ -1,14 +1,16 @@
-//! The pure parts, for one batch of a hundred courses: time and allocations. No I/O.
+//! Benchmark of the pure functions: time and allocations for a batch of 100 courses. No I/O.
 //!
 //! `cargo bench --bench pure`
 
 #![allow(clippy::unwrap_used)] // a bench may panic
 
-use course_sync::course::{Associations, CourseKey, HubSpotId, Properties};
-use course_sync::hubspot::{request, wire};
-use course_sync::policy::answer::{Exchange, Meta};
-use course_sync::policy::batch::{Batch, Claimed, RowId};
-use course_sync::policy::interpret::interpret;
+use course_sync::course::{
+    Associations, Batch, BatchId, ClaimedCourse, CourseKey, HubSpotId, Properties, RowId,
+};
+use course_sync::hubspot::api::response::{Exchange, Meta};
+use course_sync::hubspot::api::{decode, request};
+use course_sync::pipeline::batch;
+use course_sync::pipeline::interpret::interpret;
 use divan::{AllocProfiler, Bencher};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ fn main() {
     divan::main();
 }
 
-/// A course of about 650 bytes, as in the measurements of the outbox.
+/// The properties of a course of about 650 bytes.
 fn properties(at: usize) -> Value {
     json!({
         "hs_course_name": format!("Course {at}"),
@@ -37,8 +39,8 @@ fn properties(at: usize) -> Value {
     })
 }
 
-fn claimed() -> Vec<Claimed> {
-    let course = |at: usize| Claimed {
+fn claimed() -> Vec<ClaimedCourse> {
+    let course = |at: usize| ClaimedCourse {
         id: RowId(i64::try_from(at).unwrap_or_default()),
         key: CourseKey::parse(format!("C-{at:06}")).unwrap(),
         properties: Properties::parse(properties(at)).unwrap(),
@@ -54,14 +56,16 @@ fn claimed() -> Vec<Claimed> {
 }
 
 fn batch() -> Batch {
-    Batch::assemble(Uuid::now_v7(), claimed(), Some(UNIQUE), Timestamp::UNIX_EPOCH).0
+    batch::assemble(BatchId(Uuid::now_v7()), claimed(), Some(UNIQUE), Timestamp::UNIX_EPOCH).0
 }
 
-/// HubSpot's answer to [`batch`], as it echoes what was sent.
+/// HubSpot's response to [`batch`].
 fn answer(batch: &Batch, names_key: bool) -> Vec<u8> {
-    let record = |(at, course): (usize, &Claimed)| {
-        let mut shown: serde_json::Map<String, Value> =
-            batch.sent(course).map(|(name, value)| (name.to_owned(), value.into_owned().into())).collect();
+    let record = |(at, course): (usize, &ClaimedCourse)| {
+        let mut shown: serde_json::Map<String, Value> = batch
+            .sent_properties(course)
+            .map(|(name, value)| (name.to_owned(), value.into_owned().into()))
+            .collect();
         if !names_key {
             shown.remove(UNIQUE);
         }
@@ -84,7 +88,7 @@ fn answer(batch: &Batch, names_key: bool) -> Vec<u8> {
 
 fn exchange(batch: &Batch, names_key: bool) -> Exchange {
     let meta = Meta { status: 201, ..Meta::default() };
-    Exchange::Answered { meta, body: wire::read_body(&answer(batch, names_key)) }
+    Exchange::Answered { meta, body: decode::decode_body(&answer(batch, names_key)) }
 }
 
 /// Rows become courses: what `outbox/rows.rs` does after the JSON was read.
@@ -98,24 +102,24 @@ fn parse_properties(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn assemble(bencher: Bencher<'_, '_>) {
-    bencher
-        .with_inputs(claimed)
-        .bench_values(|claimed| Batch::assemble(Uuid::nil(), claimed, Some(UNIQUE), Timestamp::UNIX_EPOCH));
+    bencher.with_inputs(claimed).bench_values(|claimed| {
+        batch::assemble(BatchId(Uuid::nil()), claimed, Some(UNIQUE), Timestamp::UNIX_EPOCH)
+    });
 }
 
 #[divan::bench]
 fn build_request(bencher: Bencher<'_, '_>) {
     let batch = batch();
-    bencher.bench_local(|| request::create_body(&batch).unwrap().len());
+    bencher.bench_local(|| request::encode_create(&batch).unwrap().len());
 }
 
 #[divan::bench]
 fn read_answer(bencher: Bencher<'_, '_>) {
     let bytes = answer(&batch(), true);
-    bencher.bench_local(|| wire::read_body(&bytes));
+    bencher.bench_local(|| decode::decode_body(&bytes));
 }
 
-/// Each record names its course by the unique property.
+/// Each record contains the unique property of its course.
 #[divan::bench]
 fn interpret_by_key(bencher: Bencher<'_, '_>) {
     let batch = batch();
@@ -124,7 +128,7 @@ fn interpret_by_key(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| interpret(&batch, &exchange, Timestamp::UNIX_EPOCH));
 }
 
-/// No record names its course, so that values tell them apart: every record against every course.
+/// No record contains the unique property, so every record is compared with every course.
 #[divan::bench]
 fn interpret_by_values(bencher: Bencher<'_, '_>) {
     let batch = batch();

@@ -1,20 +1,21 @@
 //! course-sync: creates the courses of a catalogue's Postgres outbox in HubSpot.
 //!
-//! **The promise.** Each course is created in HubSpot exactly once, or its row says why not. Nothing
-//! is lost, nothing is duplicated, the account's quota is never wasted and never overrun.
+//! **The promise.** With a unique property, each course is created in HubSpot exactly once, or its row shows why it was
+//! not created. No course is lost or duplicated, and the account's quota is neither wasted nor exceeded.
 //!
-//! **The flow** goes one way, as plain values:
+//! **The path** of one course is in [`pipeline`], one file per stage:
 //!
 //! ```text
-//! enqueue → claim → batch → send → interpret → record
-//!           Claimed  Batch  Exchange  Verdict    Transition
+//! claim → batch → send → interpret → transition → record → reconcile
+//! ClaimedCourse  Batch  Exchange  Verdict  Transition
 //! ```
 //!
-//! **Imports point one way:** `cli demo admin` → `daemon` → `outbox hubspot` → `policy` → `course`.
-//! The edges (`outbox`: SQL, `hubspot`: HTTP) know the pure types; `policy` and `course` know no edge,
-//! no clock and no randomness. `config` and `telemetry` serve everything above `policy`, never it.
-//! `simulator` imports none of them: it meets the client at the socket only.
+//! **Imports point one way:** `cli demo admin` → `report daemon` → `pipeline` → `account runtime` → `outbox hubspot` →
+//! `policy` → `hubspot::api` → `course`. `course`, `hubspot::api`, `policy` and the pure stages of `pipeline` have no
+//! I/O, no clock and no randomness. `config` and `telemetry` serve everything above the pure code. The simulator is a
+//! crate of its own (`crates/simulator`): it communicates with the client only through a socket.
 
+pub mod account;
 pub mod admin;
 pub mod cli;
 pub mod config;
@@ -23,6 +24,9 @@ pub mod daemon;
 pub mod demo;
 pub mod hubspot;
 pub mod outbox;
+pub mod pipeline;
 pub mod policy;
-pub mod simulator;
+pub mod report;
+pub mod runtime;
 pub mod telemetry;
+pub mod tls;

@@ -1,5 +1,5 @@
-//! The connections of the admin port: short, and few. Whoever connects and says nothing, or speaks a byte
-//! a second, takes neither descriptors nor memory from the daemon's own work for long.
+//! The connections of the admin port, limited in number and duration, so that idle or slow clients cannot use up the
+//! daemon's file descriptors or memory.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -12,17 +12,19 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Connections at once. At one more the oldest is closed: it is the likeliest to be idle, and a probe that
-/// comes last is answered.
-const MAX_OPEN: usize = 128;
-/// The longest that a connection lasts, slow readers and writers included. It serves one request.
-const MAX_AGE: Duration = Duration::from_secs(10);
-/// The longest head of a request. Nothing is read beyond it.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How long to wait when no connection can be accepted, for want of descriptors most likely.
-const BREATH: Duration = Duration::from_millis(100);
+use crate::telemetry::events;
 
-/// Serves until `stop` is over, and then those who are connected.
+/// The largest number of connections. When it is exceeded, the oldest is closed: it is the most likely to be idle, and
+/// a new health check still gets a response.
+const MAX_OPEN: usize = 128;
+/// How long a connection may last. It serves one request.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// The largest request head in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// The delay after a connection could not be accepted, most likely because no file descriptor is free.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` completes, then finishes the open connections.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     let mut connections = Connections::default();
@@ -32,10 +34,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => connections.admit(stream, router.clone()),
+            Ok((stream, _)) => connections.add(stream, router.clone()),
             Err(error) => {
-                tracing::debug!(%error, "no connection to the admin port can be accepted");
-                tokio::time::sleep(BREATH).await;
+                tracing::debug!(
+                    event = events::ADMIN_CONNECTION_NOT_ACCEPTED,
+                    %error,
+                    "admin connection not accepted"
+                );
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
@@ -50,7 +56,7 @@ struct Connections {
 }
 
 impl Connections {
-    fn admit(&mut self, stream: TcpStream, router: Router) {
+    fn add(&mut self, stream: TcpStream, router: Router) {
         while self.tasks.try_join_next().is_some() {}
         self.by_age.retain(|connection| !connection.is_finished());
         if self.by_age.len() >= MAX_OPEN
@@ -58,14 +64,14 @@ impl Connections {
         {
             oldest.abort();
         }
-        self.by_age.push_back(self.tasks.spawn(converse(stream, router)));
+        self.by_age.push_back(self.tasks.spawn(serve_connection(stream, router)));
     }
 }
 
-async fn converse(stream: TcpStream, router: Router) {
+async fn serve_connection(stream: TcpStream, router: Router) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
-    let conversation = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // How the other side ended it, or that it took too long, concerns nobody.
-    drop(tokio::time::timeout(MAX_AGE, conversation).await);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that disconnects or is too slow is not an error of the daemon.
+    drop(tokio::time::timeout(MAX_AGE, connection).await);
 }

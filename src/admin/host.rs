@@ -1,4 +1,4 @@
-//! Under which names the console may be asked for: the guard against DNS rebinding.
+//! Checks the Host header against the allowed host names, as protection against DNS rebinding.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -16,14 +16,14 @@ pub(super) struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Loopback's names, the address listened on, and those configured.
+    /// The loopback names, the listen address, and the configured names.
     pub(super) fn new(listen: SocketAddr, configured: &[String]) -> Self {
         let own = ["localhost".to_owned(), listen.ip().to_string()];
         let names = own.into_iter().chain(configured.iter().map(|name| without_port(name).to_lowercase()));
         Self { names: names.collect() }
     }
 
-    fn allow(&self, host: &str) -> bool {
+    fn is_allowed(&self, host: &str) -> bool {
         let name = without_port(host).to_lowercase();
         name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) || self.names.contains(&name)
     }
@@ -38,17 +38,17 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses a request whose Host is none of ours.
-pub(super) async fn check(
+/// Refuses a request whose Host header is not allowed.
+pub(super) async fn check_host(
     State(allowed): State<Arc<AllowedHosts>>,
     request: Request,
     next: Next,
 ) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if allowed.allow(host) {
+    if allowed.is_allowed(host) {
         return next.run(request).await;
     }
-    let hint = "This name is not one of the console's. Add it to admin.hosts to allow it.\n";
+    let hint = "This host name is not allowed. Add it to admin.hosts to allow it.\n";
     (StatusCode::MISDIRECTED_REQUEST, hint).into_response()
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_name_it_is() {
+    fn only_own_and_configured_names_are_allowed() {
         let allowed = AllowedHosts::new("10.1.2.3:9464".parse().unwrap(), &["Sync.example.edu:80".into()]);
         for good in [
             "localhost:9464",
@@ -68,10 +68,10 @@ mod tests {
             "sync.example.edu",
             "SYNC.example.edu:9464",
         ] {
-            assert!(allowed.allow(good), "{good} was refused");
+            assert!(allowed.is_allowed(good), "{good} was refused");
         }
         for bad in ["", "evil.example", "localhost.evil.example", "10.1.2.4", "127.0.0.1.evil.example:9464"] {
-            assert!(!allowed.allow(bad), "{bad} was allowed");
+            assert!(!allowed.is_allowed(bad), "{bad} was allowed");
         }
     }
 }

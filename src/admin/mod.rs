@@ -20,44 +20,36 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use self::console::Reader;
+use self::console::SnapshotReader;
 use self::host::AllowedHosts;
-use crate::daemon::Shared;
-use crate::daemon::status::{self, StatusReport};
 use crate::outbox::{Database, OutboxError, connect};
+use crate::pipeline::context::Context;
+use crate::report::gauges::refresh_gauges;
+pub use crate::report::status::QuotaSettings;
+use crate::report::status::{StatusReport, read_status};
+use crate::telemetry::events;
 use crate::telemetry::trend::Trend;
 
-/// What the pages need.
+/// What the handlers need.
 #[derive(Clone)]
-struct Admin {
-    shared: Arc<Shared>,
+struct AdminState {
+    context: Arc<Context>,
     quota: QuotaSettings,
-    reader: Arc<Reader>,
+    reader: Arc<SnapshotReader>,
     trend: Arc<Trend>,
 }
 
-/// The quota and the batches as configured, for the arithmetic of `status`.
-#[derive(Debug, Clone, Copy)]
-pub struct QuotaSettings {
-    /// Requests in a window.
-    pub requests: u32,
-    /// The window's length.
-    pub per: Duration,
-    /// Courses in a full batch.
-    pub batch_size: usize,
-}
+/// How long a response waits for the database.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest that a page waits for the database.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Serves until `stop` is over.
+/// Serves until `stop` completes.
 ///
 /// # Errors
 /// The listener has no address.
 pub async fn serve(
     listener: TcpListener,
     hosts: &[String],
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     quota: QuotaSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -65,25 +57,25 @@ pub async fn serve(
     let trend = Arc::new(Trend::new(Instant::now()));
     let guarded = Router::new()
         .route("/status", get(status_json))
-        .route("/", get(console::show))
-        .route("/console.css", get(console::style))
-        .route("/console.js", get(console::script))
-        .layer(from_fn_with_state(allowed, host::check));
+        .route("/", get(console::serve_page))
+        .route("/console.css", get(console::serve_style))
+        .route("/console.js", get(console::serve_script))
+        .layer(from_fn_with_state(allowed, host::check_host));
     let router = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .merge(guarded)
-        .layer(from_fn(harden))
-        .with_state(Admin {
-            reader: Arc::new(Reader::new(shared.database.clone(), quota.per)),
+        .layer(from_fn(add_security_headers))
+        .with_state(AdminState {
+            reader: Arc::new(SnapshotReader::new(context.edges.database.clone(), quota.rate_limit.per)),
             trend: Arc::clone(&trend),
-            shared: Arc::clone(&shared),
+            context: Arc::clone(&context),
             quota,
         });
     tokio::select! {
         () = connections::serve(listener, router, stop) => {}
-        () = console::sample(&shared, &trend) => {}
+        () = console::collect_samples(&context, &trend) => {}
     }
     Ok(())
 }
@@ -91,17 +83,17 @@ pub async fn serve(
 /// Binds the admin address.
 ///
 /// # Errors
-/// Says which address, and how to choose another.
+/// The address cannot be bound; the message names it and how to choose another.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
         anyhow::anyhow!(
-            "admin.listen: cannot listen on {listen}: {error}; stop what uses it, or set another address"
+            "admin.listen: cannot listen on {listen}: {error}; stop the program that uses it, or set another address"
         )
     })
 }
 
-/// Headers that every page carries.
-async fn harden(request: Request, next: Next) -> Response {
+/// Adds the security headers to every response.
+async fn add_security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -116,54 +108,56 @@ async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether the process turns. Nothing of the world counts here: a restart would mend none of it.
-async fn livez(State(admin): State<Admin>) -> (StatusCode, String) {
-    match admin.shared.pulse.stuck_for(Instant::now()) {
+/// Whether the main loop runs. Database and HubSpot do not count: a restart would not fix them.
+async fn livez(State(admin): State<AdminState>) -> (StatusCode, String) {
+    match admin.context.runtime.heartbeat.stuck_for(Instant::now()) {
         None => (StatusCode::OK, "alive\n".into()),
-        Some(silence) => {
-            let message = format!("the engine has not turned for {} s\n", silence.as_secs());
+        Some(stuck) => {
+            let message = format!("the main loop has not run for {} s\n", stuck.as_secs());
             (StatusCode::SERVICE_UNAVAILABLE, message)
         }
     }
 }
 
-/// Whether the daemon could do its work.
-async fn readyz(State(admin): State<Admin>) -> Response {
+/// Whether the daemon can work: database reachable, not stopping, not blocked by the account.
+async fn readyz(State(admin): State<AdminState>) -> Response {
     let mut reasons = Vec::new();
-    let database = admin.shared.database.clone();
-    let answered = patiently(async move { usable(&database).await }).await;
-    // It may answer and yet take nothing: a full disk, a lock. Those who write know, and know the reason
-    // where it does not answer at all.
-    if let Some(message) = admin.shared.trouble.reason().or(answered.err()) {
+    let database = admin.context.edges.database.clone();
+    let checked = with_timeout(async move { check_database(&database).await }).await;
+    // A database may respond and still refuse writes (a full disk, a lock). `database_health` has the error of the last
+    // failed statement, which is also more specific than a timeout.
+    if let Some(message) = admin.context.reporting.database_health.reason().or(checked.err()) {
         reasons.push(json!({ "reason": "database", "message": message }));
     }
-    if admin.shared.shutdown.has_begun() {
+    if admin.context.runtime.shutdown.has_begun() {
         reasons.push(json!({ "reason": "stopping", "message": "the daemon is stopping" }));
     }
-    reasons.extend(admin.shared.account.stops().into_iter().map(|stop| json!(stop)));
+    reasons.extend(admin.context.account.blocking_pauses().into_iter().map(|pause| json!(pause)));
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body =
-        json!({ "ready": reasons.is_empty(), "reasons": reasons, "pauses": admin.shared.account.view() });
+        json!({ "ready": reasons.is_empty(), "reasons": reasons, "pauses": admin.context.account.pauses() });
     (status, Json(body)).into_response()
 }
 
-/// Whether the database answers and its schema is there. A newer one is no reason: while versions are
-/// exchanged, the one that goes works on.
-async fn usable(database: &Database) -> Result<(), OutboxError> {
-    match connect::verify(database).await {
+/// Checks that the database responds and has the schema. A newer schema is accepted: during a rolling restart the old
+/// version keeps working.
+async fn check_database(database: &Database) -> Result<(), OutboxError> {
+    match connect::verify_schema(database).await {
         Err(OutboxError::Newer(_)) => Ok(()),
         verified => verified,
     }
 }
 
-/// The metrics, with the outbox's gauges brought up to date. Where the database does not answer, they
-/// show what it said last.
-async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let shared = Arc::clone(&admin.shared);
+/// The metrics, with current outbox gauges. If the database does not respond, the gauges keep their last values.
+async fn metrics(State(admin): State<AdminState>, headers: HeaderMap) -> Response {
+    let context = Arc::clone(&admin.context);
     let refreshed =
-        patiently(async move { status::refresh_gauges(&shared.database, &shared.metrics).await }).await;
+        with_timeout(
+            async move { refresh_gauges(&context.edges.database, &context.reporting.metrics).await },
+        )
+        .await;
     if let Err(error) = refreshed {
-        tracing::debug!(error, "the outbox's gauges are not up to date");
+        tracing::debug!(event = events::OUTBOX_GAUGES_NOT_REFRESHED, error, "outbox gauges not refreshed");
     }
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let open_metrics = accepts.contains("application/openmetrics-text");
@@ -172,28 +166,29 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     } else {
         "text/plain; version=0.0.4; charset=utf-8"
     };
-    ([(header::CONTENT_TYPE, content_type)], admin.shared.metrics.encode(open_metrics)).into_response()
+    ([(header::CONTENT_TYPE, content_type)], admin.context.reporting.metrics.encode(open_metrics))
+        .into_response()
 }
 
-async fn status_json(State(admin): State<Admin>) -> Response {
-    match read_status(&admin).await {
+async fn status_json(State(admin): State<AdminState>) -> Response {
+    match current_status(&admin).await {
         Ok(report) => Json(report).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response(),
     }
 }
 
-async fn read_status(admin: &Admin) -> Result<StatusReport, String> {
-    let (pool, quota) = (admin.shared.database.clone(), admin.quota);
-    patiently(async move { status::read(&pool, quota.requests, quota.per, quota.batch_size).await }).await
+async fn current_status(admin: &AdminState) -> Result<StatusReport, String> {
+    let (database, quota) = (admin.context.edges.database.clone(), admin.quota);
+    with_timeout(async move { read_status(&database, quota).await }).await
 }
 
-/// Runs database work in a task of its own, to its end, but waits for it only so long.
-async fn patiently<T: Send + 'static>(
+/// Runs database work in its own task, so that it always completes, and waits for the result with a timeout.
+async fn with_timeout<T: Send + 'static>(
     work: impl Future<Output = Result<T, OutboxError>> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::time::timeout(DATABASE_PATIENCE, tokio::spawn(work)).await {
+    match tokio::time::timeout(DATABASE_TIMEOUT, tokio::spawn(work)).await {
         Ok(Ok(result)) => result.map_err(|error| error.to_string()),
         Ok(Err(_)) => Err("reading the database was interrupted".into()),
-        Err(_) => Err(format!("the database did not answer within {} s", DATABASE_PATIENCE.as_secs())),
+        Err(_) => Err(format!("the database did not respond within {} s", DATABASE_TIMEOUT.as_secs())),
     }
 }

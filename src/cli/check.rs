@@ -1,10 +1,12 @@
-//! `check`: whether everything is in place, one line each, with the suggested fix.
+//! `check`: tests configuration, database and HubSpot account, one line per check, with suggested fixes.
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::{Outcome, UsageError, terminal};
+use super::format::sanitize;
+use super::outcome::{CommandOutcome, UsageError};
+use super::output::print_as;
 use crate::config::{Config, Problems};
 use crate::hubspot::Client;
 use crate::telemetry::metrics::Metrics;
@@ -12,77 +14,38 @@ use crate::telemetry::metrics::Metrics;
 mod account;
 mod database;
 mod probe;
+mod result;
 mod scopes;
 mod unique;
 
+use result::{CheckResult, CheckStatus};
+
 /// Check configuration, database and HubSpot account, and suggest fixes
 ///
-/// Sends no course. One line for each check: ✓ it is in order, ✗ `run` cannot work or be relied on, ! a warning, – it could
-/// not be checked or does not apply. The exit code is 1 if there is any ✗, 2 if it is the configuration.
+/// Sends no course. Prints one line per check: ✓ passed, ✗ failed (`run` cannot work reliably), ! warning,
+/// – not checked or not applicable. The exit code is 1 if a check failed, 2 if the configuration is invalid.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Create the property that `hubspot.unique_property` names, with unique values, if it is not there
+    /// Create the property named by `hubspot.unique_property`, with unique values, if it does not exist
     #[arg(long)]
     fix: bool,
-    /// Find out whether HubSpot keeps values unique among simultaneous requests; sandbox accounts only
+    /// Test whether HubSpot enforces unique values for simultaneous requests (sandbox accounts only)
     ///
-    /// Creates records with one and the same value from many connections at once, counts how many came to be, and
-    /// puts them into the recycle bin. Needs `hubspot.unique_property`
+    /// Creates records with the same value over many connections at once, counts the records that were created,
+    /// and moves them to the recycle bin. Needs `hubspot.unique_property`
     #[arg(long, requires = "confirm_sandbox")]
     probe_uniqueness: bool,
-    /// Confirm that this account is a sandbox, whose records are not needed
+    /// Confirm that this account is a sandbox and its records may be archived
     #[arg(long)]
     confirm_sandbox: bool,
 }
 
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    Warning,
-    Wrong,
-    Unknown,
-}
-
-/// One check.
-#[derive(Debug)]
-struct Finding {
-    code: &'static str,
-    verdict: Verdict,
-    text: String,
-    fix: Option<String>,
-}
-
-impl Finding {
-    fn fine(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Fine, text: text.into(), fix: None }
-    }
-
-    /// `run` works, but not for long.
-    fn warning(code: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Warning, text: text.into(), fix: Some(fix.into()) }
-    }
-
-    fn wrong(code: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Wrong, text: text.into(), fix: Some(fix.into()) }
-    }
-
-    fn unknown(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, verdict: Verdict::Unknown, text: text.into(), fix: None }
-    }
-
-    /// Because of an earlier one.
-    fn skipped(code: &'static str, because: &str) -> Self {
-        Self::unknown(code, format!("not checked: {because}"))
-    }
-}
-
 /// The checks after the configuration, in their order.
-const LATER: [&str; 10] = [
+const LATER_CHECKS: [&str; 10] = [
     "database",
     "schema",
     "grants",
@@ -95,74 +58,57 @@ const LATER: [&str; 10] = [
     "unique_property",
 ];
 
-pub(super) async fn run(args: &Args, loaded: Result<Config, Problems>) -> anyhow::Result<Outcome> {
+pub(super) async fn run(
+    args: &CheckArgs,
+    loaded: Result<Config, Problems>,
+) -> anyhow::Result<CommandOutcome> {
     let config = match loaded {
         Ok(config) => config,
         Err(problems) => {
-            let why = "the configuration is wrong";
-            // On a terminal they follow, on stderr, as for any command.
-            let text = if args.json { problems.to_string() } else { format!("{} wrong", problems.0.len()) };
-            let mut findings =
-                vec![Finding::wrong("configuration", text, "stderr lists each problem with a suggested fix")];
-            findings.extend(LATER.map(|code| Finding::skipped(code, why)));
-            print(args, &findings, &[])?;
+            let why = "the configuration is invalid";
+            // As text the problems follow on stderr, as for any command.
+            let text =
+                if args.json { problems.to_string() } else { format!("problems: {}", problems.0.len()) };
+            let mut results =
+                vec![CheckResult::failed("configuration", text, "see stderr for each problem and its fix")];
+            results.extend(LATER_CHECKS.map(|code| CheckResult::not_checked(code, why)));
+            print_report(args, &results, &[])?;
             return Err(problems.into());
         }
     };
     if (args.fix || args.probe_uniqueness) && config.hubspot.unique_property.is_none() {
-        let message = "--fix and --probe-uniqueness need hubspot.unique_property: the name of the property";
+        let message = "--fix and --probe-uniqueness need hubspot.unique_property, the name of the property";
         return Err(UsageError(message.into()).into());
     }
     let client = Arc::new(Client::new(&config.hubspot, probe::CONNECTIONS, Arc::new(Metrics::new()))?);
-    let mut findings = vec![Finding::fine("configuration", "every setting is accepted")];
-    findings.extend(database::check(&config).await?);
-    findings.extend(account::check(&config, &client, args.fix).await);
+    let mut results = vec![CheckResult::ok("configuration", "all settings are valid")];
+    results.extend(database::check_database(&config).await?);
+    results.extend(account::check_account(&config, &client, args.fix).await);
     if args.probe_uniqueness {
-        findings.push(probe::check(&config, &client).await);
+        results.push(probe::probe_uniqueness(&config, &client).await);
     }
-    print(args, &findings, &config.warnings())?;
-    let is_wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
-    Ok(if is_wrong { Outcome::Failed } else { Outcome::Fine })
+    print_report(args, &results, &config.warnings())?;
+    Ok(if has_failed(&results) { CommandOutcome::Failure } else { CommandOutcome::Success })
 }
 
-fn print(args: &Args, findings: &[Finding], warnings: &[String]) -> anyhow::Result<()> {
-    let report = if args.json { as_json(findings, warnings)? } else { in_words(findings, warnings) };
-    super::say(&report)?;
-    Ok(())
+/// The report of `--json`.
+#[derive(Serialize)]
+struct CheckReport<'a> {
+    ok: bool,
+    checks: &'a [CheckResult],
+    warnings: &'a [String],
 }
 
-fn in_words(findings: &[Finding], warnings: &[String]) -> String {
-    let line = |finding: &Finding| {
-        let mark = match finding.verdict {
-            Verdict::Fine => '✓',
-            Verdict::Wrong => '✗',
-            Verdict::Warning => '!',
-            Verdict::Unknown => '–',
-        };
-        let fix = finding.fix.as_ref().map(|fix| format!(". {}", capital(fix))).unwrap_or_default();
-        let text = finding.text.trim_end_matches('.');
-        terminal::plain(&format!("{mark} {:<16}{text}{fix}", finding.code))
-    };
-    let warnings = warnings.iter().map(|warning| terminal::plain(&format!("  note: {warning}")));
-    findings.iter().map(line).chain(warnings).collect::<Vec<_>>().join("\n")
+fn print_report(args: &CheckArgs, results: &[CheckResult], warnings: &[String]) -> anyhow::Result<()> {
+    let report = CheckReport { ok: !has_failed(results), checks: results, warnings };
+    print_as(args.json, &report, format_text)
 }
 
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+fn format_text(report: &CheckReport<'_>) -> String {
+    let warnings = report.warnings.iter().map(|warning| sanitize(&format!("  note: {warning}")));
+    report.checks.iter().map(CheckResult::to_line).chain(warnings).collect::<Vec<_>>().join("\n")
 }
 
-fn as_json(findings: &[Finding], warnings: &[String]) -> serde_json::Result<String> {
-    let check = |finding: &Finding| {
-        let status = match finding.verdict {
-            Verdict::Fine => "ok",
-            Verdict::Wrong => "failed",
-            Verdict::Warning => "warning",
-            Verdict::Unknown => "skipped",
-        };
-        json!({ "code": finding.code, "status": status, "message": finding.text, "fix": finding.fix })
-    };
-    let is_ok = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
-    let checks: Vec<_> = findings.iter().map(check).collect();
-    serde_json::to_string_pretty(&json!({ "ok": is_ok, "checks": checks, "warnings": warnings }))
+fn has_failed(results: &[CheckResult]) -> bool {
+    results.iter().any(|result| result.status == CheckStatus::Failed)
 }

@@ -1,41 +1,41 @@
-//! `demo`: everything in one process, without an account.
+//! `course-sync demo`: the whole system in one process, without an account.
 
-use super::Outcome;
-use crate::demo::{self, Ending, Options};
+use super::outcome::CommandOutcome;
+use crate::demo::{self, DemoOptions, DemoResult};
 
-/// Show the whole in half a minute, without account or database
+/// Run a demo against a HubSpot simulator, without account or database
 ///
-/// Courses of a made-up university go through the outbox, sent by the real daemon, to a HubSpot
-/// simulator that allows 190 requests in 10 s, refuses bad courses and has a bad moment on the way. At
-/// the end every course is checked against the simulator's records; the exit code is 1 if one of them
-/// is not where it belongs. Reads no configuration and leaves nothing behind.
+/// The real daemon sends the courses of a made-up university from an outbox to a HubSpot simulator. The
+/// simulator allows 190 requests in 10 s, rejects invalid courses and fails for a short time. At the
+/// end every course is compared with the simulator's records; the exit code is 1 if one of them is in
+/// the wrong state. Takes half a minute, reads no configuration and leaves nothing behind.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// How many courses (100 to 100000)
+pub(super) struct DemoArgs {
+    /// Number of courses (100 to 100000)
     #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     courses: u32,
-    /// Where the randomness of the courses and of the simulator starts
+    /// Seed of the courses and of the simulator
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Leave the console and the simulator up at the end, until Ctrl-C
+    /// Keep the console and the simulator running at the end, until Ctrl-C
     #[arg(long)]
     keep_open: bool,
-    /// Show the daemon's log on stderr, and plain lines in place of the bar
+    /// Write the daemon's log to stderr, and plain lines instead of the progress bar
     #[arg(long)]
     verbose: bool,
 }
 
-pub(super) async fn run(args: Args) -> anyhow::Result<Outcome> {
-    let options = Options {
+pub(super) async fn run(args: DemoArgs) -> anyhow::Result<CommandOutcome> {
+    let options = DemoOptions {
         courses: args.courses as usize,
         seed: args.seed,
         keep_open: args.keep_open,
         verbose: args.verbose,
     };
-    let ending = demo::run(&options, &mut std::io::stdout()).await?;
-    Ok(match ending {
-        Ending::Proven => Outcome::Fine,
-        Ending::Broken => Outcome::Failed,
-        Ending::Interrupted(signal) => Outcome::Interrupted(signal),
+    let result = demo::run(&options, &mut std::io::stdout()).await?;
+    Ok(match result {
+        DemoResult::Passed => CommandOutcome::Success,
+        DemoResult::Failed => CommandOutcome::Failure,
+        DemoResult::Interrupted(signal) => CommandOutcome::Interrupted(signal),
     })
 }

@@ -1,9 +1,9 @@
-//! `course-sync enqueue`: courses from a CSV or NDJSON file into the outbox.
+//! `enqueue`: adds courses from a CSV or NDJSON file to the outbox.
 //!
-//! May touch: the file or stdin, and the outbox through [`crate::outbox::enqueue`]. A thread reads
-//! and parses, this task inserts; between them a short queue of chunks, so a file of any size takes
-//! little memory. What the file means is decided in [`plan`], without I/O.
+//! May touch: the file or stdin, and the outbox. A thread reads and parses, this task inserts. Between them is a short
+//! queue of chunks, so a file of any size needs little memory. `plan` decides what a line means, without I/O.
 
+mod args;
 mod csv;
 mod input;
 mod ndjson;
@@ -12,144 +12,81 @@ mod report;
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use self::plan::{Parsed, Plan};
-pub use self::report::{Refusal, Report};
-use super::Outcome;
-use crate::outbox::Reach;
-use crate::outbox::enqueue::{NewCourse, enqueue};
+pub use self::args::{EnqueueArgs, Format};
+use self::plan::{EnqueuePlan, ParsedLine};
+pub use self::report::{EnqueueReport, RefusedLine};
+use super::outcome::CommandOutcome;
+use crate::outbox::DatabaseRef;
+use crate::outbox::ops::enqueue::{NewCourse, enqueue};
 
-/// The longest line, or CSV record, in bytes.
-pub(crate) const MAX_LINE_BYTES: usize = 1024 * 1024;
-/// Courses that one statement inserts at most.
+/// The largest number of courses that one statement inserts.
 const CHUNK_COURSES: usize = 1000;
-/// Bytes of input after which a chunk is full.
+/// The size of the input after which a chunk is full.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Put courses from a CSV or NDJSON file into the outbox
-///
-/// A course whose key is already in the outbox, or earlier in the file, is left as it is, so a file
-/// can be enqueued again safely. Good lines go in even if others are refused; each refused line is
-/// reported with its number and the reason, and the exit code is then 1.
-#[derive(Debug, Clone, clap::Args)]
-#[command(after_long_help = HELP)]
-pub struct Args {
-    /// File in UTF-8, or - for stdin
-    pub file: PathBuf,
-    /// What the file holds [default: by its extension or, failing that, its first character]
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// Columns that make up a course's key [default: `course_key`]
-    #[arg(long, value_name = "COLUMN[,COLUMN…]", value_delimiter = ',')]
-    pub key: Vec<String>,
-    /// What joins the columns of the key
-    #[arg(long, value_name = "TEXT", default_value = "-")]
-    pub key_separator: String,
-    /// Send a column as a HubSpot property; may be given many times
-    #[arg(long, value_name = "COLUMN=PROPERTY")]
-    pub map: Vec<String>,
-    /// Give every course a property of this value; may be given many times
-    #[arg(long, value_name = "PROPERTY=VALUE")]
-    pub set: Vec<String>,
-    /// Decode HTML entities in values (`&amp;` becomes `&`)
-    #[arg(long)]
-    pub decode_entities: bool,
-    /// What separates the columns of a CSV file: one ASCII character, or `tab` [default: a comma, in
-    /// .tsv a tab]
-    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
-    pub delimiter: Option<u8>,
-    /// Read and check the file, and write nothing; needs no database
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print the closing report as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-const HELP: &str = "\
-CSV needs a header row. With --map only the mapped columns are sent. Without it each column is sent as \
-the property of its own name; columns whose names cannot be HubSpot's (lower-case letters, digits and \
-underscores), and `course_key`, are left out. Empty cells are left out.
-
-NDJSON has one object a line, of either shape:
-  {\"course_key\": \"MATH-101\", \"properties\": {\"hs_course_name\": \"Algebra\"}, \"associations\": []}
-  {\"course_key\": \"MATH-101\", \"hs_course_name\": \"Algebra\"}
-To the second shape --key and --map apply as they do to columns; without --map every member is sent.
-
-Example:
-  course-sync enqueue courses.csv --key Subject,Number --map Name=hs_course_name --set term=2026-su --dry-run";
-
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Columns, with a header row.
-    Csv,
-    /// One JSON object a line.
-    Ndjson,
-}
-
-fn delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        b"tab" | b"\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
-        _ => Err("expected one ASCII character, or `tab`".to_owned()),
-    }
-}
-
-/// Runs the command and prints its report. A dry run needs no pool; without one, it is a dry run.
+/// Runs the command and prints its report. Without a database it is a dry run.
 ///
 /// # Errors
-/// [`UsageError`](crate::cli::UsageError) (exit code 2) for columns and options that do not fit the
-/// file, with nothing inserted; others where the file or the database fails.
-pub async fn run(args: Args, pool: Option<Reach<'_>>) -> anyhow::Result<Outcome> {
+/// [`UsageError`](crate::cli::UsageError) (exit code 2) if the options do not fit the file; then nothing was inserted.
+/// Other errors if reading the file or writing to the database fails.
+pub async fn run(args: EnqueueArgs, database: Option<DatabaseRef<'_>>) -> anyhow::Result<CommandOutcome> {
     let json = args.json;
-    let (report, failure) = load(args, pool).await?;
-    report.print(json, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
+    let (report, failure) = enqueue_file(args, database).await?;
+    report.print_report(json, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())?;
     match failure {
         Some(failure) => Err(failure
-            .context("stopped before the end of the file; to go on, run the same command again: what is already in is left alone")),
-        None if report.refused > 0 => Ok(Outcome::Failed),
-        None => Ok(Outcome::Fine),
+            .context(
+                "stopped before the end of the file; run the same command again to continue (courses already in the outbox are skipped)",
+            )),
+        None if report.refused > 0 => Ok(CommandOutcome::Failure),
+        None => Ok(CommandOutcome::Success),
     }
 }
 
-/// Enqueues the file: the report, and what stopped it before the file's end, if anything did.
+/// Enqueues the file. Returns the report, and the error that stopped it before the end of the file, if there was one.
 ///
 /// # Errors
-/// As [`run`]; nothing was inserted then.
-pub async fn load(args: Args, pool: Option<Reach<'_>>) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
-    let pool = pool.filter(|_| !args.dry_run);
-    let plan = Plan::new(&args)?;
+/// As [`run`]; then nothing was inserted.
+pub async fn enqueue_file(
+    args: EnqueueArgs,
+    database: Option<DatabaseRef<'_>>,
+) -> anyhow::Result<(EnqueueReport, Option<anyhow::Error>)> {
+    let database = database.filter(|_| !args.dry_run);
+    let plan = EnqueuePlan::new(&args)?;
     let (chunks_in, mut chunks) = mpsc::channel(2);
-    let is_dry = pool.is_none();
-    let reading = tokio::task::spawn_blocking(move || read(&args, &plan, is_dry, &chunks_in));
+    let is_dry = database.is_none();
+    let reading = tokio::task::spawn_blocking(move || read_file(&args, &plan, is_dry, &chunks_in));
 
-    let mut stored = Report::default();
+    let mut stored = EnqueueReport::default();
     let mut failure = None;
     while let Some(chunk) = chunks.recv().await {
-        if let Some(pool) = pool
-            && let Err(error) = store(pool, chunk, &mut stored).await
+        if let Some(database) = database
+            && let Err(error) = store_chunk(database, chunk, &mut stored).await
         {
             failure = Some(error);
             break;
         }
     }
-    // Without a receiver the reader ends at its next chunk.
+    // Without a receiver the reader stops at its next chunk.
     drop(chunks);
-    let (mut report, read_failure) = reading.await.context("the reader of the file ended early")??;
-    report.add(stored);
+    let (mut report, read_failure) = reading.await.context("reading the file was interrupted")??;
+    report.merge(stored);
     Ok((report, failure.or(read_failure)))
 }
 
 /// Courses with the lines they came from.
 type Chunk = Vec<(u64, NewCourse)>;
 
-async fn store(database: Reach<'_>, chunk: Chunk, report: &mut Report) -> anyhow::Result<()> {
+async fn store_chunk(
+    database: DatabaseRef<'_>,
+    chunk: Chunk,
+    report: &mut EnqueueReport,
+) -> anyhow::Result<()> {
     let (lines, courses): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
     let outcome = enqueue(database, &courses).await?;
     report.added += outcome.added;
@@ -157,56 +94,62 @@ async fn store(database: Reach<'_>, chunk: Chunk, report: &mut Report) -> anyhow
     for (index, reason) in outcome.refused {
         let line = lines.get(index).copied().unwrap_or_default();
         let key = courses.get(index).map(|course| course.key.to_string());
-        report.refuse(Refusal { line, key, reason });
+        report.add_refused(RefusedLine { line, key, reason });
     }
     Ok(())
 }
 
-/// Reads the whole file. An error: nothing was sent on. The second of the pair: reading failed midway.
-fn read(
-    args: &Args,
-    plan: &Plan,
+/// Reads the whole file. An error means that no chunk was sent. If reading fails midway, the error is returned with the
+/// report.
+fn read_file(
+    args: &EnqueueArgs,
+    plan: &EnqueuePlan,
     is_dry: bool,
     chunks: &mpsc::Sender<Chunk>,
-) -> anyhow::Result<(Report, Option<anyhow::Error>)> {
+) -> anyhow::Result<(EnqueueReport, Option<anyhow::Error>)> {
     let progress = progress_bar();
-    let input = input::open(args, &progress)?;
+    let input = input::open_input(args, &progress)?;
     let mut notes = std::io::stderr();
-    let records: Box<dyn Iterator<Item = std::io::Result<Parsed>> + '_> = match input.format {
+    let records: Box<dyn Iterator<Item = std::io::Result<ParsedLine>> + '_> = match input.format {
         Format::Csv => {
-            let records = csv::Records::open(input.reader, input.delimiter, plan)?;
-            if let Some(note) = records.note() {
+            let records = csv::CsvRecords::open(input.reader, input.delimiter, plan)?;
+            if let Some(note) = records.ignored_columns_note() {
                 progress.suspend(|| writeln!(notes, "{note}"))?;
             }
             Box::new(records)
         }
-        Format::Ndjson => Box::new(ndjson::Records::new(input.reader, plan)),
+        Format::Ndjson => Box::new(ndjson::NdjsonRecords::new(input.reader, plan)),
     };
-    let read = gather(records, is_dry, chunks);
+    let result = send_courses(records, is_dry, chunks);
     progress.finish_and_clear();
-    Ok(read)
+    Ok(result)
 }
 
-fn gather(
-    records: impl Iterator<Item = std::io::Result<Parsed>>,
+fn send_courses(
+    records: impl Iterator<Item = std::io::Result<ParsedLine>>,
     is_dry: bool,
     chunks: &mpsc::Sender<Chunk>,
-) -> (Report, Option<anyhow::Error>) {
-    let mut report = Report { dry_run: is_dry, ..Report::default() };
+) -> (EnqueueReport, Option<anyhow::Error>) {
+    let mut report = EnqueueReport { dry_run: is_dry, ..EnqueueReport::default() };
     let mut keys = HashSet::new();
     let mut chunk = Chunk::new();
     let mut bytes = 0;
     for record in records {
-        let Parsed { line, size, course } = match record {
+        let ParsedLine { line, size, course } = match record {
             Ok(parsed) => parsed,
-            // What was read before the failure is whole and goes in.
+            // The courses read before the failure are complete and are added.
             Err(error) => {
-                report.added += send(chunk, is_dry, chunks).unwrap_or(0);
-                return (report, Some(anyhow::Error::new(error).context("the file could not be read on")));
+                report.added += send_chunk(chunk, is_dry, chunks).unwrap_or(0);
+                return (
+                    report,
+                    Some(anyhow::Error::new(error).context("failed to read the rest of the file")),
+                );
             }
         };
         match course {
-            Err(refused) => report.refuse(Refusal { line, key: refused.key, reason: refused.reason }),
+            Err(refused) => {
+                report.add_refused(RefusedLine { line, key: refused.key, reason: refused.reason });
+            }
             Ok(course) if !keys.insert(course.key.clone()) => report.repeated += 1,
             Ok(course) => {
                 chunk.push((line, course));
@@ -215,19 +158,19 @@ fn gather(
         }
         if chunk.len() >= CHUNK_COURSES || bytes >= CHUNK_BYTES {
             bytes = 0;
-            match send(std::mem::take(&mut chunk), is_dry, chunks) {
+            match send_chunk(std::mem::take(&mut chunk), is_dry, chunks) {
                 Some(would_add) => report.added += would_add,
-                // The database failed; its error is reported by whom it met.
+                // The database failed; `enqueue_file` returns its error.
                 None => return (report, None),
             }
         }
     }
-    report.added += send(chunk, is_dry, chunks).unwrap_or(0);
+    report.added += send_chunk(chunk, is_dry, chunks).unwrap_or(0);
     (report, None)
 }
 
-/// Hands a chunk on, or in a dry run only counts it. `None` when nobody listens any more.
-fn send(chunk: Chunk, is_dry: bool, chunks: &mpsc::Sender<Chunk>) -> Option<u64> {
+/// Sends a chunk to the database task, or only counts it in a dry run. `None` if the receiver is closed.
+fn send_chunk(chunk: Chunk, is_dry: bool, chunks: &mpsc::Sender<Chunk>) -> Option<u64> {
     if is_dry {
         return Some(chunk.len() as u64);
     }
@@ -237,8 +180,8 @@ fn send(chunk: Chunk, is_dry: bool, chunks: &mpsc::Sender<Chunk>) -> Option<u64>
     chunks.blocking_send(chunk).ok().map(|()| 0)
 }
 
-/// On stderr, and only where that is a terminal.
+/// The progress bar; shown on stderr if it is a terminal.
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} to go");
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
     ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the daemon's own `/readyz`, for containers without a shell.
+//! `healthcheck`: queries `/readyz` of the daemon on this machine, for containers without a shell.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,29 +7,30 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Outcome;
+use super::outcome::CommandOutcome;
+use super::output::print_result;
 use crate::config::Config;
 
-/// The daemon answers within its own patience for the database, which is shorter.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// More than `/readyz` has to say.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+/// Longer than the daemon itself waits for the database.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// More than the response of `/readyz` ever has.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn run(config: &Config) -> anyhow::Result<Outcome> {
-    let address = reachable(config.admin.listen);
-    let answer = tokio::time::timeout(PATIENCE, ask(address))
+pub(super) async fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
+    let address = local_address(config.admin.listen);
+    let response = tokio::time::timeout(TIMEOUT, query_readyz(address))
         .await
-        .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
-        .and_then(|answer| answer.map_err(Into::into))
-        .with_context(|| format!("the daemon at {address} (admin.listen) cannot be asked"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    super::say(body.trim())?;
+        .map_err(|_| anyhow::anyhow!("no response within {} s", TIMEOUT.as_secs()))
+        .and_then(|response| response.map_err(Into::into))
+        .with_context(|| format!("failed to query the daemon at {address} (admin.listen)"))?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    print_result(body.trim())?;
     let is_ready = head.split(' ').nth(1) == Some("200");
-    Ok(if is_ready { Outcome::Fine } else { Outcome::Failed })
+    Ok(if is_ready { CommandOutcome::Success } else { CommandOutcome::Failure })
 }
 
-/// Where a daemon that listens everywhere is found from here.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+/// The address to connect to: a daemon that listens on all addresses is reached over loopback.
+fn local_address(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -38,11 +39,11 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(address: SocketAddr) -> std::io::Result<String> {
+async fn query_readyz(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    let mut response = Vec::new();
+    stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut response).await?;
+    Ok(String::from_utf8_lossy(&response).into_owned())
 }

@@ -1,33 +1,35 @@
-//! `migrate`: brings the schema up to date and exits.
+//! `migrate`: updates the database schema.
 
 use serde::Serialize;
 
-use super::{Outcome, say_as};
+use super::outcome::CommandOutcome;
+use super::output::print_as;
 use crate::config::Config;
 use crate::outbox::connect;
 
-/// Bring the database's schema up to date
+/// Update the database schema
 ///
-/// `run` does so too, unless `database.migrate` is false. Safe to run again, and by several at once.
+/// `run` does this too, unless `database.migrate` is false. Safe to repeat, and to run from several instances
+/// at once.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct MigrateArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct Migrated {
-    /// Migrations that were missing.
+struct MigrateReport {
+    /// The number of migrations that were applied.
     applied: usize,
 }
 
-pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let migrated = Migrated { applied: connect::migrate(&config.database_url()?).await? };
-    say_as(args.json, &migrated, |migrated| match migrated.applied {
-        0 => "the schema was up to date already".to_owned(),
+pub(super) async fn run(args: &MigrateArgs, config: &Config) -> anyhow::Result<CommandOutcome> {
+    let report = MigrateReport { applied: connect::migrate(&config.database_url()?).await? };
+    print_as(args.json, &report, |report| match report.applied {
+        0 => "the schema is already up to date".to_owned(),
         1 => "the schema is up to date: 1 migration applied".to_owned(),
         more => format!("the schema is up to date: {more} migrations applied"),
     })?;
-    Ok(Outcome::Fine)
+    Ok(CommandOutcome::Success)
 }

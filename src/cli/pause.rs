@@ -1,21 +1,22 @@
-//! `pause` and `resume`: a person's word, kept in the database.
+//! `pause` and `resume`: an operator's pause, stored in the database.
 
 use serde::Serialize;
 
-use super::{Outcome, say_as};
+use super::outcome::CommandOutcome;
+use super::output::print_as;
 use crate::config::redact;
-use crate::outbox::{Database, pause};
+use crate::outbox::Database;
+use crate::outbox::ops::pause;
 
-/// Stop sending until resumed
+/// Stop sending until `course-sync resume`
 ///
-/// Holds for every instance and after a restart. Courses may be enqueued meanwhile; what is under way is
-/// finished.
+/// Applies to all instances and persists across restarts. Courses can still be enqueued. Open requests finish.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// Why, for whoever wonders
+pub(super) struct PauseArgs {
+    /// Reason, shown in status and console
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
-    /// Who says so [default: the variable USER]
+    /// Who pauses sending [default: the environment variable USER]
     #[arg(long, value_name = "NAME")]
     author: Option<String>,
     /// Print JSON
@@ -23,9 +24,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Send again after a pause
+/// Resume sending after a pause
 ///
-/// Ends a person's pause, and that of a used-up day, should there be more of it before midnight.
+/// Ends the pauses that persist across restarts: the one set by `course-sync pause`, the one for a used-up daily
+/// quota, and the one after HubSpot rejected every course for the same reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     /// Print JSON
@@ -34,33 +36,33 @@ pub(super) struct ResumeArgs {
 }
 
 #[derive(Serialize)]
-struct Paused<'a> {
+struct PauseResult<'a> {
     message: &'a str,
     author: &'a str,
 }
 
 #[derive(Serialize)]
-struct Resumed {
-    /// False where there was no pause to end.
+struct ResumeResult {
+    /// False if there was no pause to end.
     resumed: bool,
 }
 
-pub(super) async fn pause(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
+pub(super) async fn run_pause(args: &PauseArgs, database: &Database) -> anyhow::Result<CommandOutcome> {
     let user = std::env::var("USER").ok();
     let author = args.author.as_deref().or(user.as_deref()).unwrap_or("unknown");
-    // It is shown to whoever may see the state.
+    // Everyone who can see the status can read it.
     let message = redact(&args.reason);
     pause::pause(database, &message, author).await?;
-    say_as(args.json, &Paused { message: &message, author }, |_| {
-        "paused: nothing new is sent, also after a restart, until `course-sync resume`".to_owned()
+    print_as(args.json, &PauseResult { message: &message, author }, |_| {
+        "paused: nothing is sent until `course-sync resume`, even after a restart".to_owned()
     })?;
-    Ok(Outcome::Fine)
+    Ok(CommandOutcome::Success)
 }
 
-pub(super) async fn resume(args: &ResumeArgs, database: &Database) -> anyhow::Result<Outcome> {
-    let resumed = Resumed { resumed: pause::resume(database).await? };
-    say_as(args.json, &resumed, |told| {
-        if told.resumed { "resumed" } else { "nobody had paused" }.to_owned()
+pub(super) async fn run_resume(args: &ResumeArgs, database: &Database) -> anyhow::Result<CommandOutcome> {
+    let result = ResumeResult { resumed: pause::resume(database).await? };
+    print_as(args.json, &result, |result| {
+        if result.resumed { "resumed" } else { "there was no pause to end" }.to_owned()
     })?;
-    Ok(Outcome::Fine)
+    Ok(CommandOutcome::Success)
 }

@@ -1,4 +1,4 @@
-//! `preview`: what sending the pending courses would do, changing nothing.
+//! `preview`: shows what sending the pending courses would do, without changing anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,33 +9,38 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Outcome;
-use crate::config::Config;
-use crate::course::{Category, CourseKey};
-use crate::daemon::pace::Pace;
+use super::connections::open_database;
+use super::outcome::CommandOutcome;
+use super::output::print_as;
+use crate::account::rate_limiter::RateLimiter;
+use crate::config::{Config, RateLimit};
+use crate::course::{BatchId, Category, ClaimedCourse, CourseKey, MAX_COURSES, RowId};
 use crate::hubspot::Client;
-use crate::outbox::preview::{self, Page, Position};
-use crate::outbox::{Database, report};
+use crate::hubspot::api::properties::{PropertyList, Sensitivity};
+use crate::hubspot::api::record_state::RecordState;
+use crate::hubspot::api::response::Exchange;
+use crate::outbox::ops::preview::{self, Page, PageCursor};
+use crate::outbox::{Database, overview};
+use crate::pipeline::batch::{UnsendableCourse, assemble};
+use crate::pipeline::reconcile::meaning::{self, LookupFinding};
 use crate::policy::access::{Access, access};
-use crate::policy::answer::Exchange;
-use crate::policy::batch::{Batch, Claimed, MAX_COURSES, RowId, Unfit};
-use crate::policy::interpret::Signal;
-use crate::policy::pause::Reason;
-use crate::policy::reconcile::{self, Finding, Place};
-use crate::policy::schema::{Ending, Listing, Schema, Sensitivity, missing};
+use crate::policy::gate::Reason;
+use crate::policy::properties::{AccountProperties, missing_name};
+use crate::policy::read_result::ReadResult;
+use crate::policy::signal::Signal;
 use crate::telemetry::metrics::Metrics;
 
 mod forecast;
 
-use forecast::{Fault, Forecast, Rate};
+use forecast::{Fault, Forecast, SendingLimits};
 
 /// Show what sending the pending courses would do, without sending anything
 ///
-/// Reads pending courses, the account's properties and the records that carry their keys already. Changes nothing,
-/// neither in HubSpot nor in the outbox. While a daemon sends, it takes a tenth of the quota.
+/// Reads the pending courses, the account's properties, and the records that already have the courses' keys. Changes
+/// nothing in HubSpot or in the outbox. While a daemon is sending, it uses at most a tenth of the quota.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// Look at the first N pending courses only
+pub(super) struct PreviewArgs {
+    /// Check only the first N pending courses
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Print JSON
@@ -43,47 +48,51 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// The share of the quota that is taken while a daemon sends: one in this many.
-const BESIDE_A_DAEMON: u32 = 10;
+/// While a daemon is sending, the preview uses the quota divided by this number.
+const QUOTA_DIVISOR: u32 = 10;
 
-pub(super) async fn run(args: &Args, config: &Config) -> anyhow::Result<Outcome> {
-    let database = super::ready_database(config).await?;
-    let client = Client::new(&config.hubspot, 1, Arc::new(Metrics::new()))?;
-    let (requests, per) = (config.rate_limit.requests, config.rate_limit.per);
-    let is_led = report::leader(&database).await?.is_some_and(|leader| leader.is_current);
-    let pace =
-        if is_led { Pace::new(requests / BESIDE_A_DAEMON, per, 1) } else { Pace::new(requests, per, 1) };
-    let asker = Asker { client, pace, unique: config.hubspot.unique_property.clone() };
-    let schema = asker.schema().await?;
-    let rate = Rate { batch_size: config.batch.max_size, batch_bytes: config.batch.max_bytes, requests, per };
-    let mut forecast = Forecast::new(schema.is_some(), asker.unique.is_some());
-    look(args, &database, &asker, schema.as_ref(), &mut forecast).await?;
-    super::say_as(args.json, &forecast.as_json(&rate), |_| forecast.in_words(&rate))?;
-    Ok(Outcome::Fine)
+pub(super) async fn run(args: &PreviewArgs, config: &Config) -> anyhow::Result<CommandOutcome> {
+    let database = open_database(config).await?;
+    let hubspot = Client::new(&config.hubspot, 1, Arc::new(Metrics::new()))?;
+    let rate_limit = config.rate_limit;
+    let has_leader = overview::read_leader(&database).await?.is_some_and(|leader| leader.is_current);
+    let own_requests = if has_leader { rate_limit.requests / QUOTA_DIVISOR } else { rate_limit.requests };
+    let rate_limiter = RateLimiter::new(RateLimit { requests: own_requests, ..rate_limit }, 1);
+    let client = PreviewClient { hubspot, rate_limiter, unique: config.hubspot.unique_property.clone() };
+    let properties = client.read_properties().await?;
+    let limits = SendingLimits {
+        batch_size: config.batch.max_size,
+        batch_bytes: config.batch.max_bytes,
+        quota: rate_limit,
+    };
+    let mut forecast = Forecast::new(properties.is_some(), client.unique.is_some());
+    forecast_pending(args, &database, &client, properties.as_ref(), &mut forecast).await?;
+    print_as(args.json, &forecast.as_json(&limits), |_| forecast.to_text(&limits))?;
+    Ok(CommandOutcome::Success)
 }
 
-/// Looks at the pending courses, page by page.
-async fn look(
-    args: &Args,
+/// Adds the pending courses to the forecast, page by page.
+async fn forecast_pending(
+    args: &PreviewArgs,
     database: &Database,
-    asker: &Asker,
-    schema: Option<&Schema>,
+    client: &PreviewClient,
+    properties: Option<&AccountProperties>,
     forecast: &mut Forecast,
 ) -> anyhow::Result<()> {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} pending courses looked at");
+    let style = ProgressStyle::with_template("{spinner} {human_pos} pending courses checked");
     let progress =
         ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let mut position = Some(Position::default());
+    let mut position = Some(PageCursor::default());
     let mut left = args.limit.unwrap_or(u64::MAX);
     while let Some(after) = position
         && left > 0
     {
         let limit = u16::try_from(left).unwrap_or(u16::MAX).min(MAX_COURSES);
-        let page = preview::pending(database, after, limit).await?;
+        let page = preview::read_pending_page(database, after, limit).await?;
         let count = page.courses.len() + page.unreadable.len();
         position = page.next;
         left = left.saturating_sub(count as u64);
-        judge(asker, schema, page, forecast).await?;
+        forecast_page(client, properties, page, forecast).await?;
         progress.inc(count as u64);
     }
     forecast.has_more = position.is_some();
@@ -91,117 +100,122 @@ async fn look(
     Ok(())
 }
 
-async fn judge(
-    asker: &Asker,
-    schema: Option<&Schema>,
+async fn forecast_page(
+    client: &PreviewClient,
+    properties: Option<&AccountProperties>,
     page: Page,
     forecast: &mut Forecast,
 ) -> anyhow::Result<()> {
-    let (now, unique) = (Timestamp::now(), asker.unique.as_deref());
+    let (now, unique) = (Timestamp::now(), client.unique.as_deref());
     for (row, error) in &page.unreadable {
         let fault = Fault::new(Category::InvalidRow.as_str(), "", &error.to_string());
-        forecast.refused(&format!("row {}", row.0), &[fault]);
+        forecast.add_refused(&format!("row {}", row.0), &[fault]);
     }
     let mut faults: BTreeMap<RowId, Vec<Fault>> =
-        page.courses.iter().map(|course| (course.id, faults_of(course, schema, unique))).collect();
-    let (batch, unfit) = Batch::assemble(Uuid::nil(), page.courses, unique, now);
-    for Unfit { id, key, error } in unfit {
+        page.courses.iter().map(|course| (course.id, find_faults(course, properties, unique))).collect();
+    let (batch, unfit) = assemble(BatchId(Uuid::nil()), page.courses, unique, now);
+    for UnsendableCourse { id, key, error } in unfit {
         let mut of_course = vec![Fault::of_error(&error)];
         of_course.extend(faults.remove(&id).unwrap_or_default());
-        forecast.refused(key.as_ref().map(CourseKey::as_str).unwrap_or_default(), &of_course);
+        forecast.add_refused(key.as_ref().map(CourseKey::as_str).unwrap_or_default(), &of_course);
     }
     let mut good = Vec::new();
     for course in batch.courses() {
         match faults.remove(&course.id).filter(|faults| !faults.is_empty()) {
-            Some(faults) => forecast.refused(course.key.as_str(), &faults),
+            Some(faults) => forecast.add_refused(course.key.as_str(), &faults),
             None => good.push(course),
         }
     }
-    let findings = asker.holders(&good).await?;
+    let findings = client.look_up(&good).await?;
     for (course, finding) in good.iter().zip(findings) {
-        forecast.found(course, &finding);
+        forecast.add_sendable(course, &finding);
     }
     Ok(())
 }
 
-/// Every fault of a course: unknown and read-only properties, bad values, and what HubSpot requires. Without the account's
-/// properties only the last.
-fn faults_of(course: &Claimed, schema: Option<&Schema>, unique: Option<&str>) -> Vec<Fault> {
-    let objections = match schema {
-        Some(schema) => schema.faults(&course.properties, unique),
-        None => missing(&course.properties, unique).into_iter().collect(),
+/// Every fault of a course: unknown and read-only properties, invalid values, missing required properties. Without the
+/// account's properties only a missing name is found.
+fn find_faults(
+    course: &ClaimedCourse,
+    properties: Option<&AccountProperties>,
+    unique: Option<&str>,
+) -> Vec<Fault> {
+    let problems = match properties {
+        Some(properties) => properties.creation_problems(&course.properties, unique),
+        None => missing_name(&course.properties, unique).into_iter().collect(),
     };
-    objections.iter().map(|it| Fault::new(it.code, &it.property, &it.message)).collect()
+    problems.iter().map(|it| Fault::new(it.code, &it.property, &it.message)).collect()
 }
 
-/// Asks HubSpot, never faster than it allows.
-struct Asker {
-    client: Client,
-    pace: Pace,
+/// Sends requests to HubSpot within the quota.
+struct PreviewClient {
+    hubspot: Client,
+    rate_limiter: RateLimiter,
     unique: Option<String>,
 }
 
-/// How often a question is asked that HubSpot could not answer.
-const TRIES: u32 = 3;
-/// How long to wait in between.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How often a request is sent that fails because HubSpot is not available.
+const MAX_ATTEMPTS: u32 = 3;
+/// The delay in between.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-impl Asker {
-    /// The account's properties; `None` where this token may not read them.
-    async fn schema(&self) -> anyhow::Result<Option<Schema>> {
+impl PreviewClient {
+    /// Reads the account's properties; `None` if the token may not read them.
+    async fn read_properties(&self) -> anyhow::Result<Option<AccountProperties>> {
         let mut listings = Vec::new();
         for which in Sensitivity::ALL {
-            let permit = self.pace.permit().await;
-            let ending = self.client.properties(which).await.ending();
+            let permit = self.rate_limiter.acquire().await;
+            let result = self.hubspot.properties(which).await.result();
             drop(permit);
-            match (which, ending) {
-                (_, Ending::Told(definitions)) => listings.push(Some(definitions.listing())),
-                // Only the list may be closed to this token: a call that sending needs decides.
-                (Sensitivity::None, Ending::Stop(trouble)) if trouble.reason == Reason::Token => {
-                    let _permit = self.pace.permit().await;
-                    return match access(&self.client.create_nothing().await) {
-                        Access::Stop(_) | Access::Unknown(_) => bail!("{}", trouble.message),
+            match (which, result) {
+                (_, ReadResult::Found(definitions)) => listings.push(Some(definitions.into_list())),
+                // The token may be valid and lack access only to the list, so a request that sending needs decides.
+                (Sensitivity::None, ReadResult::Stop(incident)) if incident.reason == Reason::Token => {
+                    let _permit = self.rate_limiter.acquire().await;
+                    return match access(&self.hubspot.create_nothing().await) {
+                        Access::Stop(_) | Access::Unknown(_) => bail!("{}", incident.message),
                         _ => Ok(None),
                     };
                 }
-                (_, Ending::Stop(trouble)) => bail!("{}", trouble.message),
-                (Sensitivity::None, Ending::Denied(..)) => return Ok(None),
-                (Sensitivity::None, Ending::Refused(why) | Ending::Away(why)) => {
-                    bail!("the account's properties could not be read: {why}")
+                (_, ReadResult::Stop(incident)) => bail!("{}", incident.message),
+                (Sensitivity::None, ReadResult::Denied(..)) => return Ok(None),
+                (Sensitivity::None, ReadResult::Refused(why) | ReadResult::Unavailable(why)) => {
+                    bail!("failed to read the account's properties: {why}")
                 }
                 _ => listings.push(None),
             }
         }
         let mut listings = listings.into_iter();
-        let mut next = || -> Option<Listing> { listings.next().flatten() };
-        Ok(next().map(|ordinary| Schema::of(ordinary, next(), next())))
+        let mut next = || -> Option<PropertyList> { listings.next().flatten() };
+        Ok(next().map(|ordinary| AccountProperties::new(ordinary, next(), next())))
     }
 
-    /// Which records hold the courses' keys already. Without a unique property that cannot be known: none, then.
-    async fn holders(&self, courses: &[&Claimed]) -> anyhow::Result<Vec<Finding>> {
+    /// Looks up the records that already have the courses' keys. Without a unique property this is not possible, and all
+    /// courses count as absent.
+    async fn look_up(&self, courses: &[&ClaimedCourse]) -> anyhow::Result<Vec<LookupFinding>> {
         let Some(unique) = self.unique.as_deref().filter(|_| !courses.is_empty()) else {
-            return Ok(vec![Finding::Absent; courses.len()]);
+            return Ok(vec![LookupFinding::Absent; courses.len()]);
         };
         let keys: Vec<&CourseKey> = courses.iter().map(|course| &course.key).collect();
-        let mut tries = 1;
+        let mut attempts = 1;
         loop {
-            let permit = self.pace.permit().await;
-            let exchange = self.client.read(&keys, unique, Place::Live).await;
+            let permit = self.rate_limiter.acquire().await;
+            let exchange = self.hubspot.read(&keys, unique, RecordState::Live).await;
             match &exchange {
-                Exchange::NotSent(_) => permit.unused(),
+                Exchange::NotSent(_) => permit.release_unused(),
                 Exchange::NoAnswer(_) | Exchange::Answered { .. } => drop(permit),
             }
-            let reading = reconcile::interpret_read(&keys, unique, Place::Live, &exchange);
+            let reading = meaning::interpret_read(&keys, unique, RecordState::Live, &exchange);
             match reading.signal {
                 Signal::Passed | Signal::Judged => return Ok(reading.findings),
-                Signal::Pause(trouble) | Signal::Failed(trouble)
-                    if trouble.reason.needs_a_person() || tries == TRIES =>
+                Signal::Pause(incident) | Signal::Failed(incident)
+                    if incident.reason.needs_operator() || attempts == MAX_ATTEMPTS =>
                 {
-                    bail!("the records that exist already could not be read: {}", trouble.message)
+                    bail!("failed to look up existing records: {}", incident.message)
                 }
-                Signal::Pause(trouble) | Signal::Failed(trouble) => {
-                    tries += 1;
-                    tokio::time::sleep(trouble.retry_after.unwrap_or(AGAIN)).await;
+                Signal::Pause(incident) | Signal::Failed(incident) => {
+                    attempts += 1;
+                    tokio::time::sleep(incident.retry_after.unwrap_or(RETRY_DELAY)).await;
                 }
             }
         }

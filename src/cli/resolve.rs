@@ -1,32 +1,36 @@
-//! `resolve`: a person's word on a course in doubt.
+//! `resolve`: an operator settles the outcome of an unconfirmed course.
 
 use serde::Serialize;
 
-use super::terminal::{plain, tell};
-use super::{Outcome, UsageError, explain, say};
+use super::connections::open_client;
+use super::format::sanitize;
+use super::outcome::{CommandOutcome, UsageError};
+use super::output::{print_progress, print_result};
+use super::unknown_key::unknown_key_message;
 use crate::config::Config;
 use crate::course::HubSpotId;
-use crate::hubspot::Presence;
-use crate::outbox::resolve::{self, Resolved};
-use crate::outbox::{Database, history, recover, retry};
+use crate::hubspot::{Client, Presence};
+use crate::outbox::ops::resolve::{self, Resolution};
+use crate::outbox::ops::retry;
+use crate::outbox::{Database, journal};
 
-/// Say what became of a course in doubt
+/// Resolve an unconfirmed course
 ///
-/// For courses that are `unconfirmed` and held for a person, because without `hubspot.unique_property` nothing
-/// can tell whether HubSpot created them. `course-sync explain KEY` shows records that may be it.
+/// For courses that are `unconfirmed` and held for an operator: without `hubspot.unique_property` course-sync
+/// cannot find out whether HubSpot created them. `course-sync explain KEY` shows records that may match.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("word").required(true).args(["hubspot_id", "not_created"]))]
-pub(super) struct Args {
-    /// The course's key; several with --not-created
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["hubspot_id", "not_created"]))]
+pub(super) struct ResolveArgs {
+    /// Course key; several keys only with --not-created
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
-    /// It was created, as this record; HubSpot is asked whether the record is there
+    /// The course was created as this record (course-sync checks that the record exists)
     #[arg(long, value_name = "ID")]
     hubspot_id: Option<String>,
-    /// Take the id as it is, without asking HubSpot
+    /// Accept the id without checking it in HubSpot
     #[arg(long, requires = "hubspot_id")]
     unverified: bool,
-    /// It was not created: it is sent again, and will be there twice if that was wrong
+    /// The course was not created: send it again (creates a duplicate if this is wrong)
     #[arg(long)]
     not_created: bool,
     /// Print JSON
@@ -34,135 +38,150 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A person's word on one course.
+/// The result for one course.
 #[derive(Serialize)]
-struct Course {
+struct ResolveResult {
     key: String,
     #[serde(flatten)]
-    became: Became,
+    outcome: ResolveOutcome,
 }
 
-/// What became of it.
+/// How the course was resolved.
 #[derive(Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-enum Became {
-    /// It is sent again.
+enum ResolveOutcome {
+    /// It is pending and will be sent again.
     Pending,
-    /// It is this record; without a name where HubSpot was not asked.
+    /// It is this record; without a name if the record was not checked in HubSpot.
     Synced { hubspot_id: String, hubspot_name: Option<String> },
-    /// It is left as it is.
-    Left { why: String },
+    /// It was not changed.
+    #[serde(rename = "left")]
+    Unchanged { why: String },
 }
 
 #[derive(Serialize)]
-struct Told {
-    courses: Vec<Course>,
+struct ResolveReport {
+    courses: Vec<ResolveResult>,
 }
 
-pub(super) async fn run(args: &Args, config: &Config, database: &Database) -> anyhow::Result<Outcome> {
+pub(super) async fn run(
+    args: &ResolveArgs,
+    config: &Config,
+    database: &Database,
+) -> anyhow::Result<CommandOutcome> {
     if args.hubspot_id.is_some() && args.keys.len() > 1 {
-        return Err(UsageError("one record is one course: give one KEY".into()).into());
+        return Err(UsageError(
+            "--hubspot-id takes exactly one KEY, because a record belongs to one course".into(),
+        )
+        .into());
     }
     let mut courses = Vec::with_capacity(args.keys.len());
     for key in &args.keys {
-        let became = match &args.hubspot_id {
-            None => not_created(key, database).await?,
-            Some(id) => created(args, key, id, config, database).await?,
+        let outcome = match &args.hubspot_id {
+            None => resolve_as_not_created(key, database).await?,
+            Some(id) => resolve_as_created(args, key, id, config, database).await?,
         };
-        let course = Course { key: key.clone(), became };
-        match course.became {
+        let result = ResolveResult { key: key.clone(), outcome };
+        match result.outcome {
             _ if args.json => {}
-            Became::Pending | Became::Synced { .. } => {
-                say(&line(&course))?;
+            ResolveOutcome::Pending | ResolveOutcome::Synced { .. } => {
+                print_result(&format_result(&result))?;
             }
-            Became::Left { .. } => tell(&line(&course)),
+            ResolveOutcome::Unchanged { .. } => print_progress(&format_result(&result)),
         }
-        courses.push(course);
+        courses.push(result);
     }
-    // Also where nothing was left to say: whoever said it may have been interrupted before this.
-    recover::close(database).await?;
-    let is_left = courses.iter().any(|course| matches!(course.became, Became::Left { .. }));
+    // Needed even if no course was changed: an earlier `resolve` may have been interrupted before this statement.
+    journal::close_settled_batches(database).await?;
+    let has_unchanged =
+        courses.iter().any(|result| matches!(result.outcome, ResolveOutcome::Unchanged { .. }));
     if args.json {
-        say(&serde_json::to_string_pretty(&Told { courses })?)?;
+        print_result(&serde_json::to_string_pretty(&ResolveReport { courses })?)?;
     }
-    Ok(if is_left { Outcome::Failed } else { Outcome::Fine })
+    Ok(if has_unchanged { CommandOutcome::Failure } else { CommandOutcome::Success })
 }
 
-fn line(course: &Course) -> String {
-    let key = plain(&course.key);
-    match &course.became {
-        Became::Pending => format!("{key}: pending, and sent again"),
-        Became::Synced { hubspot_id, hubspot_name } => {
+fn format_result(result: &ResolveResult) -> String {
+    let key = sanitize(&result.key);
+    match &result.outcome {
+        ResolveOutcome::Pending => format!("{key}: set back to pending"),
+        ResolveOutcome::Synced { hubspot_id, hubspot_name } => {
             let shown = match hubspot_name {
-                Some(name) => format!("{:?}", plain(name)),
-                None => "(HubSpot was not asked)".to_owned(),
+                Some(name) => format!("{:?}", sanitize(name)),
+                None => "(not checked in HubSpot)".to_owned(),
             };
-            format!("{key}: synced as HubSpot's record {hubspot_id} {shown}")
+            format!("{key}: synced as HubSpot record {hubspot_id} {shown}")
         }
-        Became::Left { why } => format!("{key} is left as it is: {why}"),
+        ResolveOutcome::Unchanged { why } => format!("{key} not changed: {why}"),
     }
 }
 
-async fn not_created(key: &str, database: &Database) -> anyhow::Result<Became> {
-    Ok(match resolve::not_created(database, key).await? {
-        Resolved::Done => Became::Pending,
-        refused => Became::Left { why: why(key, refused, database).await? },
+async fn resolve_as_not_created(key: &str, database: &Database) -> anyhow::Result<ResolveOutcome> {
+    Ok(match resolve::resolve_as_not_created(database, key).await? {
+        Resolution::Done => ResolveOutcome::Pending,
+        refused => ResolveOutcome::Unchanged { why: describe_refusal(key, refused, database).await? },
     })
 }
 
-async fn created(
-    args: &Args,
+async fn resolve_as_created(
+    args: &ResolveArgs,
     key: &str,
     id: &str,
     config: &Config,
     database: &Database,
-) -> anyhow::Result<Became> {
-    let id = HubSpotId::parse(id)
-        .filter(|id| id.as_str().bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or_else(|| UsageError(format!("{:?} is no id of a HubSpot record: it is a number", plain(id))))?;
-    let hubspot_name = match super::client(config) {
+) -> anyhow::Result<ResolveOutcome> {
+    let id =
+        HubSpotId::parse(id).filter(|id| id.as_str().bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(
+            || UsageError(format!("{:?} is not a HubSpot record id: the id is a number", sanitize(id))),
+        )?;
+    let hubspot_name = match open_client(config) {
         _ if args.unverified => None,
-        Some(client) => Some(live(&client?, &id).await?),
+        Some(client) => Some(read_record_name(&client?, &id).await?),
         None => anyhow::bail!(
-            "without a token HubSpot cannot be asked for record {}; nothing was changed. --unverified takes the id as it is",
+            "record {} cannot be checked in HubSpot, because no token is configured; nothing was changed. To accept the id \
+             without checking it, add --unverified",
             id.as_str()
         ),
     };
-    Ok(match resolve::created(database, key, &id).await? {
-        Resolved::Done => Became::Synced { hubspot_id: id.as_str().to_owned(), hubspot_name },
-        refused => Became::Left { why: why(key, refused, database).await? },
+    Ok(match resolve::resolve_as_created(database, key, &id).await? {
+        Resolution::Done => ResolveOutcome::Synced { hubspot_id: id.as_str().to_owned(), hubspot_name },
+        refused => ResolveOutcome::Unchanged { why: describe_refusal(key, refused, database).await? },
     })
 }
 
-/// The record's name, if it is there.
-async fn live(client: &crate::hubspot::Client, id: &HubSpotId) -> anyhow::Result<String> {
+/// The name of the record. An error if there is no such record.
+async fn read_record_name(client: &Client, id: &HubSpotId) -> anyhow::Result<String> {
     let id_text = id.as_str();
     match client.presence(id).await {
         Ok(Presence::Live(name)) => Ok(name.unwrap_or_default()),
         Ok(Presence::Absent) => anyhow::bail!(
-            "HubSpot holds no live course record {id_text} (never created, or in the recycle bin); nothing was changed"
+            "HubSpot has no live course record {id_text} (never created, or in the recycle bin); nothing was changed"
         ),
         Ok(Presence::Merged(other)) => {
-            anyhow::bail!("HubSpot's record {id_text} was merged into {}; give that id", plain(&other))
+            anyhow::bail!(
+                "HubSpot record {id_text} was merged into {}; use that id. Nothing was changed",
+                sanitize(&other)
+            )
         }
         Err(why) => anyhow::bail!(
-            "HubSpot could not be asked for record {id_text}: {}; nothing was changed. --unverified takes the id as it is",
-            plain(&why)
+            "record {id_text} could not be checked in HubSpot: {}; nothing was changed. To accept the id without checking \
+             it, add --unverified",
+            sanitize(&why)
         ),
     }
 }
 
-/// Why a person's word changed nothing.
-async fn why(key: &str, refused: Resolved, database: &Database) -> anyhow::Result<String> {
+/// Why the course was not changed.
+async fn describe_refusal(key: &str, refused: Resolution, database: &Database) -> anyhow::Result<String> {
     Ok(match refused {
-        Resolved::TakenBy(other) => format!("that record is already the course {:?}", plain(&other)),
-        Resolved::UnderWay(ends) => {
-            format!("its request may still be under way; try again after {}", ends.strftime("%H:%M:%SZ"))
+        Resolution::TakenBy(other) => format!("the record already belongs to course {:?}", sanitize(&other)),
+        Resolution::StillInFlight(ends) => {
+            format!("its request may still be in flight; try again after {}", ends.strftime("%H:%M:%SZ"))
         }
-        Resolved::Done | Resolved::NotInDoubt => {
-            match retry::standing(database, &[key.to_owned()]).await?.first() {
-                Some(standing) => format!("it is {}, not unconfirmed", standing.status.as_str()),
-                None => explain::unknown(key, &history::neighbours(database, key).await?).to_string(),
+        Resolution::Done | Resolution::NotUnconfirmed => {
+            match retry::course_states(database, &[key.to_owned()]).await?.first() {
+                Some(course) => format!("it is {}, not unconfirmed", course.status.as_str()),
+                None => unknown_key_message(database, key).await?,
             }
         }
     })

@@ -1,7 +1,7 @@
 //! `retry`: failed courses go back to pending.
 //!
-//! With `--canary` a few go first, and the rest only if these arrive. Everything that holds in between is in
-//! the outbox: should the command be stopped at any point, the rest stays failed and it can be run again.
+//! With `--canary` a few courses go first, and the rest only if these are synced. All state is in the outbox: if the
+//! command is interrupted, the remaining courses stay failed, and the command can be run again.
 
 use std::time::{Duration, Instant};
 
@@ -9,40 +9,43 @@ use clap::ArgGroup;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::failures::{category, reason};
-use super::terminal::{counted, plain, tell};
-use super::{Outcome, explain, say_as};
+use super::failures::{format_error, parse_category};
+use super::format::{pluralize, sanitize};
+use super::outcome::CommandOutcome;
+use super::output::{print_as, print_progress};
+use super::unknown_key::unknown_key_message;
 use crate::course::{Category, Status};
-use crate::outbox::failures::{self, Group};
-use crate::outbox::retry::{self, Choice, Standing};
-use crate::outbox::{Database, Reach, history, pause, report};
+use crate::outbox::failures::{self, ErrorGroup};
+use crate::outbox::ops::retry::{self, CourseState, FailureFilter};
+use crate::outbox::{Database, DatabaseRef, overview, pause};
 
-/// Put failed courses back, to be sent again
+/// Retry failed courses
 ///
-/// After the cause is mended: the row corrected, or the account. Touches nothing but what is failed. How often
-/// a course was sent still counts on; its faults are forgotten. With several options a course must fit all.
+/// Run it after the cause is fixed in the rows or in the HubSpot account. Sets failed courses back to pending and
+/// leaves all others unchanged. The number of attempts is kept, the number of failures is reset. If several
+/// options are given, a course must match all of them.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["keys", "category", "code", "all"]))]
-pub(super) struct Args {
-    /// This course; may be given many times
+pub(super) struct RetryArgs {
+    /// Retry this course (repeatable)
     #[arg(long = "key", value_name = "KEY", allow_hyphen_values = true, conflicts_with_all = ["category", "code", "all"])]
     keys: Vec<String>,
-    /// Those with an error of this category
-    #[arg(long, value_name = "CATEGORY", value_parser = category, conflicts_with = "all")]
+    /// Retry courses with an error of this category
+    #[arg(long, value_name = "CATEGORY", value_parser = parse_category, conflicts_with = "all")]
     category: Option<Category>,
-    /// Those with this code of HubSpot's
+    /// Retry courses with this HubSpot error code
     #[arg(long, value_name = "CODE", conflicts_with = "all")]
     code: Option<String>,
-    /// All of them
+    /// Retry all failed courses
     #[arg(long)]
     all: bool,
-    /// Send so many first, of each kind of failure some, and the rest only if all of these arrive
+    /// Retry COUNT courses first, one of each kind of failure in turn, and the others only if all of these are synced
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
     canary: Option<u32>,
-    /// How long --canary waits for them
+    /// How long --canary waits for the first courses
     #[arg(long, value_name = "TIME", default_value = "5m", requires = "canary", value_parser = humantime::parse_duration)]
     wait: Duration,
-    /// Tell how many it would be, and change nothing
+    /// Show how many courses would be retried, without changing anything
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
@@ -50,198 +53,232 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How often the first few are looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// How often their progress is told.
-const TELL: Duration = Duration::from_secs(10);
+/// How often the canaries are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often progress is printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What was put back, and what was not.
+/// The report of the command.
 #[derive(Serialize)]
-struct Retried {
-    /// Nothing was put back; `courses` tells how many it would be.
+struct RetryReport {
+    /// Nothing was changed; `courses` is the number that would be retried.
     dry_run: bool,
-    /// Courses put back, the first few among them.
+    /// Courses set back to pending, including the canaries.
     courses: i64,
-    /// Those that went first; `None`: all went at once.
-    canaries: Option<Canaries>,
-    /// Named courses that were left as they are.
-    left: Vec<Left>,
+    /// The courses that went first; `None` without `--canary`.
+    canaries: Option<CanaryReport>,
+    /// Named courses that were not changed.
+    left: Vec<UnchangedCourse>,
 }
 
 #[derive(Serialize)]
-struct Canaries {
-    /// All are synced, so the rest went too.
+struct CanaryReport {
+    /// All are synced, so the rest was retried too.
     arrived: bool,
-    /// Where each stood at last.
-    courses: Vec<Standing>,
+    /// The last state of each.
+    courses: Vec<CourseState>,
 }
 
 #[derive(Serialize)]
-struct Left {
+struct UnchangedCourse {
     key: String,
     why: String,
 }
 
-pub(super) async fn run(args: &Args, database: &Database) -> anyhow::Result<Outcome> {
-    let retried = tokio::select! {
-        retried = retry_meant(args, database) => retried?,
+pub(super) async fn run(args: &RetryArgs, database: &Database) -> anyhow::Result<CommandOutcome> {
+    let report = tokio::select! {
+        report = retry_courses(args, database) => report?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
-            tell("stopped: what was not put back yet stays failed");
-            return Ok(Outcome::Interrupted(2));
+            print_progress("interrupted: the remaining courses stay failed");
+            return Ok(CommandOutcome::Interrupted(2));
         }
     };
     if !args.json {
-        for complaint in complaints(&retried) {
-            tell(&complaint);
+        for line in describe_problems(&report) {
+            print_progress(&line);
         }
     }
-    say_as(args.json, &retried, in_words)?;
-    let is_held_back = retried.canaries.is_some_and(|canaries| !canaries.arrived);
-    Ok(if is_held_back || !retried.left.is_empty() { Outcome::Failed } else { Outcome::Fine })
+    print_as(args.json, &report, format_text)?;
+    let has_failed_canary = report.canaries.is_some_and(|canaries| !canaries.arrived);
+    Ok(if has_failed_canary || !report.left.is_empty() {
+        CommandOutcome::Failure
+    } else {
+        CommandOutcome::Success
+    })
 }
 
-fn in_words(retried: &Retried) -> String {
-    let courses = counted(retried.courses, "course");
-    match &retried.canaries {
-        _ if retried.dry_run => format!("would put back {courses}"),
-        Some(canaries) if !canaries.arrived => format!("put back {courses}; the rest stays failed"),
-        _ => format!("put back {courses}"),
+fn format_text(report: &RetryReport) -> String {
+    let courses = pluralize(report.courses, "course");
+    match &report.canaries {
+        _ if report.dry_run => format!("would set {courses} back to pending"),
+        Some(canaries) if !canaries.arrived => {
+            format!("{courses} set back to pending; the rest stays failed")
+        }
+        _ => format!("{courses} set back to pending"),
     }
 }
 
-/// Why not everything that was wished was done, a line each.
-fn complaints(retried: &Retried) -> Vec<String> {
-    let left = |left: &Left| format!("{} is left as it is: {}", plain(&left.key), left.why);
-    let canary = |course: &Standing| match course.status {
+/// One line for each course that was not changed, and for each canary that is not synced.
+fn describe_problems(report: &RetryReport) -> Vec<String> {
+    let unchanged =
+        report.left.iter().map(|course| format!("{} not changed: {}", sanitize(&course.key), course.why));
+    let canaries = report.canaries.iter().flat_map(|canaries| &canaries.courses);
+    unchanged.chain(canaries.filter_map(describe_canary_problem)).collect()
+}
+
+fn describe_canary_problem(course: &CourseState) -> Option<String> {
+    match course.status {
         Status::Synced => None,
         Status::Failed => {
-            let why = course.error.as_ref().map(reason).unwrap_or_default();
-            Some(format!("{} failed again: {why}", plain(&course.key)))
+            let why = course.error.as_ref().map(format_error).unwrap_or_default();
+            Some(format!("{} failed again: {why}", sanitize(&course.key)))
         }
         Status::Pending | Status::InFlight | Status::Unconfirmed => {
-            Some(format!("{} is still {}", plain(&course.key), course.status.as_str()))
+            Some(format!("{} is still {}", sanitize(&course.key), course.status.as_str()))
         }
-    };
-    let canaries = retried.canaries.iter().flat_map(|canaries| &canaries.courses).filter_map(canary);
-    retried.left.iter().map(left).chain(canaries).collect()
+    }
 }
 
-async fn retry_meant(args: &Args, database: &Database) -> anyhow::Result<Retried> {
-    let since = retry::now(database).await?;
-    let choice = Choice { category: args.category, code: args.code.clone() };
-    let (named, left) = sort_out(&args.keys, database).await?;
-    let mut retried = Retried { dry_run: args.dry_run, courses: 0, canaries: None, left };
+async fn retry_courses(args: &RetryArgs, database: &Database) -> anyhow::Result<RetryReport> {
+    let since = retry::database_time(database).await?;
+    let filter = FailureFilter { category: args.category, code: args.code.clone() };
+    let (named, left) = split_by_status(&args.keys, database).await?;
+    let mut report = RetryReport { dry_run: args.dry_run, courses: 0, canaries: None, left };
     if args.dry_run {
-        retried.courses = if args.keys.is_empty() {
-            retry::count(database, &choice, since).await?
+        report.courses = if args.keys.is_empty() {
+            retry::count_failed(database, &filter, since).await?
         } else {
             i64::try_from(named.len()).unwrap_or(i64::MAX)
         };
-        return Ok(retried);
+        return Ok(report);
     }
     if let Some(count) = args.canary {
-        let few = few(args, &named, count, database).await?;
-        if few.is_empty() {
-            return Ok(retried);
+        let keys = choose_canaries(args, &named, count, database).await?;
+        if keys.is_empty() {
+            return Ok(report);
         }
-        retried.courses = retry::these(database, &few).await?;
-        let canaries = arrival(&few, args.wait, database).await?;
-        let goes_on = canaries.arrived;
-        retried.canaries = Some(canaries);
-        if !goes_on {
-            return Ok(retried);
+        report.courses = retry::retry_keys(database, &keys).await?;
+        let canaries = wait_for_canaries(&keys, args.wait, database).await?;
+        let all_synced = canaries.arrived;
+        report.canaries = Some(canaries);
+        if !all_synced {
+            return Ok(report);
         }
     }
-    // The first few are no longer failed, so they are not put back again.
-    retried.courses += if args.keys.is_empty() {
-        some(&choice, since, database).await?
+    // The canaries are no longer failed, so they are not retried twice.
+    report.courses += if args.keys.is_empty() {
+        retry_matching(&filter, since, database).await?
     } else {
-        retry::these(database, &named).await?
+        retry::retry_keys(database, &named).await?
     };
-    Ok(retried)
+    Ok(report)
 }
 
-/// Of the courses named those that are failed, and why the others are left alone.
-async fn sort_out(keys: &[String], database: &Database) -> anyhow::Result<(Vec<String>, Vec<Left>)> {
+/// The keys of failed courses, and the reason for each other key why it is not retried.
+async fn split_by_status(
+    keys: &[String],
+    database: &Database,
+) -> anyhow::Result<(Vec<String>, Vec<UnchangedCourse>)> {
     let (mut failed, mut left) = (Vec::new(), Vec::new());
     if keys.is_empty() {
         return Ok((failed, left));
     }
-    for Standing { key, status, .. } in retry::standing(database, keys).await? {
+    for CourseState { key, status, .. } in retry::course_states(database, keys).await? {
         match status {
             Status::Failed => failed.push(key),
-            other => left.push(Left { key, why: format!("it is {}, not failed", other.as_str()) }),
+            other => left.push(UnchangedCourse { key, why: format!("it is {}, not failed", other.as_str()) }),
         }
     }
-    let is_there = |key: &String| failed.contains(key) || left.iter().any(|left| left.key == *key);
-    let missing: Vec<&String> = keys.iter().filter(|key| !is_there(key)).collect();
+    let missing: Vec<&String> = (keys.iter())
+        .filter(|key| !failed.contains(key) && !left.iter().any(|left| left.key == **key))
+        .collect();
     for key in missing {
-        let why = explain::unknown(key, &history::neighbours(database, key).await?).to_string();
-        left.push(Left { key: key.clone(), why });
+        let why = unknown_key_message(database, key).await?;
+        left.push(UnchangedCourse { key: key.clone(), why });
     }
     Ok((failed, left))
 }
 
-/// Those of a kind, in bites; each is a transaction of its own.
-async fn some(choice: &Choice, since: Timestamp, database: &Database) -> anyhow::Result<i64> {
-    let (mut retried, mut after) = (0, Some(i64::MIN));
-    while let Some(from) = after {
-        let pass = retry::some(database, choice, since, from).await?;
+/// Retries the matching courses in chunks, each in its own transaction.
+async fn retry_matching(
+    filter: &FailureFilter,
+    since: Timestamp,
+    database: &Database,
+) -> anyhow::Result<i64> {
+    let (mut retried, mut after) = (0, None);
+    loop {
+        let pass = retry::retry_next(database, filter, since, after).await?;
         retried += pass.retried;
+        if pass.after.is_none() {
+            return Ok(retried);
+        }
         after = pass.after;
     }
-    Ok(retried)
 }
 
 /// The courses that go first.
-async fn few(args: &Args, named: &[String], count: u32, database: &Database) -> anyhow::Result<Vec<String>> {
+async fn choose_canaries(
+    args: &RetryArgs,
+    named: &[String],
+    count: u32,
+    database: &Database,
+) -> anyhow::Result<Vec<String>> {
     if !args.keys.is_empty() {
         return Ok(named.iter().take(usize::try_from(count).unwrap_or(usize::MAX)).cloned().collect());
     }
-    let mut groups = failures::groups(database, args.category).await?;
-    let is_meant = |group: &Group| args.code.is_none() || group.code == args.code;
-    groups.retain(is_meant);
-    Ok(retry::few(database, &groups, count).await?)
+    let mut groups = failures::group_failures(database, args.category).await?;
+    groups.retain(|group: &ErrorGroup| args.code.is_none() || group.code == args.code);
+    Ok(retry::sample_failed_keys(database, &groups, count).await?)
 }
 
-/// Waits until each of these ended, or one failed again, or patience did.
-async fn arrival(keys: &[String], patience: Duration, database: &Database) -> anyhow::Result<Canaries> {
+/// Waits until all canaries are synced, one has failed again, or the time is up.
+async fn wait_for_canaries(
+    keys: &[String],
+    timeout: Duration,
+    database: &Database,
+) -> anyhow::Result<CanaryReport> {
     let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-    tell(&format!("put back {} first: {}", counted(count, "course"), plain(&keys.join(", "))));
-    warn_of_a_standstill(database.into()).await?;
-    let (began, mut told) = (Instant::now(), Instant::now());
+    print_progress(&format!(
+        "{} set back to pending first: {}",
+        pluralize(count, "course"),
+        sanitize(&keys.join(", "))
+    ));
+    warn_if_not_sending(database.into()).await?;
+    let (started, mut last_progress) = (Instant::now(), Instant::now());
     loop {
-        let courses = retry::standing(database, keys).await?;
-        let are = |status: Status| courses.iter().filter(|course| course.status == status).count();
-        let (arrived, failed) = (are(Status::Synced), are(Status::Failed));
-        if arrived == courses.len() {
-            tell("all of these arrived");
-            return Ok(Canaries { arrived: true, courses });
+        let courses = retry::course_states(database, keys).await?;
+        let synced = count_with_status(&courses, Status::Synced);
+        let failed = count_with_status(&courses, Status::Failed);
+        if synced == courses.len() {
+            print_progress("all of these are synced");
+            return Ok(CanaryReport { arrived: true, courses });
         }
-        if failed > 0 || began.elapsed() > patience {
-            return Ok(Canaries { arrived: false, courses });
+        if failed > 0 || started.elapsed() > timeout {
+            return Ok(CanaryReport { arrived: false, courses });
         }
-        if told.elapsed() > TELL {
-            told = Instant::now();
-            tell(&format!("waiting: {arrived} of {} have arrived", courses.len()));
-            warn_of_a_standstill(database.into()).await?;
+        if last_progress.elapsed() > PROGRESS_INTERVAL {
+            last_progress = Instant::now();
+            print_progress(&format!("waiting: {synced} of {} synced", courses.len()));
+            warn_if_not_sending(database.into()).await?;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Whoever waits for a sending that cannot come should know.
-async fn warn_of_a_standstill(reach: Reach<'_>) -> anyhow::Result<()> {
-    let leader = report::leader(reach).await?.filter(|leader| leader.is_current);
+fn count_with_status(courses: &[CourseState], status: Status) -> usize {
+    courses.iter().filter(|course| course.status == status).count()
+}
+
+/// Prints a warning if no instance is sending, because then the canaries cannot become synced.
+async fn warn_if_not_sending(database: DatabaseRef<'_>) -> anyhow::Result<()> {
+    let leader = overview::read_leader(database).await?.filter(|leader| leader.is_current);
     let Some(leader) = leader else {
-        tell("nobody sends at present: start `course-sync run`");
+        print_progress("no instance is sending: start `course-sync run`");
         return Ok(());
     };
-    let is_paused =
-        leader.report.get("pauses").and_then(|pauses| pauses.as_array()).is_some_and(|it| !it.is_empty());
-    if is_paused || !pause::active(reach).await?.is_empty() {
-        tell("nothing is sent at present: see `course-sync status`");
+    if !leader.report.pauses.is_empty() || !pause::read_active(database).await?.is_empty() {
+        print_progress("sending is paused: see `course-sync status`");
     }
     Ok(())
 }

@@ -3,112 +3,129 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, UsageError};
+use super::connections::session_mode;
+use super::outcome::{CommandOutcome, UsageError};
 use crate::admin::{self, QuotaSettings};
 use crate::config::Config;
-use crate::daemon::lifecycle::Shutdown;
-use crate::daemon::trouble::Work;
-use crate::daemon::{self, Settings, Shared};
+use crate::daemon;
 use crate::hubspot::Client;
-use crate::outbox::connect;
+use crate::outbox::{Database, connect};
+use crate::pipeline::context::{Context, Edges};
+use crate::pipeline::settings::Settings;
+use crate::runtime::database_health::DatabaseTask;
+use crate::runtime::lifecycle::Shutdown;
+use crate::telemetry::events;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
-/// How long to wait before a database that is away is tried again at start.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// The delay before the database is tried again at startup.
+const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// Look every pending course up in HubSpot before it is sent; after a backup was restored
+pub(super) struct RunArgs {
+    /// Look up every pending course in HubSpot before sending it (after restoring a backup)
     ///
-    /// A restored backup, or a standby that lagged, may call courses pending that were sent. This is noticed by
-    /// itself where the database tells; the option is for where it cannot. Needs `hubspot.unique_property`
+    /// After a restore, or a failover to a lagging standby, the outbox may list courses as pending that were
+    /// already sent. The daemon detects most such cases on its own; use this option for the others, such as a
+    /// cold copy restored while every instance was stopped. Needs `hubspot.unique_property`
     #[arg(long)]
     verify_first: bool,
 }
 
-pub(super) async fn run(args: &Args, config: Config) -> anyhow::Result<Outcome> {
+pub(super) async fn run(args: &RunArgs, config: Config) -> anyhow::Result<CommandOutcome> {
     if args.verify_first && config.hubspot.unique_property.is_none() {
-        let message = "--verify-first needs hubspot.unique_property: without it nothing can tell whether HubSpot \
-                       holds a course";
+        let message = "--verify-first needs hubspot.unique_property: without it courses cannot be looked up in \
+                       HubSpot";
         return Err(UsageError(message.into()).into());
     }
     let _flush_at_end = logging::init(&config.log)?;
     for warning in config.warnings() {
-        tracing::warn!(%warning, "configuration warning");
+        tracing::warn!(event = events::CONFIGURATION_WARNING_FOUND, %warning, "configuration warning found");
     }
     let shutdown = Shutdown::default();
     shutdown.on_signals(config.shutdown.for_requests())?;
     let metrics = Arc::new(Metrics::new());
     let url = config.database_url()?;
-    let database = connect::database(&url, config.database.max_connections, super::sessions(&config))?;
-    let database = match &config.database.url {
-        Some(source) => database.following(source.clone(), url.clone()),
-        None => database,
-    };
+    let database = open_database(&config, &url)?;
     let client = Client::new(&config.hubspot, config.batch.max_in_flight, Arc::clone(&metrics))?;
     let traces = Traces::start(&config.hubspot.base_url);
-    let shared = Shared::new(
+    let context = Context::new(
         Settings::new(&config, args.verify_first),
         config.batch.max_in_flight,
-        database,
-        client,
+        Edges { database, client },
         metrics,
         traces.clone(),
         shutdown.clone(),
     );
 
-    let listener = admin::bind(config.admin.listen).await?;
-    tracing::info!(address = %listener.local_addr()?, "admin listening");
-    let stopped = tokio_util::sync::CancellationToken::new();
-    let quota = QuotaSettings {
-        requests: config.rate_limit.requests,
-        per: config.rate_limit.per,
-        batch_size: config.batch.max_size,
-    };
-    let (hosts, admin_shared, until) = (config.admin.hosts.clone(), Arc::clone(&shared), stopped.clone());
-    let serving = tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, &hosts, admin_shared, quota, until.cancelled_owned()).await
-        {
-            tracing::error!(%error, "the admin server ended");
-        }
-    });
-
-    let outcome = match prepare(&config, &url, &shared, &shutdown).await? {
-        true if daemon::run(Arc::clone(&shared)).await => Outcome::Fine,
-        true => Outcome::Failed,
-        // Told to stop before there was anything to stop.
-        false => Outcome::Fine,
+    // Before the database is reached, so that health checks are answered during startup.
+    let stopped = CancellationToken::new();
+    let serving = start_admin_server(&config, Arc::clone(&context), stopped.clone()).await?;
+    let outcome = match prepare_database(&config, &url, &context, &shutdown).await? {
+        true if daemon::run(Arc::clone(&context)).await => CommandOutcome::Success,
+        true => CommandOutcome::Failure,
+        // Stopped before the daemon started.
+        false => CommandOutcome::Success,
     };
     stopped.cancel();
-    // A reader that keeps its connection open must not keep us, nor a database that does not answer.
-    let closing = async { tokio::join!(serving, shared.database.close()) };
+    // Neither an open admin connection nor a database that does not respond may delay the exit.
+    let closing = async { tokio::join!(serving, context.edges.database.close()) };
     let closing = tokio::time::timeout(Duration::from_millis(500), closing);
-    // Bounded by itself.
+    // `close` has its own timeout.
     tokio::join!(closing, traces.close()).0.ok();
     Ok(outcome)
 }
 
-/// Waits for the database and sees to its schema. False: told to stop meanwhile.
-async fn prepare(
+fn open_database(config: &Config, url: &SecretString) -> anyhow::Result<Database> {
+    let database = connect::open_pool(url, config.database.max_connections, session_mode(config))?;
+    // The password may change while the daemon runs, so the source is read again if no connection can be made.
+    Ok(match &config.database.url {
+        Some(source) => database.with_url_source(source.clone(), url.clone()),
+        None => database,
+    })
+}
+
+/// Serves health checks, metrics and the console until `stopped` is cancelled. An address in use is an error at once.
+async fn start_admin_server(
+    config: &Config,
+    context: Arc<Context>,
+    stopped: CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
+    let listener = admin::bind(config.admin.listen).await?;
+    tracing::info!(
+        event = events::ADMIN_SERVER_STARTED,
+        address = %listener.local_addr()?,
+        "admin server started"
+    );
+    let (quota, hosts) = (QuotaSettings::new(config), config.admin.hosts.clone());
+    Ok(tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, &hosts, context, quota, stopped.cancelled_owned()).await {
+            tracing::error!(event = events::ADMIN_SERVER_FAILED, %error, "admin server failed");
+        }
+    }))
+}
+
+/// Waits for the database and prepares its schema. False if the shutdown began meanwhile.
+async fn prepare_database(
     config: &Config,
     url: &SecretString,
-    shared: &Shared,
+    context: &Context,
     shutdown: &Shutdown,
 ) -> anyhow::Result<bool> {
     loop {
-        // A task of its own: it may wait for another instance that migrates, and is cut off by the
-        // end of the process only.
-        let (migrate, url, database) = (config.database.migrate, url.clone(), shared.database.clone());
+        // A separate task: it may wait for another instance that migrates, and a shutdown must not cancel its statement.
+        let (migrate, url, database) = (config.database.migrate, url.clone(), context.edges.database.clone());
         let preparing = tokio::spawn(async move {
             if migrate {
                 connect::migrate(&url).await.map(Some)
             } else {
-                connect::verify(&database).await.map(|()| None)
+                connect::verify_schema(&database).await.map(|()| None)
             }
         });
         let prepared = tokio::select! {
@@ -117,17 +134,17 @@ async fn prepare(
         };
         match prepared.context("preparing the database was interrupted")? {
             Ok(applied) => {
-                shared.trouble.is_well(Work::Prepare);
-                tracing::info!(applied, "the schema is up to date");
+                context.reporting.database_health.record_success(DatabaseTask::PrepareSchema);
+                tracing::info!(event = events::SCHEMA_PREPARED, applied, "schema prepared");
                 return Ok(true);
             }
-            Err(error) if error.may_pass() => {
-                shared.trouble.failed(Work::Prepare, &error);
+            Err(error) if error.is_transient() => {
+                context.reporting.database_health.record_failure(DatabaseTask::PrepareSchema, &error);
             }
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
-            () = tokio::time::sleep(TRY_AGAIN) => {}
+            () = tokio::time::sleep(DATABASE_RETRY_DELAY) => {}
             () = shutdown.begun() => return Ok(false),
         }
     }

@@ -1,31 +1,30 @@
-//! `course-sync simulate`: the HubSpot simulator alone, for a catalogue's own developers.
+//! `course-sync simulate`: the HubSpot simulator on its own, for the developers of a catalogue.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use simulator::{Behaviour, Latency, Limits, Settings, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::simulator::{Behaviour, Latency, Limits, Settings, Simulator};
-
-/// Run a HubSpot simulator, for trying things out without an account
+/// Run a HubSpot simulator for development and tests
 ///
-/// In memory, and as strict as HubSpot. Its first line on stdout is `listening on http://ADDR:PORT`;
-/// that is the `hubspot.base_url` to set, and a page for a browser. Stops at SIGTERM or Ctrl-C.
-/// Custom properties are created as in HubSpot: `POST /crm/v3/properties/0-410`. A control API
-/// under `/_simulator/` injects faults (by operation, content or size of a request; for single
-/// courses of a batch), changes how the account behaves, and lists requests and records;
-/// docs/simulator.md describes it. Reads no configuration.
+/// The simulator keeps its data in memory and is as strict as HubSpot. The first line on stdout is
+/// `listening on http://ADDR:PORT`. Set `hubspot.base_url` to this URL, or open it in a browser to see
+/// records and requests. Stops on SIGTERM or Ctrl-C. Create custom properties as in HubSpot:
+/// `POST /crm/v3/properties/0-410`. A control API under `/_simulator/` injects faults (by operation,
+/// content or size of a request, or for single courses of a batch), changes the behaviour of the
+/// account, and lists requests and records: see docs/simulator.md. Reads no configuration.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct SimulateArgs {
     /// Address to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9465", value_parser = address)]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9465", value_parser = parse_address)]
     listen: SocketAddr,
-    /// Access token that it accepts
+    /// Access token to accept
     #[arg(long, default_value = "pat-na1-simulator")]
     token: String,
-    /// Text property with unique values that exists from the start
+    /// Text property with unique values to create at start
     #[arg(long, value_name = "NAME")]
     unique_property: Option<String>,
     /// Requests allowed in any rolling interval
@@ -37,16 +36,16 @@ pub struct Args {
     /// Requests allowed in a day
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     daily: u64,
-    /// How long an answer takes: a duration such as 80ms, or a range
-    #[arg(long, value_name = "FROM..TO", default_value = "50ms..150ms", value_parser = latency)]
+    /// Response time: a duration such as 80ms, or a range
+    #[arg(long, value_name = "FROM..TO", default_value = "50ms..150ms", value_parser = parse_latency)]
     latency: Latency,
-    /// Where its randomness starts
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
 
 /// Serves until SIGINT or SIGTERM.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let listen = args.listen;
@@ -65,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     simulator.serve(stopped).await.context("serving")
 }
 
-fn settings(args: Args) -> Settings {
+fn settings(args: SimulateArgs) -> Settings {
     let limits = Limits {
         requests: args.requests,
         per_ms: milliseconds(args.per),
@@ -81,24 +80,25 @@ fn settings(args: Args) -> Settings {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9465".to_owned())
 }
 
-fn latency(text: &str) -> Result<Latency, String> {
-    let parse = |part: &str| {
-        humantime::parse_duration(part.trim()).map(milliseconds).map_err(|error| {
-            format!("{error}; write a duration such as 80ms, or a range such as 50ms..150ms")
-        })
-    };
+fn parse_latency(text: &str) -> Result<Latency, String> {
     let (min_ms, max_ms) = match text.split_once("..") {
-        None => (parse(text)?, parse(text)?),
-        Some((from, to)) => (parse(from)?, parse(to)?),
+        None => (parse_milliseconds(text)?, parse_milliseconds(text)?),
+        Some((from, to)) => (parse_milliseconds(from)?, parse_milliseconds(to)?),
     };
     if min_ms > max_ms {
-        return Err("the range runs backwards; write the shorter duration first".to_owned());
+        return Err("the range is reversed; write the shorter duration first".to_owned());
     }
     Ok(Latency { min_ms, max_ms })
+}
+
+fn parse_milliseconds(text: &str) -> Result<u64, String> {
+    humantime::parse_duration(text.trim())
+        .map(milliseconds)
+        .map_err(|error| format!("{error}; write a duration such as 80ms, or a range such as 50ms..150ms"))
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -110,10 +110,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_is_a_duration_or_a_range() {
-        assert_eq!(latency("50ms..150ms"), Ok(Latency { min_ms: 50, max_ms: 150 }));
-        assert_eq!(latency("1s"), Ok(Latency { min_ms: 1_000, max_ms: 1_000 }));
-        assert!(latency("2s..1s").is_err());
-        assert!(latency("fast").is_err());
+    fn latency_is_a_duration_or_a_range() {
+        assert_eq!(parse_latency("50ms..150ms"), Ok(Latency { min_ms: 50, max_ms: 150 }));
+        assert_eq!(parse_latency("1s"), Ok(Latency { min_ms: 1_000, max_ms: 1_000 }));
+        assert!(parse_latency("2s..1s").is_err());
+        assert!(parse_latency("fast").is_err());
     }
 }

@@ -1,37 +1,18 @@
-//! What is wrong with a configuration, all of it at once, as a person reads it.
+//! Everything that is wrong with a configuration, as the operator reads it. Pure.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use super::redact::is_unprintable;
+use super::reference::KEYS;
 
-/// Where a setting was found.
-#[derive(Debug, Clone)]
-pub(super) enum Origin {
-    BuiltIn,
-    File { path: PathBuf, line: Option<usize> },
-    Variable(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn => f.write_str("built-in default"),
-            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
-            Self::File { path, line: None } => write!(f, "{}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-        }
-    }
-}
-
-/// One finding.
+/// One reason to reject a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key, variable or file it concerns.
     pub subject: String,
-    /// Where it was set, such as `course-sync.toml:12` or a variable's name; `None` where nowhere.
+    /// Where it was set, such as `course-sync.toml:12` or a variable's name.
     pub source: Option<String>,
-    /// What is wrong and what would be right. Never holds a secret.
+    /// What is wrong and how to fix it. Never contains a secret.
     pub text: String,
 }
 
@@ -45,24 +26,32 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every finding of one load; never empty when returned as an error.
+/// Every problem of one load; never empty when returned as an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    pub(super) fn add(
-        &mut self,
-        subject: impl fmt::Display,
-        source: Option<&Origin>,
-        text: impl Into<String>,
-    ) {
-        let source = source.map(|origin| visible(&origin.to_string()));
-        self.0.push(Problem { subject: visible(&subject.to_string()), source, text: visible(&text.into()) });
+    pub(super) fn add(&mut self, subject: impl fmt::Display, source: Option<&str>, text: impl AsRef<str>) {
+        self.0.push(Problem {
+            subject: escape(&subject.to_string()),
+            source: source.map(escape),
+            text: escape(text.as_ref()),
+        });
+    }
+
+    pub(super) fn concern(&self, key: &str) -> bool {
+        self.0.iter().any(|problem| problem.subject == key)
+    }
+
+    /// Files and unknown names first, then by key, in the order of `config/default.toml`.
+    pub(super) fn sorted(mut self) -> Self {
+        self.0.sort_by_key(|problem| KEYS.iter().position(|key| *key == problem.subject));
+        self
     }
 }
 
-/// Paths and names come from outside: what a terminal would obey is escaped.
-fn visible(text: &str) -> String {
+/// Paths and names come from outside: control characters must not reach a terminal.
+fn escape(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unprintable(c) { clean.extend(c.escape_debug()) } else { clean.push(c) }

@@ -1,13 +1,13 @@
-//! Takes out of a text what looks like a secret, and knows what may not be printed. Pure.
+//! Redacts what looks like a secret, and detects unprintable characters. Pure.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 const REDACTED: &str = "[redacted]";
 
-/// The text without what looks like a HubSpot token, a bearer token or a URL's user and password.
+/// Replaces what looks like a HubSpot token, a bearer token or the user and password of a URL.
 ///
-/// The belt beside the braces: nothing secret should reach a text at all.
+/// A second line of defence: no secret should reach a message in the first place.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
     let Some(mut secret) = first_secret(text) else { return Cow::Borrowed(text) };
@@ -25,7 +25,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Whether a character could move a cursor, start a line or turn the direction of a text it is printed in.
+/// Whether a character could move a cursor, start a line or change the direction of the text around it.
 #[must_use]
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
@@ -48,17 +48,17 @@ fn access_token(text: &str) -> Option<Range<usize>> {
             && region.starts_with(|c: char| c.is_ascii_lowercase())
             && region.ends_with(|c: char| c.is_ascii_digit())
             && region.bytes().all(|b| b.is_ascii_alphanumeric());
-        let length = run(token, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let length = prefix_length(token, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         is_region.then_some(start..start + prefix.len() + length)
     })
 }
 
-/// What follows `Bearer `.
+/// The token after `Bearer `.
 fn bearer_token(text: &str) -> Option<Range<usize>> {
     text.match_indices("earer ").find_map(|(found, prefix)| {
         let start = found + prefix.len();
         let token = text.get(start..)?;
-        let length = run(token, |c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | ','));
+        let length = prefix_length(token, |c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | ','));
         (length > 0).then_some(start..start + length)
     })
 }
@@ -68,15 +68,15 @@ fn user_info(text: &str) -> Option<Range<usize>> {
     text.match_indices("://").find_map(|(found, prefix)| {
         let start = found + prefix.len();
         let url = text.get(start..)?;
-        // A password may hold any character that should have been encoded, so a slash ends nothing here.
-        let length = run(url, |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
+        // A password may contain a slash that should have been percent-encoded, so a slash does not end it.
+        let length = prefix_length(url, |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
         let length = url.get(..length)?.rfind('@')?;
         (length > 0).then_some(start..start + length)
     })
 }
 
-/// The length of the longest beginning whose characters all pass.
-fn run(text: &str, passes: impl Fn(char) -> bool) -> usize {
+/// The length of the longest prefix whose characters all pass.
+fn prefix_length(text: &str, passes: impl Fn(char) -> bool) -> usize {
     text.find(|c| !passes(c)).unwrap_or(text.len())
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use super::redact;
 
     #[test]
-    fn takes_out_what_looks_like_a_secret_and_nothing_else() {
+    fn redacts_what_looks_like_a_secret_and_nothing_else() {
         let cases = [
             ("token pat-na1-1111-abcd, sent", "token [redacted], sent"),
             ("\u{1b}[2m=\u{1b}[0mpat-eu1-simulator", "\u{1b}[2m=\u{1b}[0m[redacted]"),

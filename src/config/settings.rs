@@ -1,41 +1,42 @@
-//! The settings as plain values, valid once built: what the rest of the program reads.
+//! The settings: each key with its type and range. Pure. `config/default.toml` describes every key.
 
-use std::fmt;
+#![expect(missing_docs, reason = "config/default.toml describes every key")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 
 use super::secret::{SecretError, SecretSource};
-use super::values::Percent;
+use super::values::{self, ApiVersion, Percent, Words};
 
-/// Everything a person can set, checked.
-#[derive(Debug, Clone)]
+// In milliseconds, for the ranges below.
+const MINUTE: u64 = 60 * 1000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// Ten years. What is kept longer is better kept for good.
+const MAX_RETENTION: u64 = 3650 * DAY;
+
+/// Every setting, checked. `Config::load` is the only constructor.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The Postgres that holds the outbox.
-    pub database: Database,
-    /// The HubSpot account that receives the courses.
-    pub hubspot: HubSpot,
-    /// How courses are grouped into requests.
-    pub batch: Batch,
-    /// How many requests the account permits.
+    pub database: DatabaseConfig,
+    pub hubspot: HubSpotConfig,
+    pub batch: BatchConfig,
     pub rate_limit: RateLimit,
-    /// How a course is tried again.
-    pub retry: Retry,
-    /// How the outbox is watched and kept.
-    pub outbox: Outbox,
-    /// The HTTP surface for operators.
-    pub admin: Admin,
-    /// How the daemon stops.
-    pub shutdown: Shutdown,
-    /// What is logged, and how.
-    pub log: Log,
+    pub retry: RetryConfig,
+    pub outbox: OutboxConfig,
+    pub admin: AdminConfig,
+    pub shutdown: ShutdownConfig,
+    pub log: LogConfig,
 }
 
 impl Config {
-    /// The database's URL, read afresh from its file if it comes as one.
+    /// The database's URL; if it comes from a file, the file is read again.
     ///
-    /// Fails where the URL is not set or its file cannot be read; the error names the setting.
+    /// Fails if the URL is not set or its file cannot be read; the error names the setting.
     pub fn database_url(&self) -> Result<SecretString, SecretError> {
         match &self.database.url {
             Some(source) => source.read(),
@@ -44,176 +45,162 @@ impl Config {
     }
 }
 
-/// `[database]`
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// A `postgres://` URL. Set whenever the configuration was loaded for a command that needs it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A `postgres://` URL; `None` only if it was loaded for a command that does not need it.
+    #[serde(skip)]
     pub url: Option<SecretSource>,
-    /// Connections of the pool, at most.
+    #[serde(deserialize_with = "values::whole::<2, 1000, _, _>")]
     pub max_connections: u32,
-    /// Whether `run` brings the schema up to date first.
+    #[serde(deserialize_with = "values::switch")]
     pub migrate: bool,
 }
 
-/// `[hubspot]`
-#[derive(Debug, Clone)]
-pub struct HubSpot {
-    /// Scheme, host, port and perhaps a path; https or loopback; no slash at its end.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubSpotConfig {
+    /// https, or http to this machine; without a slash at its end.
+    #[serde(deserialize_with = "values::base_url")]
     pub base_url: String,
-    /// Which of HubSpot's path schemes to speak.
+    #[serde(deserialize_with = "values::api_version")]
     pub api_version: ApiVersion,
-    /// Set whenever the configuration was loaded for a command that needs it.
+    /// `None` only if they were loaded for a command that does not need them.
+    #[serde(skip)]
     pub credentials: Option<Credentials>,
-    /// The property with unique values that carries `course_key`.
+    #[serde(default, deserialize_with = "values::property_name")]
     pub unique_property: Option<String>,
-    /// For DNS, TCP and TLS together; shorter than `request_timeout`.
+    /// Shorter than `request_timeout`.
+    #[serde(deserialize_with = "values::duration::<1, { 10 * MINUTE }, _>")]
     pub connect_timeout: Duration,
-    /// For one request as a whole.
+    #[serde(deserialize_with = "values::duration::<1, { 10 * MINUTE }, _>")]
     pub request_timeout: Duration,
 }
 
-/// A version of HubSpot's API, which decides the paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApiVersion {
-    /// `/crm/v3/objects/…`
-    V3,
-    /// `/crm/objects/2026-03/…`; the date is `YYYY-MM` or `YYYY-MM-beta`.
-    Dated(String),
-}
-
-impl fmt::Display for ApiVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V3 => "v3",
-            Self::Dated(date) => date,
-        })
-    }
-}
-
-/// What proves to HubSpot who is asking.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// The token of a private app or a service key.
     AccessToken(SecretSource),
-    /// An app that was granted access; its short-lived tokens come from the token endpoint.
-    OAuth {
-        /// The app's public identifier.
-        client_id: String,
-        /// The app's secret.
-        client_secret: SecretSource,
-        /// What the account's owner granted.
-        refresh_token: SecretSource,
-    },
+    OAuth { client_id: String, client_secret: SecretSource, refresh_token: SecretSource },
 }
 
-/// `[batch]`
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// Courses in one request, 1 to 100 (HubSpot's own limit).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchConfig {
+    #[serde(deserialize_with = "values::whole::<1, 100, _, _>")]
     pub max_size: usize,
-    /// Bytes of one request's body.
+    #[serde(deserialize_with = "values::size::<1024, { 64 * 1024 * 1024 }, _>")]
     pub max_bytes: u64,
-    /// How long a short batch waits for company; may be zero.
+    #[serde(deserialize_with = "values::duration::<0, MINUTE, _>")]
     pub linger: Duration,
-    /// Requests open at once.
+    #[serde(deserialize_with = "values::whole::<1, 1000, _, _>")]
     pub max_in_flight: usize,
 }
 
-/// `[rate_limit]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RateLimit {
-    /// Requests in any rolling window of `per`.
+    #[serde(deserialize_with = "values::whole::<1, 100_000, _, _>")]
     pub requests: u32,
-    /// The window's length.
+    #[serde(deserialize_with = "values::duration::<10, DAY, _>")]
     pub per: Duration,
-    /// The share of the account's daily calls left to its other integrations.
+    #[serde(deserialize_with = "values::percent")]
     pub daily_reserve: Percent,
 }
 
-/// `[retry]`
-#[derive(Debug, Clone)]
-pub struct Retry {
-    /// The first wait's upper bound.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryConfig {
+    #[serde(deserialize_with = "values::duration::<1, DAY, _>")]
     pub initial_interval: Duration,
-    /// The longest wait's upper bound; never below `initial_interval`.
+    /// Never below `initial_interval`.
+    #[serde(deserialize_with = "values::duration::<1, { 30 * DAY }, _>")]
     pub max_interval: Duration,
-    /// From one bound to the next; 1 or more, finite.
+    #[serde(deserialize_with = "values::factor")]
     pub multiplier: f64,
-    /// How often a course may fail by its own fault; 1 or more.
+    #[serde(deserialize_with = "values::whole::<1, 1000, _, _>")]
     pub max_attempts: u32,
 }
 
-/// `[outbox]`
-#[derive(Debug, Clone)]
-pub struct Outbox {
-    /// How often the outbox is looked at even if nothing called.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxConfig {
+    #[serde(deserialize_with = "values::duration::<10, HOUR, _>")]
     pub poll_interval: Duration,
-    /// How long a leader that fell silent stays leader.
+    #[serde(deserialize_with = "values::duration::<100, HOUR, _>")]
     pub lease: Duration,
-    /// How long after an unknown outcome HubSpot is first asked; may be zero.
+    #[serde(deserialize_with = "values::duration::<0, DAY, _>")]
     pub settle: Duration,
-    /// Whether Postgres may wake the daemon by NOTIFY.
+    #[serde(deserialize_with = "values::switch")]
     pub listen: bool,
-    /// What becomes of an unknown outcome where no unique property can settle it.
+    #[serde(deserialize_with = "values::word")]
     pub unconfirmed: Unconfirmed,
-    /// How long synced rows stay; `None` keeps them. Set only together with `hubspot.unique_property`.
+    /// `None` keeps synced rows. Set only together with `hubspot.unique_property`.
+    #[serde(default, deserialize_with = "values::retention::<MAX_RETENTION, _>")]
     pub retention: Option<Duration>,
-    /// How long batches and history stay; `None` keeps them.
+    /// `None` keeps batches and history.
+    #[serde(deserialize_with = "values::retention::<MAX_RETENTION, _>")]
     pub history_retention: Option<Duration>,
 }
 
-/// What becomes of an unknown outcome without a unique property.
+/// How to treat a course with an unknown outcome if there is no unique property to look it up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unconfirmed {
-    /// The row waits for a person; nothing is ever sent twice.
+    /// Wait for an operator; never send a course twice.
     Hold,
-    /// The row is sent again; nothing waits, and duplicates may arise.
+    /// Send it again; this may create duplicates.
     Resend,
 }
 
-/// `[admin]`
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// Where metrics, health and the console are served; port 0 picks one.
+impl Words for Unconfirmed {
+    const WORDS: &'static [(&'static str, Self)] = &[("hold", Self::Hold), ("resend", Self::Resend)];
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
-    /// Further host names, lower case, under which the console may be asked for.
+    /// In lower case.
+    #[serde(default, deserialize_with = "values::hosts")]
     pub hosts: Vec<String>,
 }
 
-/// `[shutdown]`
-#[derive(Debug, Clone)]
-pub struct Shutdown {
-    /// How long the end may take after the first signal.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownConfig {
+    #[serde(deserialize_with = "values::duration::<0, HOUR, _>")]
     pub grace: Duration,
 }
 
-impl Shutdown {
-    /// How long what follows a forced end takes at most: last words, the lease, the admin server, the pool.
+impl ShutdownConfig {
+    /// Reserved for the steps after the last request: logs, the lease, the admin server, the pool.
     const LAST_STEPS: Duration = Duration::from_millis(2_500);
 
-    /// How long of it open requests may take to finish.
+    /// The part of `grace` in which open requests may finish.
     #[must_use]
     pub fn for_requests(&self) -> Duration {
         self.grace.saturating_sub(Self::LAST_STEPS.min(self.grace / 2))
     }
 }
 
-/// `[log]`
-#[derive(Debug, Clone)]
-pub struct Log {
-    /// The shape of a line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    #[serde(deserialize_with = "values::word")]
     pub format: LogFormat,
-    /// Which events are logged, in `tracing`'s filter syntax; known to parse.
+    /// Known to parse.
+    #[serde(deserialize_with = "values::log_filter")]
     pub filter: String,
 }
 
-/// The shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Pretty on a terminal, else JSON.
     Auto,
-    /// For people.
     Pretty,
-    /// One JSON object a line.
     Json,
+}
+
+impl Words for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("pretty", Self::Pretty), ("json", Self::Json)];
 }

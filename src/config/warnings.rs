@@ -1,4 +1,4 @@
-//! What is permitted but worth a word at start.
+//! Warnings about settings that are accepted but risky. Touches the permissions of secret files.
 
 use std::time::Duration;
 
@@ -6,47 +6,47 @@ use super::secret::SecretSource;
 use super::settings::{Config, Credentials, Unconfirmed};
 
 impl Config {
-    /// What works, but not as well as it could: one line each, for the log and for `check`.
-    ///
-    /// Looks at the permissions of secret files; never fails.
+    /// One line for each risky setting, for the log and for `check`. Never fails.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let request = self.hubspot.request_timeout;
-        let not_below = |key: &str, limit: Duration, consequence: &str| {
-            (request >= limit).then(|| {
-                format!(
-                    "hubspot.request_timeout ({}) is not below {key} ({}): {consequence}",
-                    humantime::format_duration(request),
-                    humantime::format_duration(limit)
-                )
-            })
-        };
-        let promise = self.hubspot.unique_property.is_none().then(|| self.weaker_promise().to_owned());
-        promise
-            .into_iter()
-            .chain(not_below(
-                "what shutdown.grace leaves to requests",
-                self.shutdown.for_requests(),
-                "a slow request is cut off at shutdown and its courses become unconfirmed",
-            ))
-            .chain(not_below(
-                "outbox.lease",
-                self.outbox.lease,
-                "a slow request may outlive the lease it was sent under",
-            ))
-            .chain(self.secrets().into_iter().filter_map(SecretSource::exposure))
-            .collect()
+        let mut warnings = Vec::new();
+        if self.hubspot.unique_property.is_none() {
+            warnings.push(self.weaker_guarantee().to_owned());
+        }
+        warnings.extend(self.long_timeout(
+            "the part of shutdown.grace for open requests",
+            self.shutdown.for_requests(),
+            "a slow request is cut off at shutdown and its courses become unconfirmed",
+        ));
+        warnings.extend(self.long_timeout(
+            "outbox.lease",
+            self.outbox.lease,
+            "a slow request may outlast the lease under which it was sent",
+        ));
+        warnings.extend(self.secrets().into_iter().filter_map(SecretSource::permission_warning));
+        warnings
     }
 
-    fn weaker_promise(&self) -> &'static str {
+    fn long_timeout(&self, limit_name: &str, limit: Duration, consequence: &str) -> Option<String> {
+        let timeout = self.hubspot.request_timeout;
+        (timeout >= limit).then(|| {
+            format!(
+                "hubspot.request_timeout ({}) is not below {limit_name} ({}): {consequence}",
+                humantime::format_duration(timeout),
+                humantime::format_duration(limit)
+            )
+        })
+    }
+
+    fn weaker_guarantee(&self) -> &'static str {
         match self.outbox.unconfirmed {
             Unconfirmed::Hold => {
-                "hubspot.unique_property is not set: nothing can prove what became of a request without an answer; \
-                 its courses are held for a person (outbox.unconfirmed = \"hold\")"
+                "hubspot.unique_property is not set: the outcome of a request without a response cannot be looked up; \
+                 its courses are held for an operator (outbox.unconfirmed = \"hold\")"
             }
             Unconfirmed::Resend => {
-                "hubspot.unique_property is not set and outbox.unconfirmed is \"resend\": a request without an \
-                 answer is sent again and may create its courses twice"
+                "hubspot.unique_property is not set and outbox.unconfirmed is \"resend\": a request without a \
+                 response is sent again and may create its courses twice"
             }
         }
     }

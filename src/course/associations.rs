@@ -1,13 +1,13 @@
-//! The links of a new course to records that HubSpot already holds, in HubSpot's own shape.
+//! The associations of a course with records that already exist in HubSpot, in HubSpot's own JSON format.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Invalid;
+use super::InvalidValue;
 
-/// Who defined a kind of association. The four values that HubSpot knows.
+/// Who defined an association type: the four values that HubSpot knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs)]
@@ -18,7 +18,7 @@ pub enum AssociationCategory {
     Work,
 }
 
-/// One kind of association, such as course to company.
+/// One association type, such as course to company.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssociationType {
@@ -35,7 +35,7 @@ struct Target {
     id: String,
 }
 
-/// One link: to which record, in which roles.
+/// One association: with which record, of which types.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Association {
@@ -43,43 +43,43 @@ pub struct Association {
     types: Vec<AssociationType>,
 }
 
-/// All links of one course, possibly none.
+/// All associations of one course, possibly none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Associations(Vec<Association>);
 
 impl Associations {
-    /// Accepts HubSpot's own shape only.
-    pub fn parse(value: Value) -> Result<Self, Invalid> {
+    /// Parses HubSpot's own JSON shape.
+    pub fn parse(value: Value) -> Result<Self, InvalidValue> {
         let list: Vec<Association> = serde_json::from_value(value).map_err(|error| {
-            Invalid::new(format!(
+            InvalidValue::new(format!(
                 "associations are not in HubSpot's shape \
                  [{{\"to\":{{\"id\":\"…\"}},\"types\":[{{\"associationCategory\":\"…\",\"associationTypeId\":0}}]}}]: {error}"
             ))
         })?;
         if list.iter().any(|link| link.to.id.is_empty() || link.types.is_empty()) {
-            return Err(Invalid::new("an association needs the id it leads to and at least one type"));
+            return Err(InvalidValue::new("an association needs the id of a record and at least one type"));
         }
         if list
             .iter()
             .flat_map(|link| &link.types)
             .any(|kind| kind.association_type_id > i32::MAX.unsigned_abs())
         {
-            return Err(Invalid::new("an association type id is larger than HubSpot's largest, 2147483647"));
+            return Err(InvalidValue::new("an association type id exceeds HubSpot's maximum of 2147483647"));
         }
         Ok(Self(list))
     }
 
-    /// Accepts associations for a new row: each once, since HubSpot refuses a course that repeats one. A trigger of
-    /// the table refuses it, too; older rows may still hold one.
-    pub fn parse_new(value: Value) -> Result<Self, Invalid> {
+    /// Parses associations for a new row: each only once, because HubSpot refuses a course that repeats one. A
+    /// trigger of the table refuses a repeated one as well; older rows may still hold one.
+    pub fn parse_new(value: Value) -> Result<Self, InvalidValue> {
         let associations = Self::parse(value)?;
         let mut seen = HashSet::new();
-        let each = associations.0.iter().flat_map(|link| link.types.iter().map(|kind| (&link.to.id, kind)));
-        for (id, kind) in each {
+        let pairs = associations.0.iter().flat_map(|link| link.types.iter().map(|kind| (&link.to.id, kind)));
+        for (id, kind) in pairs {
             if !seen.insert((id, kind)) {
-                return Err(Invalid::new(format!(
-                    "the association to {id:?} of type {} is repeated; give it once",
+                return Err(InvalidValue::new(format!(
+                    "the association to {id:?} of type {} is repeated; list it only once",
                     kind.association_type_id
                 )));
             }
@@ -87,7 +87,7 @@ impl Associations {
         Ok(associations)
     }
 
-    /// Whether there is none.
+    /// Whether there are no associations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -110,21 +110,22 @@ mod tests {
         r#"[{"to":{"id":"42"},"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":938}]}]"#;
 
     #[test]
-    fn hubspots_shape_passes_unchanged() {
+    fn hubspots_own_shape_is_parsed_and_written_unchanged() {
         for text in ["[]", GOOD] {
             let parsed = Associations::parse(serde_json::from_str(text).unwrap()).unwrap();
             assert_eq!(parsed.to_json().to_string(), text);
         }
     }
 
+    fn link(id: &str, kinds: &[(&str, u32)]) -> serde_json::Value {
+        let kinds: Vec<_> = (kinds.iter())
+            .map(|(category, number)| json!({"associationCategory": category, "associationTypeId": number}))
+            .collect();
+        json!({"to": {"id": id}, "types": kinds})
+    }
+
     #[test]
-    fn a_new_course_gives_each_association_once() {
-        let link = |id: &str, kinds: &[(&str, u32)]| {
-            let kinds: Vec<_> = (kinds.iter())
-                .map(|(category, number)| json!({"associationCategory": category, "associationTypeId": number}))
-                .collect();
-            json!({"to": {"id": id}, "types": kinds})
-        };
+    fn a_new_row_may_not_repeat_an_association() {
         let (one, other) = (("USER_DEFINED", 1), ("USER_DEFINED", 2));
         for good in [
             json!([]),
@@ -142,13 +143,13 @@ mod tests {
         ] {
             let why = Associations::parse_new(bad.clone()).unwrap_err().to_string();
             assert!(why.contains("association to \"1\" of type 1"), "{why}");
-            // A row from before.
+            // A row that is older than the check.
             assert!(Associations::parse(bad).is_ok());
         }
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_shapes_are_refused() {
         for bad in [
             "{}",
             r#"[{"to":{"id":42},"types":[]}]"#,

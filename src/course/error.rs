@@ -1,11 +1,11 @@
-//! The last error of a course, as its row keeps it.
+//! The last error of a course, as its row stores it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What kind of error it is: a closed set.
+/// The category of an error: a closed set.
 ///
-/// Capitals are HubSpot's own categories, small letters are course-sync's.
+/// Upper case marks HubSpot's own categories, lower case those of course-sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Category {
     /// HubSpot: a value, a property or an association is not acceptable.
@@ -14,25 +14,25 @@ pub enum Category {
     /// HubSpot: another record already holds this value or key.
     #[serde(rename = "CONFLICT")]
     Conflict,
-    /// HubSpot refused the course and gave a category that is not one of the above, or none.
+    /// HubSpot refused the course with another category, or with none.
     #[serde(rename = "refused")]
     Refused,
-    /// HubSpot holds a record under a key that equals this one only after HubSpot's normalisation.
+    /// HubSpot holds a record whose key equals this one only after HubSpot's normalization.
     #[serde(rename = "key_collision")]
     KeyCollision,
-    /// The request is too large for HubSpot, even with this course alone in it.
+    /// The request is too large for HubSpot, even with only this course in it.
     #[serde(rename = "too_large")]
     TooLarge,
-    /// The row cannot be sent as it stands; HubSpot was not asked.
+    /// The row is invalid, so it was not sent.
     #[serde(rename = "invalid_row")]
     InvalidRow,
-    /// The course was sent and nobody knows whether HubSpot created it.
+    /// The course was sent, and it is not known whether HubSpot created it.
     #[serde(rename = "unknown_outcome")]
     UnknownOutcome,
-    /// HubSpot turned the request away without naming the course, or asked to come later; the course goes again.
+    /// HubSpot refused the request without naming the course, or asked to retry later. The course is retried.
     #[serde(rename = "deferred")]
     Deferred,
-    /// The course was in HubSpot and its record is in the recycle bin now.
+    /// HubSpot held the course, and its record is in the recycle bin now.
     #[serde(rename = "record_gone")]
     RecordGone,
 }
@@ -51,13 +51,13 @@ impl Category {
         Self::RecordGone,
     ];
 
-    /// The category that stands in a row as `text`.
+    /// The category that a row stores as `text`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|category| category.as_str() == text)
     }
 
-    /// The category as it stands in the row.
+    /// The category as a row stores it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,12 +74,12 @@ impl Category {
     }
 }
 
-/// The last error of a course. `message` is HubSpot's own text where HubSpot spoke.
+/// The last error of a course. `message` is HubSpot's own text if HubSpot reported the error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CourseError {
-    /// What kind of error.
+    /// The category.
     pub category: Category,
-    /// What happened, for a person.
+    /// What happened.
     pub message: String,
     /// HubSpot's code, such as `PROPERTY_DOESNT_EXIST`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -87,10 +87,10 @@ pub struct CourseError {
     /// The property that HubSpot named.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub property: Option<String>,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub http_status: Option<u16>,
-    /// HubSpot's identifier of the request, for its support.
+    /// HubSpot's id of the request, for HubSpot's support.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub correlation_id: Option<String>,
     /// When it happened.
@@ -98,10 +98,10 @@ pub struct CourseError {
 }
 
 impl CourseError {
-    /// HubSpot's code for a property that is not there.
+    /// HubSpot's code for a property that does not exist.
     pub const PROPERTY_MISSING: &'static str = "PROPERTY_DOESNT_EXIST";
 
-    /// An error of this category, made storable: clipped, and without NUL, which Postgres refuses.
+    /// An error of this category. The message is made storable: clipped, and without NUL, which Postgres refuses.
     #[must_use]
     pub fn new(category: Category, message: &str, at: Timestamp) -> Self {
         Self {
@@ -118,7 +118,7 @@ impl CourseError {
     /// Whether the course was sent. Earlier versions refused courses by the account's properties without sending
     /// them; such an error has no HTTP status.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
+    pub fn was_sent(&self) -> bool {
         match self.category {
             Category::InvalidRow => false,
             Category::Validation => self.http_status.is_some(),
@@ -136,7 +136,7 @@ impl CourseError {
     pub const MAX_MESSAGE_BYTES: usize = 2_000;
 }
 
-/// `text` without NUL and cut at a character boundary to at most `max_bytes` bytes, `…` included.
+/// `text` without NUL, cut at a character boundary to at most `max_bytes` bytes, including the `…`.
 #[must_use]
 pub fn clip(text: &str, max_bytes: usize) -> String {
     let clean = text.replace('\0', "\u{fffd}");

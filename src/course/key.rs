@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use super::Invalid;
+use super::InvalidValue;
 
 /// The catalogue's own identifier of a course: not blank, at most 255 characters, no NUL.
 ///
@@ -17,37 +17,39 @@ impl CourseKey {
     /// The longest key, in characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// Accepts a key as it stands: surrounding spaces are part of it.
-    pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+    /// Parses a key as it is: surrounding spaces are part of it.
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidValue> {
         let text = text.into();
         if text.trim_matches(' ').is_empty() {
-            return Err(Invalid::new("the course key is blank"));
+            return Err(InvalidValue::new("the course key is blank"));
         }
         let chars = text.chars().count();
         if chars > Self::MAX_CHARS {
-            return Err(Invalid::new(format!(
+            return Err(InvalidValue::new(format!(
                 "the course key has {chars} characters; at most {} are allowed",
                 Self::MAX_CHARS
             )));
         }
         if text.contains('\0') {
-            return Err(Invalid::new("the course key contains a NUL character, which Postgres cannot store"));
+            return Err(InvalidValue::new(
+                "the course key contains a NUL character, which Postgres cannot store",
+            ));
         }
         Ok(Self(text))
     }
 
-    /// Accepts a key for a new row: one that HubSpot stores as it stands. The table's triggers refuse the others, too.
-    pub fn parse_new(text: impl Into<String>) -> Result<Self, Invalid> {
+    /// Parses a key for a new row: one that HubSpot stores unchanged. The table's triggers refuse other keys as well.
+    pub fn parse_new(text: impl Into<String>) -> Result<Self, InvalidValue> {
         let key = Self::parse(text)?;
         if let Some(stripped) = key.0.chars().find(|c| is_stripped(*c)) {
-            return Err(Invalid::new(format!(
-                "the course key contains the invisible or control character U+{:04X}, which HubSpot strips; leave it out",
+            return Err(InvalidValue::new(format!(
+                "the course key contains the invisible or control character U+{:04X}, which HubSpot strips; remove it",
                 u32::from(stripped)
             )));
         }
         if !is_nfc(&key.0) {
-            return Err(Invalid::new(
-                "the course key is not in Unicode NFC, and HubSpot would store it under another key; normalize it",
+            return Err(InvalidValue::new(
+                "the course key is not in Unicode NFC, so HubSpot would store a different key; normalize it",
             ));
         }
         Ok(key)
@@ -80,10 +82,10 @@ fn is_stripped(c: char) -> bool {
     )
 }
 
-/// The text of a key as HubSpot may compare it: without regard to case, white space around it and runs of white space,
-/// invisible characters and Unicode form. Mostly a key is plain ASCII, which needs the first two alone.
+/// The key as HubSpot may compare it: without regard to case, surrounding white space, runs of white space, invisible
+/// characters and Unicode form. Most keys are plain ASCII and take the short path.
 #[must_use]
-pub fn folded(key: &str) -> String {
+pub fn fold_key(key: &str) -> String {
     if key.is_ascii() && !key.contains(|c: char| c.is_ascii_control()) && !key.contains("  ") {
         return key.trim().to_ascii_lowercase();
     }
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_key() {
+    fn a_key_is_neither_blank_nor_too_long_nor_contains_nul() {
         for good in ["A", "AAS-201-40507", " x ", "ümlaut", &"é".repeat(255)] {
             assert_eq!(CourseKey::parse(good).unwrap().as_str(), good);
         }
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_hubspot_may_take_for_the_same_are_folded_alike() {
+    fn keys_that_hubspot_may_treat_as_equal_are_folded_alike() {
         for (one, other) in [
             ("A-1", " a-1 "),
             ("a b", "A  b"),
@@ -116,14 +118,14 @@ mod tests {
             ("\u{feff}x", "X"),
             ("a\tb", "a b"),
         ] {
-            assert_eq!(folded(one), folded(other), "{one:?} {other:?}");
+            assert_eq!(fold_key(one), fold_key(other), "{one:?} {other:?}");
         }
-        assert_ne!(folded("A-1"), folded("A-2"));
-        assert_ne!(folded("a b"), folded("ab"));
+        assert_ne!(fold_key("A-1"), fold_key("A-2"));
+        assert_ne!(fold_key("a b"), fold_key("ab"));
     }
 
     #[test]
-    fn a_new_key_is_one_that_hubspot_stores_as_it_stands() {
+    fn a_new_key_is_one_that_hubspot_stores_unchanged() {
         for good in
             ["A", " x ", "a  b", "\u{e9}", "a\u{a0}b", "\u{1f600}", "\u{200a}", "\u{2027}", "\u{202f}"]
         {
@@ -145,7 +147,7 @@ mod tests {
         ] {
             let why = CourseKey::parse_new(bad).unwrap_err().to_string();
             assert!(why.contains(named), "{bad:?}: {why}");
-            // A row from before.
+            // A row that is older than the check.
             assert!(CourseKey::parse(bad).is_ok(), "{bad:?}");
         }
     }

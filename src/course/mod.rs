@@ -1,28 +1,35 @@
-//! A course and everything that can be said of one, as plain types: parsed once, valid after.
+//! A course and everything about it, as plain types: parsed once, valid afterwards.
 //!
 //! No I/O, no clock, no HTTP, no SQL. Imports nothing of this crate.
 
 mod associations;
+mod batch;
 mod error;
+mod ids;
 mod key;
 mod properties;
 mod status;
+mod unconfirmed;
+mod verdict;
 
 pub use associations::{Association, AssociationCategory, AssociationType, Associations};
+pub use batch::{Batch, ClaimedCourse, MAX_COURSES};
 pub use error::{Category, CourseError, clip};
-pub use key::{CourseKey, folded};
+pub use ids::{BatchId, InstanceId, RowId, Term};
+pub use key::{CourseKey, fold_key};
 pub use properties::{Properties, PropertyValue};
-pub use status::{Again, Doubt, HubSpotId, Provenance, Status, Suspicion, Transition};
+pub use status::{Doubt, HubSpotId, Provenance, Requeue, Status, Suspicion, Transition};
+pub use unconfirmed::UnconfirmedCourse;
+pub use verdict::{NotTaken, Verdict};
 
-/// Why a value from outside is not a course's key, properties or associations.
+/// Why an external value is not a valid key, properties object or associations list.
 ///
-/// The text stands on its own and names the part that is wrong, not the course: whoever reports it
-/// knows the line or the row.
+/// The text names the invalid part, not the course: the caller adds the line or the row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Invalid(String);
+pub struct InvalidValue(String);
 
-impl Invalid {
+impl InvalidValue {
     fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

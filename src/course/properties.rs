@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Invalid;
+use super::InvalidValue;
 
-/// One value as the catalogue wrote it. HubSpot takes strings only; see [`Properties::sent`].
+/// One value as the catalogue wrote it. HubSpot accepts only strings; see [`Properties::sent_values`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum PropertyValue {
     /// A JSON string.
     Text(String),
-    /// A JSON number, digits kept as written (`19.90` stays `19.90`).
+    /// A JSON number, its digits kept as written (`19.90` stays `19.90`).
     Number(serde_json::Number),
     /// A JSON boolean.
     Bool(bool),
@@ -21,14 +21,23 @@ pub enum PropertyValue {
 }
 
 impl PropertyValue {
-    /// The value as HubSpot wants it, or `None` where it is left out.
-    fn sent(&self) -> Option<Cow<'_, str>> {
+    /// The value as it is sent to HubSpot; `None` if it is not sent.
+    fn to_sent(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Number(number) => Some(Cow::Owned(number.to_string())),
             Self::Bool(true) => Some(Cow::Borrowed("true")),
             Self::Bool(false) => Some(Cow::Borrowed("false")),
             Self::Null => None,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::String(text.clone()),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Null => Value::Null,
         }
     }
 }
@@ -38,43 +47,29 @@ impl PropertyValue {
 pub struct Properties(BTreeMap<String, PropertyValue>);
 
 impl Properties {
-    /// Accepts a JSON object without nested values.
-    pub fn parse(value: Value) -> Result<Self, Invalid> {
+    /// Parses a JSON object without nested values.
+    pub fn parse(value: Value) -> Result<Self, InvalidValue> {
         let Value::Object(members) = value else {
-            return Err(Invalid::new("properties must be a JSON object of property name → value"));
+            return Err(InvalidValue::new("properties must be a JSON object of property name → value"));
         };
-        let member = |(name, value)| {
-            let name = checked_name(name)?;
-            let value = parse_value(&name, value)?;
-            Ok((name, value))
-        };
-        members.into_iter().map(member).collect::<Result<_, _>>().map(Self)
+        members.into_iter().map(parse_member).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What goes to HubSpot: names with their values as strings, nulls left out, in order of name.
-    pub fn sent(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.sent()?)))
+    /// The properties as they are sent to HubSpot: values as strings, nulls omitted, in order of name.
+    pub fn sent_values(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_sent()?)))
     }
 
-    /// The value sent under `name`, if one is.
+    /// The value that is sent under `name`, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.0.get(name).and_then(PropertyValue::sent)
+        self.0.get(name).and_then(PropertyValue::to_sent)
     }
 
     /// The properties as the JSON object that the outbox stores.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let member = |(name, value): (&String, &PropertyValue)| {
-            let value = match value {
-                PropertyValue::Text(text) => Value::String(text.clone()),
-                PropertyValue::Number(number) => Value::Number(number.clone()),
-                PropertyValue::Bool(truth) => Value::Bool(*truth),
-                PropertyValue::Null => Value::Null,
-            };
-            (name.clone(), value)
-        };
-        Value::Object(self.0.iter().map(member).collect())
+        Value::Object(self.0.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
     }
 }
 
@@ -84,26 +79,34 @@ impl FromIterator<(String, PropertyValue)> for Properties {
     }
 }
 
-fn checked_name(name: String) -> Result<String, Invalid> {
+fn parse_member((name, value): (String, Value)) -> Result<(String, PropertyValue), InvalidValue> {
+    let name = parse_name(name)?;
+    let value = parse_value(&name, value)?;
+    Ok((name, value))
+}
+
+fn parse_name(name: String) -> Result<String, InvalidValue> {
     if name.is_empty() {
-        return Err(Invalid::new("a property has an empty name"));
+        return Err(InvalidValue::new("a property has an empty name"));
     }
     if name.contains('\0') {
-        return Err(Invalid::new("a property name contains a NUL character, which Postgres cannot store"));
+        return Err(InvalidValue::new(
+            "a property name contains a NUL character, which Postgres cannot store",
+        ));
     }
     Ok(name)
 }
 
-fn parse_value(name: &str, value: Value) -> Result<PropertyValue, Invalid> {
+fn parse_value(name: &str, value: Value) -> Result<PropertyValue, InvalidValue> {
     match value {
-        Value::String(text) if text.contains('\0') => Err(Invalid::new(format!(
+        Value::String(text) if text.contains('\0') => Err(InvalidValue::new(format!(
             "property {name:?} contains a NUL character, which Postgres cannot store"
         ))),
         Value::String(text) => Ok(PropertyValue::Text(text)),
         Value::Number(number) => Ok(PropertyValue::Number(number)),
         Value::Bool(truth) => Ok(PropertyValue::Bool(truth)),
         Value::Null => Ok(PropertyValue::Null),
-        Value::Array(_) | Value::Object(_) => Err(Invalid::new(format!(
+        Value::Array(_) | Value::Object(_) => Err(InvalidValue::new(format!(
             "property {name:?} holds a nested value; HubSpot takes strings, numbers, booleans or null"
         ))),
     }
@@ -113,15 +116,15 @@ fn parse_value(name: &str, value: Value) -> Result<PropertyValue, Invalid> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Properties, Invalid> {
+    fn parse(text: &str) -> Result<Properties, InvalidValue> {
         Properties::parse(serde_json::from_str(text).unwrap())
     }
 
     #[test]
-    fn values_are_sent_as_strings_and_nulls_left_out() {
+    fn values_are_sent_as_strings_and_nulls_are_omitted() {
         let properties =
             parse(r#"{"b":true,"n":19.90,"big":123456789012345678901234567890,"s":"x","z":null}"#).unwrap();
-        let sent: Vec<_> = properties.sent().map(|(name, value)| format!("{name}={value}")).collect();
+        let sent: Vec<_> = properties.sent_values().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(sent, ["b=true", "big=123456789012345678901234567890", "n=19.90", "s=x"]);
         assert_eq!(properties.get("z"), None);
     }
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_form_is_the_parsed_one() {
+    fn the_stored_form_equals_the_parsed_one() {
         let text = r#"{"b":false,"n":1.50,"s":"x","z":null}"#;
         assert_eq!(parse(text).unwrap().to_json().to_string(), text);
     }

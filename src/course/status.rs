@@ -1,4 +1,4 @@
-//! The life of a course: its states, and the transitions between them.
+//! The states of a course, and the transitions between them.
 //!
 //! ```text
 //!              claim                    Synced
@@ -6,7 +6,7 @@
 //!      ▲  ▲                 │  │  │     Failed
 //!      │  └──── Pending ────┘  │  └───────────────▶ failed ──┐
 //!      │                       │ Unconfirmed           ▲     │
-//!      │                       ▼                       │     │ a person's retry
+//!      │                       ▼                       │     │ retry command
 //!      └────── Pending ─── unconfirmed ── Failed ──────┘     │
 //!      │                       │                             │
 //!      │                       └── Synced ──▶ synced         │
@@ -23,18 +23,18 @@ use super::CourseError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Entered by the catalogue's insert, by a transition back, by a person's retry. Left by a claim.
-    /// A crash changes nothing: it was not sent.
+    /// Entered by the catalogue's insert, by a transition back, or by an operator's retry. Left by a claim. A crash
+    /// changes nothing: the course was not sent.
     Pending,
-    /// Entered by a claim, before a byte is sent. Left by the record of the answer. After a crash
-    /// the next leader makes it unconfirmed.
+    /// Entered by a claim, before a byte is sent. Left when the result is recorded. After a crash the next leader marks
+    /// it unconfirmed.
     InFlight,
-    /// Sent, outcome unknown. Left only by proof (HubSpot was asked) or by a person's word,
-    /// never because time passed.
+    /// Sent, outcome unknown. Left only by proof (a look-up in HubSpot) or by an operator's decision, never because
+    /// time passed.
     Unconfirmed,
     /// HubSpot holds the record. Final.
     Synced,
-    /// HubSpot refused it for good, or its attempts ran out. Left only by a person's retry.
+    /// HubSpot refused it permanently, or its attempts were used up. Left only by an operator's retry.
     Failed,
 }
 
@@ -60,7 +60,7 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether a record of an answer may take a course from here to `to`.
+    /// Whether a transition from this status to `to` is allowed.
     #[must_use]
     pub fn may_become(self, to: Self) -> bool {
         match self {
@@ -73,43 +73,43 @@ impl Status {
     }
 }
 
-/// A record's identifier in HubSpot: not blank, at most 64 characters, no control characters.
+/// The id of a record in HubSpot: not blank, at most 64 characters, no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HubSpotId(String);
 
 impl HubSpotId {
-    /// The identifier, if `text` can be one.
+    /// The id, if `text` is a valid one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let usable = !text.trim().is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
-        usable.then(|| Self(text.to_owned()))
+        let is_valid = !text.trim().is_empty() && text.len() <= 64 && !text.chars().any(char::is_control);
+        is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// The identifier's text.
+    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How a course's record in HubSpot came to be known.
+/// How the HubSpot record of a course was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provenance {
-    /// HubSpot's answer to the create named it.
+    /// The response to the create request named it.
     Created,
-    /// It was in doubt whether HubSpot had created it, and HubSpot holds it.
+    /// The outcome of the create was unknown, and a look-up found the record.
     Confirmed,
-    /// HubSpot held it before it was ever sent: somebody else made it under the same key.
+    /// HubSpot held a record with this key before the course was sent: another writer created it.
     Adopted,
 }
 
-/// What is in doubt about an unconfirmed course. It stands in the row, so that no later step can read an unknown
-/// outcome as a refusal.
+/// What is not known about an unconfirmed course. The row stores it, so that no later step can treat an unknown outcome
+/// as a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// Whether HubSpot created it.
+    /// It is not known whether HubSpot created it.
     Unknown,
-    /// HubSpot created it; which record it is, is not known. It is never sent again.
+    /// HubSpot created it, but the id of the record is not known. It is never sent again.
     Created,
     /// HubSpot reports that a record holds its key, or another unique value of it.
     Conflict,
@@ -132,86 +132,86 @@ impl Doubt {
         }
     }
 
-    /// The doubt that the outbox stores as `text`. What is not readable is unknown: the most cautious reading.
+    /// The doubt that the outbox stores as `text`. Any other text counts as unknown, which is the most cautious choice.
     #[must_use]
     pub fn parse(text: Option<&str>) -> Self {
         Self::ALL.into_iter().find(|doubt| text == Some(doubt.as_str())).unwrap_or(Self::Unknown)
     }
 }
 
-/// What the record of an answer does to one course. Each variant carries exactly the columns that
-/// its state demands, so no state exists without them.
+/// What a result changes about one course. Each variant carries exactly the columns that its state needs, so no state
+/// exists without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transition {
     /// HubSpot holds the record.
     Synced {
-        /// The record's identifier.
+        /// The id of the record.
         hubspot_id: HubSpotId,
-        /// How it came to be known.
+        /// How it was found.
         provenance: Provenance,
         /// What HubSpot reported beside the record, such as an association that failed.
         warning: Option<CourseError>,
     },
-    /// HubSpot refused it for good, or its attempts ran out.
+    /// HubSpot refused it permanently, or its attempts were used up.
     Failed {
         /// Why.
         error: CourseError,
     },
-    /// HubSpot certainly did not take it; it goes again.
-    Pending(Again),
+    /// HubSpot certainly did not create it; it is sent again.
+    Pending(Requeue),
     /// Sent, outcome unknown.
     Unconfirmed {
         /// What happened.
         error: CourseError,
-        /// What is in doubt.
+        /// What is not known.
         doubt: Doubt,
-        /// The largest batch it may travel in from now on, where the doubt is about a group; at least 1.
+        /// The largest batch in which it may be sent from now on, if a whole group is in doubt; at least 1.
         batch_limit: Option<u16>,
-        /// How long to wait before HubSpot is asked.
+        /// How long to wait before the look-up.
         look_after: Duration,
     },
 }
 
-/// How a course that HubSpot certainly did not take goes again.
+/// How a course that HubSpot certainly did not create returns to pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Again {
-    /// Nothing left this machine: the attempt is given back, nothing else changes.
+pub enum Requeue {
+    /// It was not sent: the attempt does not count, and nothing else changes.
     NotSent,
-    /// The account or the world stood in the way: nothing but the status changes.
+    /// The account or an outage prevented it: only the status changes.
     Held,
-    /// Later.
+    /// It is retried after a wait.
     Later {
-        /// What HubSpot answered; `None` keeps the row's error.
+        /// The error to store; `None` keeps the row's error.
         error: Option<CourseError>,
         /// How long to wait.
         after: Duration,
-        /// What is known against the course.
+        /// Whether the course is suspected of causing the failure.
         suspicion: Suspicion,
     },
 }
 
-/// What a request that failed without naming a course says against one of its courses.
+/// Whether a course is suspected of the failure of a request that named no course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
-    /// Nothing new.
+    /// As before.
     Unchanged,
-    /// It may be the course that the request failed for: it goes behind the others.
-    Among {
-        /// The largest batch it may travel in from now on; at least 1.
+    /// It may have caused the failure: it is sent after the others.
+    InBatch {
+        /// The largest batch in which it may be sent from now on; at least 1.
         batch_limit: u16,
     },
-    /// It failed alone while others passed: this counts towards `retry.max_attempts`.
-    Alone,
+    /// It failed in a request of its own while others passed: this counts towards `retry.max_attempts`.
+    Single,
 }
 
 impl Suspicion {
-    /// The largest batch it may travel in from now on; `None`: as before.
+    /// The largest batch in which it may be sent from now on; `None`: as before.
     #[must_use]
     pub fn batch_limit(self) -> Option<u16> {
         match self {
             Self::Unchanged => None,
-            Self::Among { batch_limit } => Some(batch_limit),
-            Self::Alone => Some(1),
+            Self::InBatch { batch_limit } => Some(batch_limit),
+            Self::Single => Some(1),
         }
     }
 }
@@ -219,7 +219,7 @@ impl Suspicion {
 impl Transition {
     /// The state it leads to.
     #[must_use]
-    pub fn to(&self) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             Self::Synced { .. } => Status::Synced,
             Self::Failed { .. } => Status::Failed,
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_diagram_as_a_table() {
+    fn allowed_transitions_match_the_diagram() {
         use Status::{Failed, InFlight, Pending, Synced, Unconfirmed};
         let arrows = [
             (Pending, InFlight),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_as_it_is_written() {
+    fn a_status_is_parsed_as_it_is_stored() {
         for status in Status::ALL {
             assert_eq!(Status::parse(status.as_str()), Some(status));
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_an_identifier() {
+    fn a_blank_multiline_or_long_text_is_no_hubspot_id() {
         assert!(HubSpotId::parse("860247707").is_some());
         for bad in ["", "  ", "1\n2", &"9".repeat(65)] {
             assert!(HubSpotId::parse(bad).is_none(), "{bad:?} passed");

@@ -1,30 +1,31 @@
-//! Notices that a person mended the credentials, so that a pause for their sake ends at once.
+//! Checks for new credentials while HubSpot rejects the current ones, so that the pause ends at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
-use crate::policy::pause::Reason;
+use crate::pipeline::context::Context;
+use crate::policy::gate::Reason;
+use crate::telemetry::events;
 
-/// How often it is looked, while HubSpot does not accept what there is.
-const EVERY: Duration = Duration::from_secs(1);
+/// The interval between two checks.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until the shutdown begins.
-pub(super) async fn watch(shared: Arc<Shared>) {
-    while !shared.shutdown.has_begun() {
+pub(super) async fn watch(context: Arc<Context>) {
+    while !context.runtime.shutdown.has_begun() {
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = shared.shutdown.begun() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = context.runtime.shutdown.begun() => return,
         }
-        if !shared.account.holds(Reason::Token) {
+        if !context.account.is_paused_for(Reason::Token) {
             continue;
         }
-        let asking = Arc::clone(&shared);
-        // A folder of the network's may answer slowly.
-        let look = tokio::task::spawn_blocking(move || asking.client.has_new_credentials());
-        if look.await.is_ok_and(|is_new| is_new) {
-            tracing::info!("the credentials have changed: trying them");
-            shared.account.try_again(Reason::Token);
+        let shared = Arc::clone(&context);
+        // On a blocking thread, because reading a file on a network file system may take long.
+        let check = tokio::task::spawn_blocking(move || shared.edges.client.has_new_credentials());
+        if check.await.is_ok_and(|is_new| is_new) {
+            tracing::info!(event = events::CREDENTIALS_CHANGED, "credentials changed");
+            context.account.retry_pause_now(Reason::Token);
         }
     }
 }

@@ -1,4 +1,8 @@
-//! The loop: one wait point, a permit before each claim, a task for each batch.
+//! The main loop: each turn starts all work that can start, then waits at one place for the next event.
+//!
+//! A permit is reserved before each claim, so a claimed course never waits for the quota. Each batch has a task of its
+//! own. The engine makes no decisions: `policy::backlog` decides whether to claim, `policy::turns` which courses, and
+//! `policy::gate` whether to send.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,183 +12,317 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::claim::{self, Claim};
-use super::leader::Held;
-use super::pace::Reserved;
-use super::properties::{self, Due};
-use super::tasks::in_task;
-use super::trouble::Work;
-use super::{Shared, doubts, durable};
+use crate::account::rate_limiter::ReservedPermit;
+use crate::account::unique_property::CheckDue;
+use crate::daemon::durable_pauses;
+use crate::daemon::property_check;
 use crate::outbox::pause;
-use crate::policy::attribution::{Lane, Sample};
-use crate::policy::backlog::{Backlog, Begun, Ended};
-use crate::policy::pause::Gate;
-use crate::policy::turns::{Turns, Waiting};
+use crate::pipeline::claim::ClaimRequest;
+use crate::pipeline::context::Context;
+use crate::pipeline::{reconcile, sync_batch};
+use crate::policy::attribution::{ClaimOrder, Lane};
+use crate::policy::backlog::{Backlog, BegunClaim, ClaimEnd};
+use crate::policy::gate::{Gate, Reason};
+use crate::policy::turns::{Turns, WaitingLanes};
+use crate::runtime::database_health::DatabaseTask;
+use crate::runtime::lease::HeldLease;
+use crate::runtime::run_in_task;
+use crate::telemetry::events;
 use crate::telemetry::metrics::Wakeup;
 
 struct Engine {
-    shared: Arc<Shared>,
-    lease: watch::Receiver<Option<Held>>,
-    /// Creates, from their claim until they are recorded.
-    tasks: JoinSet<()>,
-    /// Everything else that asks HubSpot, one of a kind at a time.
-    doubts: JoinSet<()>,
-    questions: JoinSet<()>,
+    context: Arc<Context>,
+    lease: watch::Receiver<Option<HeldLease>>,
+    /// Create requests, from their claim until they are recorded.
+    requests: JoinSet<()>,
+    /// The reconciler: one run at a time.
+    reconciliation: JoinSet<()>,
+    /// Reads of the account's settings, one at a time.
+    account_reads: JoinSet<()>,
     fresh: Backlog,
     suspects: Backlog,
     turns: Turns,
-    /// Claims whose end is to be heard yet, in the order in which they began.
-    claims: VecDeque<UnderWay>,
-    /// There may be doubts that are due.
-    may_be_doubts: bool,
-    /// When doubts and suspects were last looked for without any other reason.
-    looked_at: Instant,
-    /// When the outbox is looked at without any other reason. It stands over whatever else ends the waiting.
+    /// Claims that have not ended, oldest first.
+    claims: VecDeque<OpenClaim>,
+    /// Unconfirmed courses may be due.
+    may_be_unconfirmed: bool,
+    /// When suspects and unconfirmed courses were last expected only because the poll interval had passed.
+    last_scan: Instant,
+    /// When the outbox is polled next. Other events do not change it.
     poll_at: Instant,
-    /// When it was last asked whether a person paused; `None`: never yet.
-    operator_asked: Option<Instant>,
-    /// The gate was closed when it was last looked at.
-    was_closed: bool,
+    /// When the operator's pause was last read; `None`: not yet.
+    operator_read_at: Option<Instant>,
+    /// The gate was closed when it was last read.
+    was_gate_closed: bool,
 }
 
-/// A claim under way.
-struct UnderWay {
+/// A claim whose statement has not ended.
+struct OpenClaim {
     lane: Lane,
-    begun: Begun,
-    ended: oneshot::Receiver<Ended>,
+    begun: BegunClaim,
+    ended: oneshot::Receiver<ClaimEnd>,
 }
 
-/// Runs until the shutdown begins, then until what is under way is finished or the shutdown is
-/// forced. True where everything is finished.
-pub(super) async fn run(shared: &Arc<Shared>, lease: watch::Receiver<Option<Held>>) -> bool {
-    let mut engine = Engine {
-        shared: Arc::clone(shared),
-        lease,
-        tasks: JoinSet::new(),
-        doubts: JoinSet::new(),
-        questions: JoinSet::new(),
-        fresh: Backlog::default(),
-        suspects: Backlog::default(),
-        turns: Turns::default(),
-        claims: VecDeque::new(),
-        may_be_doubts: true,
-        looked_at: Instant::now(),
-        poll_at: Instant::now() + shared.settings.poll_interval,
-        operator_asked: None,
-        was_closed: false,
-    };
+/// What the engine waits for. Shutdown ends every wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WaitFor {
+    /// The lease. If this instance has held it, also a timer, because the expiry sends no notification.
+    Lease,
+    /// The first check of the unique property in this term.
+    PropertyCheck,
+    /// The gate to open.
+    Gate,
+    /// The end of an open request, while requests are sent one at a time.
+    Probe,
+    /// The end of the oldest claim: until then it is unknown whether more courses can be claimed.
+    ClaimEnd,
+    /// A permit to send these courses.
+    Permit(Lane, ClaimOrder),
+    /// New work.
+    Work,
+    /// More courses to fill a short batch.
+    Linger,
+}
+
+/// What ended a wait.
+enum EngineEvent {
+    Shutdown,
+    LeaseChanged,
+    GateChanged,
+    TaskEnded,
+    ClaimEnded(ClaimEnd),
+    Permit(ReservedPermit),
+    Wakeup(Wakeup),
+    /// The wait has reached its time limit.
+    Timer,
+}
+
+/// Runs until the shutdown begins, then until all work has ended or the shutdown is forced. True if all work has ended.
+pub(super) async fn run(context: &Arc<Context>, lease: watch::Receiver<Option<HeldLease>>) -> bool {
+    let mut engine = Engine::new(Arc::clone(context), lease);
     let turns = async {
-        while !shared.shutdown.has_begun() {
+        while !context.runtime.shutdown.has_begun() {
             engine.turn().await;
         }
     };
-    // A turn may hang in a database that does not answer; its statement is a task of its own.
+    // A turn may hang while the database does not respond. Its statement runs in a task of its own, so dropping the turn
+    // here cancels nothing.
     tokio::select! {
         () = turns => {}
-        () = shared.shutdown.forced() => {}
-        () = shared.pulse.keep() => {}
+        () = context.runtime.shutdown.forced() => {}
+        () = context.runtime.heartbeat.run() => {}
     }
-    shared.pulse.rest();
-    let is_led = engine.lease.has_changed().is_ok();
-    engine.drain().await && is_led
+    context.runtime.heartbeat.stop();
+    let lease_task_runs = engine.lease.has_changed().is_ok();
+    engine.drain().await && lease_task_runs
 }
 
 impl Engine {
-    /// One turn: wait until something may be sent and may be there to send, then begin to send it.
-    async fn turn(&mut self) {
-        if self.lease.has_changed().is_err() {
-            tracing::error!("the task that keeps the lease has ended: stopping");
-            return self.shared.shutdown.begin();
-        }
-        let Some(held) = self.leading().await else { return };
-        // A person's pause outlives a restart: until it was asked for, nothing is sent.
-        if !self.hear_operator().await {
-            return self.wait().await;
-        }
-        self.reap();
-        if !self.verify_property(held).await {
-            return;
-        }
-        self.look_around(held);
-        let Some(is_probe) = self.open_gate().await else { return };
-        self.hear_claims();
-        let probe = is_probe.then(|| self.shared.account.probe());
-        let Some(lane) = self.next_lane(probe.map(|(lane, _)| lane)) else {
-            return if self.claims.is_empty() { self.wait().await } else { self.hear_claim().await };
-        };
-        let sample = probe.map_or(Sample::Oldest, |(_, sample)| sample);
-        let shared = Arc::clone(&self.shared);
-        let permit = tokio::select! {
-            () = shared.shutdown.begun() => return,
-            permit = shared.pace.reserve() => permit,
-        };
-        // While the permit was waited for, the gate may have closed, and the lease was renewed.
-        let held = (*self.lease.borrow()).filter(Held::is_valid);
-        match (held, shared.account.gate()) {
-            (Some(held), Gate::Open { courses, .. }) => {
-                self.claim(held, lane, sample, permit, courses);
-            }
-            (None, _) | (_, Gate::Closed(_)) => permit.unused(),
+    fn new(context: Arc<Context>, lease: watch::Receiver<Option<HeldLease>>) -> Self {
+        let poll_at = Instant::now() + context.settings.poll_interval;
+        Self {
+            context,
+            lease,
+            requests: JoinSet::new(),
+            reconciliation: JoinSet::new(),
+            account_reads: JoinSet::new(),
+            fresh: Backlog::default(),
+            suspects: Backlog::default(),
+            turns: Turns::default(),
+            claims: VecDeque::new(),
+            may_be_unconfirmed: true,
+            last_scan: Instant::now(),
+            poll_at,
+            operator_read_at: None,
+            was_gate_closed: false,
         }
     }
 
-    /// Forgets tasks that have ended.
-    fn reap(&mut self) {
-        for tasks in [&mut self.tasks, &mut self.doubts, &mut self.questions] {
+    /// One turn: starts what can start, waits for one event, applies it.
+    async fn turn(&mut self) {
+        if self.lease.has_changed().is_err() {
+            tracing::error!(event = events::LEASE_TASK_ENDED, "lease task ended");
+            return self.context.runtime.shutdown.begin();
+        }
+        let (wait, until) = self.start_work().await;
+        let event = self.wait(wait, until).await;
+        self.apply(wait, event).await;
+    }
+
+    /// Starts all work that can start now, except a claim, which needs a permit. Returns what to wait for, and until when.
+    async fn start_work(&mut self) -> (WaitFor, Option<Instant>) {
+        let next_poll = Instant::now() + self.context.settings.poll_interval;
+        let held = *self.lease.borrow_and_update();
+        let Some(held) = held.filter(HeldLease::is_valid) else {
+            return (WaitFor::Lease, held.map(|_| next_poll));
+        };
+        // An operator's pause survives restarts, so nothing is sent before it has been read once.
+        if !self.read_operator_pause().await {
+            return (WaitFor::Work, Some(self.poll_at));
+        }
+        self.forget_ended_tasks();
+        if !self.check_property(held) {
+            return (WaitFor::PropertyCheck, Some(next_poll));
+        }
+        self.start_reconciliation(held);
+        let is_probe = match self.read_gate() {
+            Gate::Closed(until) => {
+                return (WaitFor::Gate, Some(until.map_or(next_poll, |until| until.min(next_poll))));
+            }
+            Gate::Open { concurrent: false, .. } if !self.requests.is_empty() => {
+                return (WaitFor::Probe, Some(next_poll));
+            }
+            Gate::Open { concurrent, .. } => !concurrent,
+        };
+        self.collect_ended_claims();
+        let probe = is_probe.then(|| self.context.account.next_probe());
+        match self.next_lane(probe.map(|(lane, _)| lane)) {
+            Some(lane) => {
+                let order = probe.map_or(ClaimOrder::Oldest, |(_, order)| order);
+                (WaitFor::Permit(lane, order), None)
+            }
+            None if self.claims.is_empty() => (WaitFor::Work, Some(self.poll_at)),
+            None => (WaitFor::ClaimEnd, None),
+        }
+    }
+
+    /// The only wait point. Each branch is cancel-safe: an event that it does not return is available at the next wait.
+    async fn wait(&mut self, wait: WaitFor, until: Option<Instant>) -> EngineEvent {
+        let Context { runtime, account, .. } = &*self.context;
+        let is_idle = wait == WaitFor::Work;
+        let tasks = match wait {
+            WaitFor::PropertyCheck => Some(&mut self.account_reads),
+            WaitFor::Probe => Some(&mut self.requests),
+            _ => None,
+        };
+        tokio::select! {
+            () = runtime.shutdown.begun() => EngineEvent::Shutdown,
+            // On error the lease task has ended. The next turn handles that.
+            _ = self.lease.changed(), if is_idle || wait == WaitFor::Lease => EngineEvent::LeaseChanged,
+            () = account.gate_changed(), if is_idle || wait == WaitFor::Gate => EngineEvent::GateChanged,
+            () = next_ended_task(tasks) => EngineEvent::TaskEnded,
+            ended = next_ended_claim(&mut self.claims), if wait == WaitFor::ClaimEnd => EngineEvent::ClaimEnded(ended),
+            permit = account.rate_limiter.reserve(), if matches!(wait, WaitFor::Permit(..)) => EngineEvent::Permit(permit),
+            cause = runtime.wake.wait(), if is_idle => EngineEvent::Wakeup(cause),
+            () = sleep_until(until) => EngineEvent::Timer,
+        }
+    }
+
+    /// Updates the state by an event.
+    async fn apply(&mut self, wait: WaitFor, event: EngineEvent) {
+        match (wait, event) {
+            (_, EngineEvent::Shutdown) => {}
+            // Another instance may have been the leader in between.
+            (WaitFor::Lease, _) => self.reset_backlog(),
+            (_, EngineEvent::ClaimEnded(ended)) => self.end_oldest_claim(ended),
+            (WaitFor::Permit(lane, order), EngineEvent::Permit(permit)) => {
+                self.use_permit(permit, lane, order);
+            }
+            (_, EngineEvent::Permit(permit)) => permit.release_unused(),
+            (_, EngineEvent::Wakeup(cause)) => self.wake_up(cause).await,
+            (WaitFor::Work, EngineEvent::Timer) => self.wake_up(Wakeup::Poll).await,
+            (
+                _,
+                EngineEvent::LeaseChanged
+                | EngineEvent::GateChanged
+                | EngineEvent::TaskEnded
+                | EngineEvent::Timer,
+            ) => {}
+        }
+    }
+
+    /// Expects new work, for this reason.
+    async fn wake_up(&mut self, cause: Wakeup) {
+        self.context.reporting.metrics.count_wakeup(cause);
+        self.fresh.expect_courses();
+        match cause {
+            Wakeup::Notify => {
+                // A short batch waits for more courses, which saves requests.
+                self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
+            }
+            Wakeup::Poll => {
+                self.poll_at = Instant::now() + self.context.settings.poll_interval;
+                self.may_be_unconfirmed = true;
+                self.suspects.expect_courses();
+            }
+            Wakeup::Completion => {
+                self.may_be_unconfirmed = true;
+                self.suspects.expect_courses();
+            }
+            Wakeup::Resume => {}
+        }
+    }
+
+    /// Claims a batch with this permit, unless the lease has ended or the gate has closed since the permit was requested.
+    fn use_permit(&mut self, permit: ReservedPermit, lane: Lane, order: ClaimOrder) {
+        let held = (*self.lease.borrow()).filter(HeldLease::is_valid);
+        match (held, self.context.account.gate()) {
+            (Some(held), Gate::Open { courses, .. }) => self.start_batch(held, lane, order, permit, courses),
+            (None, _) | (_, Gate::Closed(_)) => permit.release_unused(),
+        }
+    }
+
+    fn forget_ended_tasks(&mut self) {
+        for tasks in [&mut self.requests, &mut self.reconciliation, &mut self.account_reads] {
             while tasks.try_join_next().is_some() {}
         }
     }
 
-    /// Has the unique property verified. False while nothing may be sent before that.
-    async fn verify_property(&mut self, held: Held) -> bool {
-        let due = self.shared.unique.due(&self.shared, held.lease.term);
-        let may_ask = self.shared.account.lets_ask() && self.questions.is_empty();
-        match due {
-            Due::No => true,
-            Due::Now => {
-                if may_ask {
-                    self.questions.spawn(properties::verify(Arc::clone(&self.shared), held));
-                }
-                true
-            }
-            Due::First | Due::Wait => {
-                if due == Due::First && may_ask {
-                    self.questions.spawn(properties::verify(Arc::clone(&self.shared), held));
-                }
-                let shared = Arc::clone(&self.shared);
-                tokio::select! {
-                    () = shared.shutdown.begun() => {}
-                    Some(_) = self.questions.join_next() => {}
-                    () = tokio::time::sleep(shared.settings.poll_interval) => {}
-                }
-                false
-            }
+    /// Starts a check of the unique property if one is due. False if nothing may be sent before its result.
+    fn check_property(&mut self, held: HeldLease) -> bool {
+        let due = self.property_check_due(held);
+        let may_read = self.context.account.may_read_account() && self.account_reads.is_empty();
+        if matches!(due, CheckDue::FirstNow | CheckDue::Now) && may_read {
+            self.account_reads.spawn(property_check::verify(Arc::clone(&self.context), held));
+        }
+        matches!(due, CheckDue::No | CheckDue::Now)
+    }
+
+    fn property_check_due(&self, held: HeldLease) -> CheckDue {
+        if self.context.settings.unique_property.is_none() {
+            return CheckDue::No;
+        }
+        let account = &self.context.account;
+        account.unique_property.check_due(held.lease.term, account.is_paused_for(Reason::Schema))
+    }
+
+    /// Starts the reconciler if unconfirmed courses may be due, even while creates are paused. Also expects suspects at
+    /// regular intervals, because the engine never polls while there is a large backlog.
+    fn start_reconciliation(&mut self, held: HeldLease) {
+        let is_scan_due = self.last_scan.elapsed() > self.context.settings.poll_interval;
+        if is_scan_due {
+            self.last_scan = Instant::now();
+            self.suspects.expect_courses();
+        }
+        if (self.may_be_unconfirmed || is_scan_due) && self.reconciliation.is_empty() {
+            self.may_be_unconfirmed = false;
+            self.reconciliation.spawn(reconcile::reconcile_due(Arc::clone(&self.context), held));
         }
     }
 
-    /// Has doubts settled that may be due, whether or not courses may be created; and looks for suspects now and then,
-    /// since a backlog may never let the loop wait.
-    fn look_around(&mut self, held: Held) {
-        let is_time = self.looked_at.elapsed() > self.shared.settings.poll_interval;
-        if is_time {
-            self.looked_at = Instant::now();
-            self.suspects.stir();
+    /// Which create requests may be sent now. After a pause, the outbox is read from its beginning.
+    fn read_gate(&mut self) -> Gate {
+        let gate = self.context.account.gate();
+        let is_closed = matches!(gate, Gate::Closed(_));
+        if std::mem::replace(&mut self.was_gate_closed, is_closed) && !is_closed {
+            self.context.reporting.metrics.count_wakeup(Wakeup::Resume);
+            self.reset_backlog();
         }
-        if (self.may_be_doubts || is_time) && self.doubts.is_empty() {
-            self.may_be_doubts = false;
-            self.doubts.spawn(doubts::settle_due(Arc::clone(&self.shared), held));
-        }
+        gate
     }
 
-    /// Which courses are claimed next. `probe`: which ones the next probe should take, if it is one.
+    /// Which courses to claim next, if any. `probe`: the courses that a probe should contain.
     fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
-        let under_way = |lane| self.claims.iter().filter(|claim| claim.lane == lane).count();
-        let waiting = Waiting {
-            fresh: self.fresh.wants_claim(under_way(Lane::Fresh)),
-            may_be_fresh: under_way(Lane::Fresh) > 0,
-            suspects: self.suspects.wants_claim(under_way(Lane::Suspects)),
+        let waiting = WaitingLanes {
+            fresh: self.fresh.should_claim(self.open_claims(Lane::Fresh)),
+            may_be_fresh: self.open_claims(Lane::Fresh) > 0,
+            suspects: self.suspects.should_claim(self.open_claims(Lane::Suspects)),
         };
-        self.turns.next(probe, waiting)
+        self.turns.next_lane(probe, waiting)
+    }
+
+    fn open_claims(&self, lane: Lane) -> usize {
+        self.claims.iter().filter(|claim| claim.lane == lane).count()
     }
 
     fn backlog(&mut self, lane: Lane) -> &mut Backlog {
@@ -194,183 +332,134 @@ impl Engine {
         }
     }
 
-    /// Begins to claim a batch, and to send it.
-    fn claim(&mut self, held: Held, lane: Lane, sample: Sample, permit: Reserved, courses: u16) {
-        self.turns.took(lane);
-        let begun = self.backlog(lane).begin(Instant::now());
+    /// Starts a task that claims a batch, sends it and records the outcomes.
+    fn start_batch(
+        &mut self,
+        held: HeldLease,
+        lane: Lane,
+        order: ClaimOrder,
+        permit: ReservedPermit,
+        courses: u16,
+    ) {
+        self.turns.record(lane);
+        let begun = self.backlog(lane).begin_claim(Instant::now());
         let (sender, ended) = oneshot::channel();
-        self.claims.push_back(UnderWay { lane, begun, ended });
-        let claim = Claim { held, lane, sample, courses, from: begun.cursor, ended: sender };
-        self.tasks.spawn(claim::claim_and_deliver(Arc::clone(&self.shared), claim, permit));
+        self.claims.push_back(OpenClaim { lane, begun, ended });
+        let claim = ClaimRequest { held, lane, order, courses, from: begun.cursor, ended: sender };
+        self.requests.spawn(sync_batch(Arc::clone(&self.context), claim, permit));
     }
 
-    /// Takes in how claims ended, as far as they have.
-    fn hear_claims(&mut self) {
+    /// Applies the ends of claims, in the order in which they began.
+    fn collect_ended_claims(&mut self) {
         while let Some(claim) = self.claims.front_mut() {
             match claim.ended.try_recv() {
-                Ok(ended) => self.heard(ended),
-                Err(TryRecvError::Closed) => self.heard(Ended::Lost),
+                Ok(ended) => self.end_oldest_claim(ended),
+                Err(TryRecvError::Closed) => self.end_oldest_claim(ClaimEnd::Lost),
                 Err(TryRecvError::Empty) => return,
             }
         }
     }
 
-    /// Waits until the first of them has.
-    async fn hear_claim(&mut self) {
-        let Some(claim) = self.claims.front_mut() else { return };
-        tokio::select! {
-            ended = &mut claim.ended => self.heard(ended.unwrap_or(Ended::Lost)),
-            () = self.shared.shutdown.begun() => {}
-        }
-    }
-
-    /// Takes in how the first of them ended.
-    fn heard(&mut self, ended: Ended) {
+    fn end_oldest_claim(&mut self, ended: ClaimEnd) {
         if let Some(claim) = self.claims.pop_front() {
-            self.backlog(claim.lane).ended(claim.begun, ended);
+            self.backlog(claim.lane).end_claim(claim.begun, ended);
         }
     }
 
-    /// The lease, once it is ours.
-    async fn leading(&mut self) -> Option<Held> {
-        let held = *self.lease.borrow_and_update();
-        if let Some(held) = held.filter(Held::is_valid) {
-            return Some(held);
-        }
-        tokio::select! {
-            () = self.shared.shutdown.begun() => {}
-            _ = self.lease.changed() => {}
-            // A lease that ran out is not announced before the database has answered.
-            () = tokio::time::sleep(self.shared.settings.poll_interval), if held.is_some() => {}
-        }
-        self.look_anew();
-        None
+    /// Forgets the state of the outbox.
+    fn reset_backlog(&mut self) {
+        self.fresh.reset();
+        self.suspects.reset();
+        self.may_be_unconfirmed = true;
     }
 
-    /// Forgets what was learnt of the outbox.
-    fn look_anew(&mut self) {
-        self.fresh.look_anew();
-        self.suspects.look_anew();
-        self.may_be_doubts = true;
-    }
-
-    /// Whether the next request is a probe, where one may be sent; waits for a change where not.
-    async fn open_gate(&mut self) -> Option<bool> {
-        let shared = Arc::clone(&self.shared);
-        let gate = shared.account.gate();
-        let is_closed = matches!(gate, Gate::Closed(_));
-        if std::mem::replace(&mut self.was_closed, is_closed) && !is_closed {
-            shared.metrics.wakeup(Wakeup::Resume);
-            self.look_anew();
-        }
-        match gate {
-            Gate::Open { concurrent, .. } if concurrent || self.tasks.is_empty() => return Some(!concurrent),
-            Gate::Open { .. } => {
-                tokio::select! {
-                    () = shared.shutdown.begun() => {}
-                    Some(_) = self.tasks.join_next() => {}
-                    () = tokio::time::sleep(shared.settings.poll_interval) => {}
-                }
-            }
-            Gate::Closed(until) => {
-                let left =
-                    until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-                tokio::select! {
-                    () = shared.shutdown.begun() => {}
-                    () = shared.account.changed() => {}
-                    () = tokio::time::sleep(left.min(shared.settings.poll_interval)) => {}
-                }
-            }
-        }
-        None
-    }
-
-    /// The one wait point of an idle daemon.
-    async fn wait(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let cause = tokio::select! {
-            () = shared.shutdown.begun() => return,
-            _ = self.lease.changed() => return,
-            () = shared.account.changed() => return,
-            cause = shared.wake.wait(self.poll_at) => cause,
-        };
-        shared.metrics.wakeup(cause);
-        self.fresh.stir();
-        match cause {
-            // A short batch waits for company.
-            Wakeup::Notify => {
-                tokio::select! {
-                    () = shared.shutdown.begun() => {}
-                    () = tokio::time::sleep(shared.settings.linger) => {}
-                }
-            }
-            Wakeup::Poll => {
-                self.poll_at = Instant::now() + shared.settings.poll_interval;
-                self.may_be_doubts = true;
-                self.suspects.stir();
-            }
-            Wakeup::Completion => {
-                self.may_be_doubts = true;
-                self.suspects.stir();
-            }
-            Wakeup::Resume => {}
-        }
-    }
-
-    /// Asks, once in a poll's interval, whether a person paused. False where nobody could tell yet.
-    async fn hear_operator(&mut self) -> bool {
-        let is_known = self.operator_asked;
-        if is_known.is_some_and(|asked| asked.elapsed() < self.shared.settings.poll_interval) {
+    /// Reads the operator's pause and the durable pauses, once per poll interval. False until the first read has succeeded.
+    async fn read_operator_pause(&mut self) -> bool {
+        let last_read = self.operator_read_at;
+        if last_read.is_some_and(|at| at.elapsed() < self.context.settings.poll_interval) {
             return true;
         }
-        let shared = Arc::clone(&self.shared);
-        let pauses = in_task(async move { pause::active(&shared.database).await }).await;
+        let context = Arc::clone(&self.context);
+        let pauses = run_in_task(async move { pause::read_active(&context.edges.database).await }).await;
         match pauses {
             Some(Ok(pauses)) => {
-                let word = pauses.iter().find(|pause| pause.reason == "operator");
-                self.shared.account.operator(word.map(|pause| pause.message.as_str()));
-                self.operator_asked = Some(Instant::now());
-                self.shared.trouble.is_well(Work::HearOperator);
-                durable::agree(&self.shared, &pauses).await;
-                let held = *self.lease.borrow();
-                if let Some(held) =
-                    held.filter(|_| self.questions.is_empty() && self.shared.account.wants_day())
-                {
-                    self.questions.spawn(durable::learn_reset(Arc::clone(&self.shared), held));
-                }
+                let operator = pauses.iter().find(|pause| pause.reason == Reason::Operator.as_str());
+                self.context.account.set_operator_pause(operator.map(|pause| pause.message.as_str()));
+                self.operator_read_at = Some(Instant::now());
+                self.context.reporting.database_health.record_success(DatabaseTask::ReadPauses);
+                durable_pauses::sync_with_rows(&self.context, &pauses).await;
+                self.start_reading_day_end();
             }
             Some(Err(error)) => {
-                self.shared.trouble.failed(Work::HearOperator, &error);
-                self.operator_asked = is_known.map(|_| Instant::now());
+                self.context.reporting.database_health.record_failure(DatabaseTask::ReadPauses, &error);
+                self.operator_read_at = last_read.map(|_| Instant::now());
             }
             None => {}
         }
-        self.operator_asked.is_some()
+        self.operator_read_at.is_some()
     }
 
-    /// Finishes what is under way.
+    /// Starts a request for the end of the account's day, if it is needed.
+    fn start_reading_day_end(&mut self) {
+        let held = *self.lease.borrow();
+        if let Some(held) = held
+            && self.account_reads.is_empty()
+            && self.context.account.should_request_day_end()
+        {
+            self.account_reads.spawn(durable_pauses::read_day_end(Arc::clone(&self.context), held));
+        }
+    }
+
+    /// Waits until all work has ended. False if the shutdown was forced before.
     async fn drain(mut self) -> bool {
-        let shutdown = self.shared.shutdown.clone();
+        let shutdown = self.context.runtime.shutdown.clone();
         let drained = async {
-            while self.tasks.join_next().await.is_some() {}
-            while self.doubts.join_next().await.is_some() {}
-            while self.questions.join_next().await.is_some() {}
+            for tasks in [&mut self.requests, &mut self.reconciliation, &mut self.account_reads] {
+                while tasks.join_next().await.is_some() {}
+            }
         };
         let is_finished = tokio::select! {
             () = drained => true,
             () = shutdown.forced() => false,
         };
         if !is_finished {
-            // A task that still has something to tell does so at once when forced.
-            let last_words = async { while self.tasks.join_next().await.is_some() {} };
-            if tokio::time::timeout(Duration::from_millis(500), last_words).await.is_err() {
+            // Tasks that have received a response log it as soon as the shutdown is forced.
+            let last_logs = async { while self.requests.join_next().await.is_some() {} };
+            if tokio::time::timeout(Duration::from_millis(500), last_logs).await.is_err() {
                 tracing::warn!(
-                    requests = self.tasks.len(),
-                    "let go of open requests; their courses will be looked up"
+                    event = events::OPEN_REQUESTS_ABANDONED,
+                    requests = self.requests.len(),
+                    "open requests abandoned"
                 );
             }
-            self.tasks.detach_all();
+            self.requests.detach_all();
         }
         is_finished
+    }
+}
+
+/// Waits for the end of the oldest claim; forever, if there is none.
+async fn next_ended_claim(claims: &mut VecDeque<OpenClaim>) -> ClaimEnd {
+    match claims.front_mut() {
+        Some(claim) => (&mut claim.ended).await.unwrap_or(ClaimEnd::Lost),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the end of one of these tasks; forever, if there is none.
+async fn next_ended_task(tasks: Option<&mut JoinSet<()>>) {
+    match tasks {
+        Some(tasks) if !tasks.is_empty() => {
+            tasks.join_next().await;
+        }
+        Some(_) | None => std::future::pending().await,
+    }
+}
+
+/// Sleeps until this time; forever, if there is none.
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,88 +1,93 @@
-//! Lets go of what is old enough, while this instance leads; tells of what keeps the server from it.
+//! Deletes old rows while this instance is the leader, and reports long transactions, which prevent vacuum.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Shared;
-use super::leader::Held;
-use crate::outbox::{OutboxError, horizon, retention};
+use crate::course::RowId;
+use crate::outbox::{OutboxError, long_transactions, retention};
+use crate::pipeline::context::Context;
+use crate::runtime::lease::HeldLease;
+use crate::telemetry::events;
 
-/// How often it is looked for something old.
-const EVERY: Duration = Duration::from_mins(10);
-/// A transaction that is open for longer is told of: while it is, no dead row is cleared away.
-const OLD: Duration = Duration::from_mins(15);
-/// Between two bites, so that the work at hand goes first.
-const BREATH: Duration = Duration::from_millis(200);
-/// Bites of one sweep at most. The next one goes on where it ended, so a large table is walked over
-/// days rather than on a schedule.
-const BITES: usize = 100;
+/// The interval between two cleanups.
+const INTERVAL: Duration = Duration::from_mins(10);
+/// A transaction that is open for longer is reported: until it ends, vacuum cannot remove dead rows.
+const LONG_TRANSACTION: Duration = Duration::from_mins(15);
+/// The pause between two chunks, which gives precedence to claims and records.
+const CHUNK_PAUSE: Duration = Duration::from_millis(200);
+/// The most chunks in one cleanup. The next cleanup continues where this one ended.
+const CHUNKS: usize = 100;
 
 /// Runs until the shutdown begins.
-pub(super) async fn run(shared: Arc<Shared>, lease: watch::Receiver<Option<Held>>) {
-    let mut walked = 0;
-    while !shared.shutdown.has_begun() {
+pub(super) async fn run(context: Arc<Context>, lease: watch::Receiver<Option<HeldLease>>) {
+    let mut position = RowId(0);
+    while !context.runtime.shutdown.has_begun() {
         if lease.borrow().is_some()
-            && let Err(error) = sweep(&shared, &mut walked).await
+            && let Err(error) = clean_up(&context, &mut position).await
         {
-            tracing::warn!(%error, "what is old enough is not deleted for now");
+            tracing::warn!(event = events::RETENTION_CLEANUP_FAILED, %error, "retention cleanup failed");
         }
         if lease.borrow().is_some() {
-            tell_of_old_transactions(&shared).await;
+            report_long_transactions(&context).await;
         }
-        pause(&shared, EVERY.min(shared.settings.shortest_retention())).await;
+        pause(&context, INTERVAL.min(context.settings.shortest_retention())).await;
     }
 }
 
-/// A person has to see to it: course-sync ends nobody's transaction.
-async fn tell_of_old_transactions(shared: &Shared) {
-    if let Ok(Some(old)) = horizon::oldest_transaction(&shared.database, OLD).await {
-        let (user, program) = (old.usename.unwrap_or_default(), old.application_name.unwrap_or_default());
+/// Logs the oldest long transaction. course-sync never ends a transaction of another client.
+async fn report_long_transactions(context: &Context) {
+    if let Ok(Some(transaction)) =
+        long_transactions::oldest_transaction(&context.edges.database, LONG_TRANSACTION).await
+    {
+        let (user, program) =
+            (transaction.usename.unwrap_or_default(), transaction.application_name.unwrap_or_default());
         tracing::warn!(
-            pid = old.pid,
+            event = events::LONG_TRANSACTION_FOUND,
+            pid = transaction.pid,
             user,
             program,
-            open_seconds = old.seconds.round(),
-            "a transaction has been open for long, and the outbox's tables grow until it ends; end it, or see \
-             pg_terminate_backend"
+            open_seconds = transaction.seconds.round(),
+            hint = "the outbox's tables grow until it ends: end it, or call pg_terminate_backend(pid)",
+            "long transaction found"
         );
     }
 }
 
-/// `walked` is how far along the outbox the last sweep came.
-async fn sweep(shared: &Shared, walked: &mut i64) -> Result<(), OutboxError> {
-    let database = &shared.database;
-    if let Some(age) = shared.settings.retention {
-        for _ in bites(shared) {
-            let next = retention::delete_synced(database, *walked, age).await?;
-            *walked = next.unwrap_or(0);
+/// One cleanup, in chunks. `position`: where the last cleanup ended.
+async fn clean_up(context: &Context, position: &mut RowId) -> Result<(), OutboxError> {
+    let database = &context.edges.database;
+    if let Some(age) = context.settings.retention {
+        for _ in chunks(context) {
+            let next = retention::delete_synced(database, *position, age).await?;
+            *position = next.unwrap_or(RowId(0));
             if next.is_none() {
                 break;
             }
-            pause(shared, BREATH).await;
+            pause(context, CHUNK_PAUSE).await;
         }
     }
-    if let Some(age) = shared.settings.history_retention {
-        for _ in bites(shared) {
-            let more = retention::delete_requests(database, age).await?;
-            if !(retention::delete_history(database, age).await? || more) {
+    if let Some(age) = context.settings.history_retention {
+        for _ in chunks(context) {
+            let more_requests = retention::delete_requests(database, age).await?;
+            if !(retention::delete_history(database, age).await? || more_requests) {
                 break;
             }
-            pause(shared, BREATH).await;
+            pause(context, CHUNK_PAUSE).await;
         }
     }
     Ok(())
 }
 
-/// As many as a sweep may take, until the shutdown begins.
-fn bites(shared: &Shared) -> impl Iterator<Item = usize> {
-    (0..BITES).take_while(|_| !shared.shutdown.has_begun())
+/// The chunks of one cleanup, until the shutdown begins.
+fn chunks(context: &Context) -> impl Iterator<Item = usize> {
+    (0..CHUNKS).take_while(|_| !context.runtime.shutdown.has_begun())
 }
 
-async fn pause(shared: &Shared, length: Duration) {
+async fn pause(context: &Context, length: Duration) {
     tokio::select! {
         () = tokio::time::sleep(length) => {}
-        () = shared.shutdown.begun() => {}
+        () = context.runtime.shutdown.begun() => {}
     }
 }

@@ -1,55 +1,62 @@
-//! The database may have lost commits (a standby was promoted, a backup restored), or a person says
-//! so: nothing that it calls pending is believed before HubSpot was asked.
+//! Verification after lost commits: a standby was promoted, a backup restored, or an operator ran `--verify-first`.
+//! Courses that are pending in the database may exist in HubSpot, so each is looked up before it is sent.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Shared, leader};
+use crate::daemon::lease_request::request_lease;
+use crate::outbox::OutboxError;
 use crate::outbox::lease::Lease;
-use crate::outbox::verify::{self, Bite, Position};
-use crate::outbox::{OutboxError, pause};
+use crate::outbox::ops::pause;
+use crate::outbox::verify::{self, VerifyCursor, VerifyStep};
+use crate::pipeline::context::Context;
+use crate::telemetry::events;
 
-/// Puts every pending course in doubt, or without a unique property stops and asks. False where the
-/// lease was lost meanwhile; the next leader begins again.
-pub(super) async fn pass(shared: &Arc<Shared>, lease: Lease) -> Result<bool, OutboxError> {
-    if shared.settings.unique_property.is_none() {
-        let message = "the database may have lost commits (a standby was promoted, or a backup restored), so courses \
-                       that it calls pending may exist in HubSpot already, and without hubspot.unique_property nothing \
-                       can tell. Compare them by hand, then run `course-sync resume`";
-        pause::pause(&shared.database, message, "course-sync").await?;
-        shared.account.operator(Some(message));
+/// Makes every pending course unconfirmed, so that the reconciler looks it up. Without a unique property, pauses and
+/// leaves the decision to an operator. False if the lease was lost in between: the next leader starts again.
+pub(super) async fn verify_pending(context: &Arc<Context>, lease: Lease) -> Result<bool, OutboxError> {
+    if context.settings.unique_property.is_none() {
+        let message = "the database may have lost commits (a standby was promoted, or a backup restored). Pending courses \
+                       may already exist in HubSpot, and without hubspot.unique_property course-sync cannot check. \
+                       Compare them by hand, then run `course-sync resume`";
+        pause::pause(&context.edges.database, message, "course-sync").await?;
+        context.account.set_operator_pause(Some(message));
         tracing::error!(
-            term = lease.term,
+            event = events::LOST_COMMITS_REVIEW_REQUIRED,
+            term = lease.term.0,
             detail = message,
-            "the database may have lost commits: a person has to mend this"
+            "lost commits review required"
         );
     } else {
         tracing::warn!(
-            term = lease.term,
-            "the database may have lost commits: every pending course is looked up in HubSpot before it is sent"
+            event = events::LOST_COMMITS_VERIFICATION_STARTED,
+            term = lease.term.0,
+            "lost commits verification started"
         );
-        if !doubt_all(shared, lease).await? {
+        if !mark_all_unconfirmed(context, lease).await? {
             return Ok(false);
         }
     }
-    verify::finish(&shared.database, lease).await
+    verify::finish_verification(&context.edges.database, lease).await
 }
 
-async fn doubt_all(shared: &Arc<Shared>, lease: Lease) -> Result<bool, OutboxError> {
+/// Marks all pending courses, in steps. False if the lease was lost.
+async fn mark_all_unconfirmed(context: &Arc<Context>, lease: Lease) -> Result<bool, OutboxError> {
     let mut renewed = Instant::now();
-    let mut position = Position::default();
+    let mut position = VerifyCursor::default();
     loop {
-        if renewed.elapsed() > shared.settings.lease / 3 {
-            let granted = leader::ask(shared, false).await?;
+        // The marking may take longer than a lease, so it renews the lease in between.
+        if renewed.elapsed() > context.settings.lease / 3 {
+            let granted = request_lease(context, false).await?;
             if granted.is_none_or(|granted| granted.lease != lease) {
                 return Ok(false);
             }
             renewed = Instant::now();
         }
-        match verify::doubt_pending(&shared.database, lease, position).await? {
-            Bite::Taken(so_far) => position = so_far,
-            Bite::NoneLeft => return Ok(true),
-            Bite::NotLed => return Ok(false),
+        match verify::mark_pending_unconfirmed(&context.edges.database, lease, position).await? {
+            VerifyStep::Progress(so_far) => position = so_far,
+            VerifyStep::Complete => return Ok(true),
+            VerifyStep::LeaseLost => return Ok(false),
         }
     }
 }

@@ -1,37 +1,37 @@
-//! A made-up university and its courses, the same for the same seed. Pure.
+//! Generates the courses of a made-up university from a seed. Pure.
 //!
-//! Most are as they should be. Some have one flaw each that HubSpot refuses, and a few were made in
-//! HubSpot already, by another system, under the same key.
+//! Most courses are valid. Some have one flaw that HubSpot rejects, and a few exist in HubSpot already, created by
+//! another system with the same key.
 
 mod words;
 
 use std::collections::BTreeMap;
 
 use crate::course::{Associations, CourseKey, Properties, PropertyValue};
-use crate::outbox::enqueue::NewCourse;
+use crate::outbox::ops::enqueue::NewCourse;
 use words::{FORMS, SUBJECTS, TOPICS};
 
-/// Whose courses they are.
+/// The name of the university.
 pub(super) const UNIVERSITY: &str = "Larkspur Bay University";
-/// The HubSpot property that carries the course's key.
+/// The HubSpot property that holds the course's key.
 pub(super) const UNIQUE_PROPERTY: &str = "course_key";
-/// Sections of one course: the same name, a key each.
+/// Sections of one course: same name, different keys.
 const SECTIONS: usize = 4;
-/// Of so many courses one is flawed, for each kind of flaw.
-const ONE_FLAWED_OF: usize = 1_000;
-/// Of so many courses one exists in HubSpot already.
-const ONE_MADE_ELSEWHERE_OF: usize = 5_000;
+/// One in this many courses is flawed, for each kind of flaw.
+const COURSES_PER_FLAW: usize = 1_000;
+/// One in this many courses exists in HubSpot already.
+const COURSES_PER_PREEXISTING: usize = 5_000;
 
-/// What the university offers.
+/// The generated courses.
 #[derive(Debug)]
 pub(super) struct Catalogue {
-    /// For the outbox, in order.
+    /// The courses to enqueue, in order.
     pub courses: Vec<NewCourse>,
-    /// Properties of the records that another system made.
-    pub made_elsewhere: Vec<BTreeMap<String, String>>,
+    /// Properties of the records that exist in HubSpot already.
+    pub preexisting: Vec<BTreeMap<String, String>>,
 }
 
-/// What HubSpot will refuse about a course.
+/// Why HubSpot will reject a course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     UnknownProperty,
@@ -42,7 +42,7 @@ enum Flaw {
 
 const FLAWS: [Flaw; 4] = [Flaw::UnknownProperty, Flaw::NotANumber, Flaw::NoSuchOption, Flaw::NoName];
 
-/// `count` courses with a key each, up to about a hundred thousand.
+/// Generates `count` courses, up to about 100,000, each with its own key.
 pub(super) fn generate(count: usize, seed: u64) -> Catalogue {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut order: Vec<usize> = (0..count).collect();
@@ -51,26 +51,28 @@ pub(super) fn generate(count: usize, seed: u64) -> Catalogue {
     let flawed: BTreeMap<usize, Flaw> = FLAWS
         .iter()
         .cycle()
-        .take(FLAWS.len() * (count / ONE_FLAWED_OF).max(1))
+        .take(FLAWS.len() * (count / COURSES_PER_FLAW).max(1))
         .zip(picked.by_ref())
         .map(|(flaw, at)| (at, *flaw))
         .collect();
-    let elsewhere: Vec<usize> = picked.take((count / ONE_MADE_ELSEWHERE_OF).max(2)).collect();
+    let existing: Vec<usize> = picked.take((count / COURSES_PER_PREEXISTING).max(2)).collect();
 
-    let drafts: Vec<Draft> = (0..count).map(|at| draft(at, &mut rng)).collect();
-    let record = |draft: &Draft| {
-        let name = draft.text("hs_course_name").to_owned();
-        [(UNIQUE_PROPERTY, draft.key.clone()), ("hs_course_name", name)]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
-    };
-    let made_elsewhere = elsewhere.iter().filter_map(|at| drafts.get(*at)).map(record).collect();
+    let drafts: Vec<Draft> = (0..count).map(|at| draft_course(at, &mut rng)).collect();
+    let preexisting = existing.iter().filter_map(|at| drafts.get(*at)).map(preexisting_record).collect();
     let courses = drafts
         .into_iter()
         .enumerate()
-        .filter_map(|(at, draft)| draft.with(flawed.get(&at).copied()).finish())
+        .filter_map(|(at, draft)| draft.with_flaw(flawed.get(&at).copied()).into_course())
         .collect();
-    Catalogue { courses, made_elsewhere }
+    Catalogue { courses, preexisting }
+}
+
+/// The record of a course that exists in HubSpot already.
+fn preexisting_record(draft: &Draft) -> BTreeMap<String, String> {
+    let name = draft.text("hs_course_name").to_owned();
+    [(UNIQUE_PROPERTY, draft.key.clone()), ("hs_course_name", name)]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
 }
 
 struct Draft {
@@ -78,13 +80,14 @@ struct Draft {
     properties: BTreeMap<String, PropertyValue>,
 }
 
-fn draft(at: usize, rng: &mut fastrand::Rng) -> Draft {
+fn draft_course(at: usize, rng: &mut fastrand::Rng) -> Draft {
     let (subject, nth) = (at % SUBJECTS.len(), at / SUBJECTS.len());
     let (number, section) = (100 + nth / SECTIONS, 1 + nth % SECTIONS);
     let (code, field) = pick(&SUBJECTS, subject);
     let field = format!("{} {field}", pick(&TOPICS, number / FORMS.len() + subject));
     let name = pick(&FORMS, number + subject).replace("{}", &field);
-    let description = format!("{name}, section {section}. Offered by the Department of {}.", field_of(code));
+    let description =
+        format!("{name}, section {section}. Offered by the Department of {}.", department(code));
     let text = PropertyValue::Text;
     let properties = [
         ("hs_course_name", text(name)),
@@ -99,7 +102,7 @@ fn draft(at: usize, rng: &mut fastrand::Rng) -> Draft {
     Draft { key: format!("{code}-{number}-{section:02}"), properties }
 }
 
-fn field_of(code: &str) -> &'static str {
+fn department(code: &str) -> &'static str {
     SUBJECTS.iter().find(|(known, _)| *known == code).map_or("", |(_, field)| field)
 }
 
@@ -115,15 +118,16 @@ impl Draft {
         }
     }
 
-    fn with(mut self, flaw: Option<Flaw>) -> Self {
-        let mut set = |name: &str, value: &str| {
-            self.properties.insert(name.to_owned(), PropertyValue::Text(value.to_owned()));
-        };
+    fn set_text(&mut self, name: &str, value: &str) {
+        self.properties.insert(name.to_owned(), PropertyValue::Text(value.to_owned()));
+    }
+
+    fn with_flaw(mut self, flaw: Option<Flaw>) -> Self {
         match flaw {
             None => {}
-            Some(Flaw::UnknownProperty) => set("room_nr", "B 12"),
-            Some(Flaw::NotANumber) => set("hs_enrollment_capacity", "about thirty"),
-            Some(Flaw::NoSuchOption) => set("online", "on Fridays"),
+            Some(Flaw::UnknownProperty) => self.set_text("room_nr", "B 12"),
+            Some(Flaw::NotANumber) => self.set_text("hs_enrollment_capacity", "about thirty"),
+            Some(Flaw::NoSuchOption) => self.set_text("online", "on Fridays"),
             Some(Flaw::NoName) => {
                 self.properties.remove("hs_course_name");
             }
@@ -131,7 +135,7 @@ impl Draft {
         self
     }
 
-    fn finish(self) -> Option<NewCourse> {
+    fn into_course(self) -> Option<NewCourse> {
         let key = CourseKey::parse(self.key).ok()?;
         let properties: Properties = self.properties.into_iter().collect();
         Some(NewCourse { key, properties, associations: Associations::default() })
@@ -145,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_course_has_a_key_of_its_own_and_the_seed_decides_the_rest() {
+    fn keys_are_unique_and_the_seed_determines_the_courses() {
         let (one, same, other) = (generate(9_000, 1), generate(9_000, 1), generate(9_000, 2));
         let keys: HashSet<_> = one.courses.iter().map(|course| course.key.clone()).collect();
         assert_eq!(keys.len(), 9_000);
@@ -153,21 +157,22 @@ mod tests {
         assert_ne!(one.courses, other.courses);
     }
 
+    fn is_flawed(course: &NewCourse) -> bool {
+        let properties = &course.properties;
+        properties.get("room_nr").is_some()
+            || properties.get("hs_enrollment_capacity").as_deref() == Some("about thirty")
+            || properties.get("online").as_deref() == Some("on Fridays")
+            || properties.get("hs_course_name").is_none()
+    }
+
     #[test]
-    fn a_small_catalogue_has_every_flaw_and_what_exists_elsewhere_is_good() {
+    fn small_catalogue_has_every_flaw_and_preexisting_courses_have_none() {
         let catalogue = generate(100, 7);
-        let flawed = |course: &&NewCourse| {
-            let properties = &course.properties;
-            properties.get("room_nr").is_some()
-                || properties.get("hs_enrollment_capacity").as_deref() == Some("about thirty")
-                || properties.get("online").as_deref() == Some("on Fridays")
-                || properties.get("hs_course_name").is_none()
-        };
-        let flawed: HashSet<_> =
-            catalogue.courses.iter().filter(flawed).map(|course| course.key.as_str()).collect();
+        let flawed = catalogue.courses.iter().filter(|course| is_flawed(course));
+        let flawed: HashSet<_> = flawed.map(|course| course.key.as_str()).collect();
         assert_eq!(flawed.len(), FLAWS.len());
-        assert_eq!(catalogue.made_elsewhere.len(), 2);
-        for record in &catalogue.made_elsewhere {
+        assert_eq!(catalogue.preexisting.len(), 2);
+        for record in &catalogue.preexisting {
             assert!(!flawed.contains(record[UNIQUE_PROPERTY].as_str()), "{record:?}");
             assert!(!record["hs_course_name"].is_empty());
         }

@@ -1,13 +1,13 @@
-//! The signals that end the demo early. Touches the process's signals.
+//! The signals that stop the demo early. Touches the process's signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Knows whether the demo was told to stop.
+/// Whether a stop signal was received.
 pub(super) struct Interrupt(watch::Receiver<Option<u8>>);
 
 impl Interrupt {
-    /// From now on SIGINT, SIGTERM and SIGHUP end nothing by themselves.
+    /// Starts listening. From now on SIGINT, SIGTERM and SIGHUP no longer end the process by themselves.
     pub(super) fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -25,16 +25,16 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
-    /// The first signal's number, if one came.
+    /// The number of the first signal received.
     pub(super) fn signal(&self) -> Option<u8> {
         *self.0.borrow()
     }
 
     /// Waits for a signal. May be cancelled.
-    pub(super) async fn came(&self) {
-        let came = self.0.clone().wait_for(Option::is_some).await.is_ok();
-        if !came {
-            // The listening task is gone with its runtime.
+    pub(super) async fn received(&self) {
+        let received = self.0.clone().wait_for(Option::is_some).await.is_ok();
+        if !received {
+            // The listening task ended with its runtime: no signal can arrive.
             std::future::pending::<()>().await;
         }
     }

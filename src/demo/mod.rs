@@ -1,21 +1,21 @@
-//! The whole of course-sync in one process, on an embedded default that needs no account.
+//! `course-sync demo`: the whole system in one process, without a HubSpot account.
 //!
-//! A throwaway Postgres, the HubSpot simulator behind a real socket, a made-up university's courses and
-//! the real daemon between them. In the middle HubSpot has a bad moment; at the end every course is
-//! checked against the simulator's records.
+//! It starts a throwaway Postgres, the HubSpot simulator on a socket and the real daemon, and sends the courses
+//! of a made-up university. Halfway through, the simulator fails for a short time. At the end every course is
+//! compared with the simulator's records.
 //!
 //! May touch: child processes and the temp directory (through [`postgres`]), sockets on 127.0.0.1,
-//! stderr, and the process's signals. The tests share [`postgres`].
+//! stderr, and the process's signals. The tests use [`postgres`] too.
 
 mod catalogue;
-mod check;
-mod closing;
+mod closing_table;
+mod incident;
 mod interrupt;
 pub mod postgres;
 mod progress;
-mod stage;
-mod tally;
-mod trouble;
+mod system;
+mod totals;
+mod verification;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -25,185 +25,198 @@ use anyhow::Context;
 use self::catalogue::Catalogue;
 use self::interrupt::Interrupt;
 use self::postgres::ThrowawayPostgres;
-use self::progress::{Progress, Standing};
-use self::stage::Stage;
-use self::tally::Tally;
+use self::progress::{ProgressDisplay, Snapshot};
+use self::system::DemoSystem;
+use self::totals::Totals;
 use crate::course::Status;
-use crate::outbox::{audit, enqueue, report};
+use crate::outbox::ops::{audit, enqueue};
+use crate::outbox::overview;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::CourseOutcome;
 
-/// What a person may choose.
+/// The command-line options.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// How many courses the university offers.
+pub struct DemoOptions {
+    /// Number of courses.
     pub courses: usize,
-    /// Where the randomness of the courses and of the simulator starts.
+    /// Seed of the courses and of the simulator.
     pub seed: u64,
-    /// Leaves console and simulator up until a signal.
+    /// Keeps console and simulator running until a signal.
     pub keep_open: bool,
-    /// The daemon's log goes to stderr.
+    /// Writes the daemon's log to stderr.
     pub verbose: bool,
 }
 
 /// How the demo ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Every course is where it belongs.
-    Proven,
-    /// Something is not as promised; the output says what.
-    Broken,
-    /// A signal of this number ended it early.
+pub enum DemoResult {
+    /// Every course is in the right state.
+    Passed,
+    /// At least one course is not; the output lists what is wrong.
+    Failed,
+    /// Stopped early by the signal with this number.
     Interrupted(u8),
 }
 
-/// Courses that one statement enqueues.
+/// Courses enqueued by one statement.
 const CHUNK: usize = 1_000;
-/// How often the progress is shown anew.
+/// How often the progress display is updated.
 const TICK: Duration = Duration::from_millis(200);
-/// Without any progress for so long, the demo gives up: no trouble of its own takes half of it.
+/// The demo gives up after this long without progress. Its own incident lasts less than half of that.
 const STALLED: Duration = Duration::from_mins(1);
-/// How long a start of Postgres that a signal interrupts may take to come to a clean end. A cluster is made in a
-/// second, and in ten on a machine that does much else; only a download takes longer.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+/// After a signal, how long to wait for a starting Postgres, so that it can be stopped cleanly. A start takes one
+/// second, up to ten on a busy machine; only a download takes longer.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Runs it. The closing table goes to `out`, everything before it to stderr.
+/// Runs the demo. The closing table is written to `out`, everything before it to stderr.
 ///
 /// # Errors
-/// There is no Postgres to be had, or a part of the demo could not be set up. Nothing is left behind
-/// then either.
-pub async fn run(options: &Options, out: &mut impl Write) -> anyhow::Result<Ending> {
+/// When Postgres cannot be started, or another part cannot be set up. Everything that was started is removed
+/// then too.
+pub async fn run(options: &DemoOptions, out: &mut impl Write) -> anyhow::Result<DemoResult> {
     let interrupt = Interrupt::listen().context("listening for signals")?;
-    let mut progress = Progress::new(options.courses, options.verbose);
-    progress.tell("Starting a throwaway Postgres …");
-    let started = start(&interrupt).await?;
+    let mut progress = ProgressDisplay::new(options.courses, options.verbose);
+    progress.print_line("Starting a throwaway Postgres …");
+    let started = start_postgres(&interrupt).await?;
     match (started, interrupt.signal()) {
         (Some(postgres), None) => {
-            let ending = perform(&postgres, options, &interrupt, &mut progress, out).await;
-            progress.break_off();
+            let result = run_on(&postgres, options, &interrupt, &mut progress, out).await;
+            progress.abort();
             let stopped = postgres.stop().await;
-            let ending = ending?;
+            let result = result?;
             stopped?;
-            if matches!(ending, Ending::Interrupted(_)) {
-                progress.tell("Stopped. The throwaway Postgres is gone; nothing is left behind.");
+            if matches!(result, DemoResult::Interrupted(_)) {
+                progress.print_line("Stopped. The throwaway Postgres was removed; nothing is left behind.");
             }
-            Ok(ending)
+            Ok(result)
         }
         (Some(postgres), Some(signal)) => {
             postgres.stop().await?;
-            progress.tell("Stopped before anything began; nothing is left behind.");
-            Ok(Ending::Interrupted(signal))
+            progress.print_line("Stopped before any course was sent; nothing is left behind.");
+            Ok(DemoResult::Interrupted(signal))
         }
         (None, signal) => {
-            progress.tell("Stopped. What was being started ends with this program.");
-            Ok(Ending::Interrupted(signal.unwrap_or_default()))
+            progress.print_line("Stopped. The Postgres that was being started ends with this program.");
+            Ok(DemoResult::Interrupted(signal.unwrap_or_default()))
         }
     }
 }
 
-/// `None`: interrupted, and whatever exists by then goes away with this process.
-async fn start(interrupt: &Interrupt) -> anyhow::Result<Option<ThrowawayPostgres>> {
-    let options = postgres::Options { announce: progress::announce, ..postgres::Options::default() };
+/// `None`: interrupted. The watchdog then removes the cluster when this process ends.
+async fn start_postgres(interrupt: &Interrupt) -> anyhow::Result<Option<ThrowawayPostgres>> {
+    let options = postgres::PostgresOptions {
+        on_progress: progress::print_to_stderr,
+        ..postgres::PostgresOptions::default()
+    };
     let mut starting = Box::pin(ThrowawayPostgres::start(options));
     let started = tokio::select! {
         started = &mut starting => Some(started),
-        () = interrupt.came() => tokio::time::timeout(START_PATIENCE, starting).await.ok(),
+        () = interrupt.received() => tokio::time::timeout(START_TIMEOUT, starting).await.ok(),
     };
     Ok(started.transpose()?)
 }
 
-async fn perform(
+async fn run_on(
     postgres: &ThrowawayPostgres,
-    options: &Options,
+    options: &DemoOptions,
     interrupt: &Interrupt,
-    progress: &mut Progress,
+    progress: &mut ProgressDisplay,
     out: &mut impl Write,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<DemoResult> {
     let catalogue = catalogue::generate(options.courses, options.seed);
-    let mut stage = Stage::open(&postgres.url("postgres"), &catalogue, options).await?;
-    let _flush_at_end = logging::init(&stage.config.log)?;
-    introduce(&stage, postgres, options, progress);
-    let performed = play(&mut stage, &catalogue, interrupt, progress, out).await;
-    if options.keep_open && performed.is_ok() && interrupt.signal().is_none() {
-        progress.tell("Console and simulator stay up until Ctrl-C.");
-        interrupt.came().await;
+    let mut system = DemoSystem::start(&postgres.url("postgres"), &catalogue, options).await?;
+    let _log_guard = logging::init(&system.config.log)?;
+    print_introduction(&system, postgres, options, progress);
+    let result = send_all(&mut system, &catalogue, interrupt, progress, out).await;
+    if options.keep_open && result.is_ok() && interrupt.signal().is_none() {
+        progress.print_line("Console and simulator keep running until Ctrl-C.");
+        interrupt.received().await;
     }
-    stage.close().await;
-    performed
+    system.shut_down().await;
+    result
 }
 
-fn introduce(stage: &Stage, postgres: &ThrowawayPostgres, options: &Options, progress: &mut Progress) {
-    let (quota, root) = (&stage.config.rate_limit, postgres.root().display());
+fn print_introduction(
+    system: &DemoSystem,
+    postgres: &ThrowawayPostgres,
+    options: &DemoOptions,
+    progress: &mut ProgressDisplay,
+) {
+    let (quota, root) = (&system.config.rate_limit, postgres.root().display());
     let courses = progress::count(options.courses);
-    progress.tell(&format!("{courses} courses of {} go to a simulated HubSpot.\n", catalogue::UNIVERSITY));
-    progress.tell(&format!("  outbox    a throwaway Postgres in {root}"));
-    progress.tell(&format!(
+    progress.print_line(&format!(
+        "Sending {courses} courses of {} to a simulated HubSpot.\n",
+        catalogue::UNIVERSITY
+    ));
+    progress.print_line(&format!("  outbox    a throwaway Postgres in {root}"));
+    progress.print_line(&format!(
         "  HubSpot   {}  (simulated; {} requests in {} s)",
-        stage.simulator.url(),
+        system.simulator.url(),
         quota.requests,
         quota.per.as_secs()
     ));
-    progress.tell(&format!("  console   {}\n", stage.console));
+    progress.print_line(&format!("  console   {}\n", system.console));
 }
 
-async fn play(
-    stage: &mut Stage,
+async fn send_all(
+    system: &mut DemoSystem,
     catalogue: &Catalogue,
     interrupt: &Interrupt,
-    progress: &mut Progress,
+    progress: &mut ProgressDisplay,
     out: &mut impl Write,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<DemoResult> {
     for courses in catalogue.courses.chunks(CHUNK) {
         if let Some(signal) = interrupt.signal() {
-            return Ok(Ending::Interrupted(signal));
+            return Ok(DemoResult::Interrupted(signal));
         }
-        enqueue::enqueue(&stage.shared.database, courses).await?;
+        enqueue::enqueue(&system.context.edges.database, courses).await?;
     }
     let began = Instant::now();
-    stage.begin();
-    let Some(rows) = watch(stage, interrupt, progress).await? else {
-        return Ok(Ending::Interrupted(interrupt.signal().unwrap_or_default()));
+    system.start_daemon();
+    let Some(rows) = wait_until_settled(system, interrupt, progress).await? else {
+        return Ok(DemoResult::Interrupted(interrupt.signal().unwrap_or_default()));
     };
     let took = began.elapsed();
-    progress.end();
+    progress.finish();
 
-    let simulator = &stage.simulator;
+    let simulator = &system.simulator;
     let (records, journal) = (simulator.records(), simulator.journal());
-    let check = check::check(&rows, &records, catalogue::UNIQUE_PROPERTY);
-    let tally =
-        Tally::of(&rows, &stage.made_elsewhere, &simulator.summary(), took, stage.config.rate_limit.per);
-    let stories = trouble::lines(&journal);
-    closing::write(out, &tally, &tally::reasons(&rows), &stories, &check)?;
-    Ok(if check.is_good() { Ending::Proven } else { Ending::Broken })
+    let verification = verification::verify(&rows, &records, catalogue::UNIQUE_PROPERTY);
+    let totals =
+        Totals::new(&rows, &system.preexisting, &simulator.summary(), took, system.config.rate_limit.per);
+    let incidents = incident::describe(&journal);
+    closing_table::write(out, &totals, &totals::group_failures(&rows), &incidents, &verification)?;
+    Ok(if verification.is_ok() { DemoResult::Passed } else { DemoResult::Failed })
 }
 
-/// Shows the progress until every course has come to rest, or nothing moves any more: the outbox then.
-/// `None`: interrupted.
-async fn watch(
-    stage: &Stage,
+/// Shows the progress until every course is synced or failed, or until nothing changes for [`STALLED`]. Returns the
+/// outbox; `None`: interrupted.
+async fn wait_until_settled(
+    system: &DemoSystem,
     interrupt: &Interrupt,
-    progress: &mut Progress,
-) -> anyhow::Result<Option<Vec<audit::Audited>>> {
-    let (mut last, mut moved) = (Standing::default(), Instant::now());
+    progress: &mut ProgressDisplay,
+) -> anyhow::Result<Option<Vec<audit::AuditedCourse>>> {
+    let (mut last, mut last_change) = (Snapshot::default(), Instant::now());
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = interrupt.came() => {}
+            () = interrupt.received() => {}
         }
-        let now = standing(stage).await?;
+        let now = snapshot(system).await?;
         if interrupt.signal().is_some() {
             return Ok(None);
         }
         if now.settled() != last.settled() {
-            moved = Instant::now();
+            last_change = Instant::now();
         }
-        progress.show(&now);
-        let is_over = moved.elapsed() > STALLED || stage.has_ended();
-        if is_over || progress.is_full(&now) {
-            let rows = audit::all(&stage.shared.database).await?;
-            let rests = |row: &audit::Audited| matches!(row.status, Status::Synced | Status::Failed);
-            if is_over || rows.iter().all(rests) {
+        progress.update(&now);
+        let has_stopped = last_change.elapsed() > STALLED || system.daemon_has_stopped();
+        if has_stopped || progress.is_complete(&now) {
+            let rows = audit::read_all_courses(&system.context.edges.database).await?;
+            let is_settled =
+                |row: &audit::AuditedCourse| matches!(row.status, Status::Synced | Status::Failed);
+            if has_stopped || rows.iter().all(is_settled) {
                 return Ok(Some(rows));
             }
         }
@@ -211,18 +224,18 @@ async fn watch(
     }
 }
 
-async fn standing(stage: &Stage) -> anyhow::Result<Standing> {
+async fn snapshot(system: &DemoSystem) -> anyhow::Result<Snapshot> {
     let (database, metrics, quota) =
-        (&stage.shared.database, &stage.shared.metrics, &stage.config.rate_limit);
-    let counts = report::counts(database).await?;
-    let in_doubt = counts.iter().find(|count| count.status == Status::Unconfirmed);
-    Ok(Standing {
+        (&system.context.edges.database, &system.context.reporting.metrics, &system.config.rate_limit);
+    let counts = overview::count_courses(database).await?;
+    let unconfirmed = counts.iter().find(|count| count.status == Status::Unconfirmed);
+    Ok(Snapshot {
         synced: metrics.courses_so_far(CourseOutcome::Synced)
             + metrics.courses_so_far(CourseOutcome::Adopted),
         failed: metrics.courses_so_far(CourseOutcome::Failed),
-        in_doubt: in_doubt.map_or(0, |count| count.courses),
-        requests: report::recent(database, quota.per).await?.in_window,
+        unconfirmed: unconfirmed.map_or(0, |count| count.courses),
+        requests: overview::read_recent_requests(database, quota.per).await?.in_window,
         quota: quota.requests,
-        pause: stage.shared.account.view().into_iter().next(),
+        pause: system.context.account.pauses().into_iter().next(),
     })
 }

@@ -1,12 +1,13 @@
-//! A throwaway Postgres: a private cluster on a unix socket, gone at the end whatever happens.
+//! A throwaway Postgres: a private cluster on a unix socket that is removed in every case, even if this process is
+//! killed.
 //!
-//! May touch: child processes and one new directory under the temp directory. A small shell, the
-//! [`watchdog`], owns the cluster; it holds the read end of a pipe from this process and ends the
-//! cluster when that pipe closes, be it by `stop`, by drop or by the death of this process. Nothing
-//! here is bound to a runtime after `start`, so one cluster may serve many runtimes (one a test).
+//! May touch: child processes and one new directory under the temp directory. A small shell script, the
+//! [`watchdog`], owns the cluster. It reads a pipe from this process and removes the cluster when the pipe closes:
+//! by `stop`, by drop, or because this process died. After `start` nothing depends on the async runtime, so one
+//! cluster can be shared by many runtimes (each test has its own).
 
 mod binaries;
-mod fetch;
+mod download;
 mod user;
 mod watchdog;
 
@@ -20,37 +21,37 @@ use self::watchdog::Watchdog;
 /// The superuser of every throwaway cluster.
 const SUPERUSER: &str = "course_sync";
 
-/// Why there is no throwaway Postgres.
+/// Why the throwaway Postgres could not be started or used.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// No server binaries, and no way to fetch them here.
+    /// No server binaries were found, and they could not be downloaded.
     #[error(
-        "no PostgreSQL server was found ({looked}); {advice}, or name the folder of its programs in PG_BIN, \
-         or use a database of your own"
+        "no PostgreSQL server found ({looked}); {hint}, or set PG_BIN to the folder of its programs, \
+         or use your own database"
     )]
     NotFound {
-        /// Where it was looked for, and why fetching it did not work.
+        /// Where it was searched, and why the download failed.
         looked: String,
-        /// The one command that installs it on this system.
-        advice: &'static str,
+        /// How to install it on this system.
+        hint: &'static str,
     },
-    /// Running as root, and no account that Postgres could run as.
+    /// Running as root, and no other user exists that Postgres could run as.
     #[error(
-        "Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it as; run this as an ordinary user"
+        "Postgres does not run as root, and no user `postgres` or `nobody` exists; run this as an ordinary user"
     )]
     NoUnprivilegedUser,
-    /// The system refused a step.
+    /// An operating system call failed.
     #[error("could not {doing}: {source}")]
     Io {
-        /// What was being done, as an infinitive.
+        /// The step that failed, as an infinitive.
         doing: String,
-        /// The system's own error.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Postgres, or its `initdb`, gave up.
-    #[error("the throwaway Postgres did not {doing}; its log ends:\n{log}")]
+    /// `initdb` or `pg_ctl` failed.
+    #[error("the throwaway Postgres did not {doing}; the end of its log:\n{log}")]
     Server {
-        /// What was asked of it.
+        /// The command that failed.
         doing: &'static str,
         /// The last lines of the log.
         log: String,
@@ -63,35 +64,35 @@ impl PostgresError {
     }
 }
 
-/// How a throwaway cluster is set up.
+/// How to set up a throwaway cluster.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Keeps `fsync` and `synchronous_commit` on, for what is about crashes.
+pub struct PostgresOptions {
+    /// Keeps `fsync` and `synchronous_commit` on, for tests of crashes.
     pub durable: bool,
-    /// Listens on a random port of 127.0.0.1 too, with a password ([`ThrowawayPostgres::tcp_url`]).
+    /// Also listens on a random port of 127.0.0.1, with a password ([`ThrowawayPostgres::tcp_url`]).
     pub listen_tcp: bool,
     /// Further settings of postgresql.conf, applied last.
     pub settings: Vec<(String, String)>,
-    /// Told, in one line, about what takes a while (a download).
-    pub announce: fn(&str),
+    /// Called with one line before each step that takes long (a download).
+    pub on_progress: fn(&str),
 }
 
-impl Default for Options {
+impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { durable: false, listen_tcp: false, settings: Vec::new(), announce: |_| {} }
+        Self { durable: false, listen_tcp: false, settings: Vec::new(), on_progress: |_| {} }
     }
 }
 
-/// How a server is made to stop while its cluster stays.
+/// How to stop a server whose cluster is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shutdown {
-    /// Ends the sessions, writes a checkpoint: a clean stop.
+pub enum StopMode {
+    /// A clean stop: ends the sessions and writes a checkpoint.
     Fast,
-    /// No checkpoint, recovery at the next start: a crash.
+    /// Like a crash: no checkpoint, recovery at the next start.
     Immediate,
 }
 
-/// A running cluster. Dropping it ends it in the background; [`stop`](Self::stop) waits for the end.
+/// A running cluster. Dropping it removes it in the background; [`stop`](Self::stop) waits until it is removed.
 #[derive(Debug)]
 pub struct ThrowawayPostgres {
     root: PathBuf,
@@ -102,30 +103,30 @@ pub struct ThrowawayPostgres {
 }
 
 impl ThrowawayPostgres {
-    /// Sweeps what dead predecessors left, then makes and starts a new cluster (about a second).
+    /// Removes the clusters of processes that died, then creates and starts a new one (about a second).
     ///
     /// # Errors
-    /// [`PostgresError`]; nothing is left behind then either.
-    pub async fn start(options: Options) -> Result<Self, PostgresError> {
+    /// [`PostgresError`]; nothing is left behind then.
+    pub async fn start(options: PostgresOptions) -> Result<Self, PostgresError> {
         in_background(move || Self::start_blocking(&options)).await
     }
 
-    fn start_blocking(options: &Options) -> Result<Self, PostgresError> {
+    fn start_blocking(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let temp = std::env::temp_dir();
-        watchdog::sweep(&temp);
+        watchdog::remove_abandoned(&temp);
         let dir = tempfile::Builder::new()
             .prefix(watchdog::DIRECTORY_PREFIX)
             .tempdir_in(&temp)
             .map_err(PostgresError::io(format!("create a directory in {}", temp.display())))?;
-        let identity = Identity::for_owner_of(dir.path())?;
-        identity.give(dir.path())?;
+        let identity = Identity::detect(dir.path())?;
+        identity.own(dir.path())?;
         let watchdog = Watchdog::spawn(dir.path(), &identity)?;
         // From here on the watchdog removes the directory.
         let root = dir.keep();
 
         let installation = match binaries::find() {
             Some(found) => found,
-            None => fetch::fetch(&root, &identity, options.announce)?,
+            None => download::download(&root, &identity, options.on_progress)?,
         };
         let password = uuid::Uuid::new_v4().simple().to_string();
         identity.write(&root.join("password"), &password)?;
@@ -135,27 +136,27 @@ impl ThrowawayPostgres {
         Ok(Self { root, installation, password, port, watchdog: Arc::new(watchdog) })
     }
 
-    /// The address of a database of this cluster over the unix socket, as sqlx reads it.
+    /// The URL of a database of this cluster over the unix socket, in the form that sqlx parses.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let socket_dir = percent_encoded(&self.root.to_string_lossy());
-        // Without TLS, whatever PGSSLMODE may say of other databases.
+        // Overrides PGSSLMODE of the environment, which is meant for other databases.
         format!("postgres://{SUPERUSER}@localhost:{}/{database}?host={socket_dir}&sslmode=disable", self.port)
     }
 
-    /// The address of a database over TCP, password included; works with [`Options::listen_tcp`].
+    /// The URL of a database over TCP, with the password; needs [`PostgresOptions::listen_tcp`].
     #[must_use]
     pub fn tcp_url(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}?sslmode=disable", self.password, self.port)
     }
 
-    /// The port on 127.0.0.1 (with [`Options::listen_tcp`]), and the number in the socket's name.
+    /// The port on 127.0.0.1 (with [`PostgresOptions::listen_tcp`]), and the number in the socket's name.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The private directory: the data directory and the socket lie in it.
+    /// The private directory, which holds the data directory and the socket.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -173,30 +174,30 @@ impl ThrowawayPostgres {
         &self.installation.bin_dir
     }
 
-    /// Stops the server and keeps the cluster: the database goes away.
+    /// Stops the server and keeps the cluster, to simulate a database outage.
     ///
     /// # Errors
-    /// [`PostgresError::Server`] with the log's end.
-    pub async fn stop_server(&self, how: Shutdown) -> Result<(), PostgresError> {
+    /// [`PostgresError::Server`] with the end of the log.
+    pub async fn stop_server(&self, mode: StopMode) -> Result<(), PostgresError> {
         let watchdog = Arc::clone(&self.watchdog);
-        in_background(move || watchdog.stop_server(how)).await
+        in_background(move || watchdog.stop_server(mode)).await
     }
 
     /// Starts a stopped server again, on the same socket and port.
     ///
     /// # Errors
-    /// [`PostgresError::Server`] with the log's end.
+    /// [`PostgresError::Server`] with the end of the log.
     pub async fn start_server(&self) -> Result<(), PostgresError> {
         let watchdog = Arc::clone(&self.watchdog);
         in_background(move || watchdog.start_server()).await
     }
 
-    /// Ends the server, removes the directory, and returns when both are gone.
+    /// Stops the server and removes the directory; returns when both are done.
     ///
     /// # Errors
     /// [`PostgresError::Io`] if the watchdog cannot be waited for.
     pub async fn stop(self) -> Result<(), PostgresError> {
-        in_background(move || self.watchdog.finish()).await
+        in_background(move || self.watchdog.shut_down()).await
     }
 }
 
@@ -208,14 +209,14 @@ async fn in_background<T: Send + 'static>(
     })
 }
 
-/// Ports to try in turn: Postgres knows no port 0. Below Linux's usual ephemeral range, so that no
-/// outgoing connection holds one.
+/// Ports to try in turn, because Postgres cannot choose a free one (port 0). They are below Linux's ephemeral range,
+/// so that no outgoing connection uses one.
 fn random_ports() -> Vec<u16> {
     std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(10).collect()
 }
 
-/// The text appended to postgresql.conf; the last mention of a setting holds.
-fn settings(options: &Options, root: &Path) -> String {
+/// The text appended to postgresql.conf; the last value of a setting applies.
+fn settings(options: &PostgresOptions, root: &Path) -> String {
     let safety = if options.durable { "on" } else { "off" };
     let tcp = if options.listen_tcp { "127.0.0.1" } else { "" };
     let root = root.to_string_lossy();
@@ -240,7 +241,7 @@ fn settings(options: &Options, root: &Path) -> String {
     lines.collect::<Vec<_>>().concat()
 }
 
-/// Percent-encodes what may not stand in the query of a URL.
+/// Percent-encodes what is not allowed in the query of a URL.
 fn percent_encoded(text: &str) -> String {
     let encoded = text.bytes().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {

@@ -1,6 +1,6 @@
-//! What a person sees while it runs: a bar on a terminal, a plain line every few seconds elsewhere.
+//! The progress display: a bar on a terminal, otherwise a plain line every few seconds.
 //!
-//! Touches stderr. A stderr that cannot be written to stops nothing.
+//! Touches stderr. Write errors are ignored.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,47 +8,47 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
-use crate::daemon::account::PauseView;
+use crate::policy::leader_report::PauseReport;
 
-/// How often a plain line comes.
-const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// Time between two plain lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(2);
 const STYLE: &str = "  {bar:40.green/dim} {percent:>3} %\n  {prefix}\n  {msg:.dim}";
 
-/// Where things stand.
+/// The state of the demo at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Standing {
-    /// Courses that HubSpot holds.
+pub(super) struct Snapshot {
+    /// Courses that are in HubSpot.
     pub synced: u64,
-    /// Courses that it refused.
+    /// Courses that HubSpot rejected.
     pub failed: u64,
-    /// Courses whose outcome is unknown for the moment.
-    pub in_doubt: i64,
-    /// Requests in the quota's last window.
+    /// Courses whose outcome is unknown for now.
+    pub unconfirmed: i64,
+    /// Requests in the last window of the quota.
     pub requests: i64,
-    /// Requests that the window allows.
+    /// Requests allowed in a window.
     pub quota: u32,
-    /// Why nothing is sent, if so.
-    pub pause: Option<PauseView>,
+    /// Why nothing is being sent, if sending is paused.
+    pub pause: Option<PauseReport>,
 }
 
-impl Standing {
-    /// Courses that have come to rest.
+impl Snapshot {
+    /// Courses that are synced or failed.
     pub(super) fn settled(&self) -> u64 {
         self.synced + self.failed
     }
 }
 
-/// The display.
-pub(super) struct Progress {
+/// The progress display.
+pub(super) struct ProgressDisplay {
     courses: u64,
     began: Instant,
     bar: Option<ProgressBar>,
     is_drawn: bool,
-    told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
-impl Progress {
-    /// For so many courses. `plain`: no bar even on a terminal, as something else writes there too.
+impl ProgressDisplay {
+    /// A display for this many courses. `plain`: no bar even on a terminal, because the log is written there too.
     pub(super) fn new(courses: usize, plain: bool) -> Self {
         let courses = courses as u64;
         let style = ProgressStyle::with_template(STYLE)
@@ -56,49 +56,55 @@ impl Progress {
             .progress_chars("━━─");
         let bar = ProgressBar::new(courses).with_style(style);
         let bar = Some(bar).filter(|bar| !plain && !bar.is_hidden());
-        Self { courses, began: Instant::now(), bar, is_drawn: false, told: None }
+        Self { courses, began: Instant::now(), bar, is_drawn: false, last_line: None }
     }
 
-    /// Writes a line that stays.
-    pub(super) fn tell(&self, line: &str) {
+    /// Prints a line above the bar.
+    pub(super) fn print_line(&self, line: &str) {
         match &self.bar {
-            Some(bar) if self.is_drawn => bar.suspend(|| announce(line)),
-            _ => announce(line),
+            Some(bar) if self.is_drawn => bar.suspend(|| print_to_stderr(line)),
+            _ => print_to_stderr(line),
         }
     }
 
-    /// Shows where things stand.
-    pub(super) fn show(&mut self, now: &Standing) {
+    /// Shows the current state.
+    pub(super) fn update(&mut self, now: &Snapshot) {
         if let Some(bar) = &self.bar {
-            bar.set_prefix(counts(now, self.courses));
-            bar.set_message(remark(now));
+            bar.set_prefix(describe_counts(now, self.courses));
+            bar.set_message(describe_state(now));
             bar.set_position(now.settled());
             self.is_drawn = true;
-        } else if self.is_full(now) || self.told.is_none_or(|told| told.elapsed() >= PLAIN_EVERY) {
+        } else if self.is_complete(now)
+            || self.last_line.is_none_or(|printed| printed.elapsed() >= LINE_INTERVAL)
+        {
             let seconds = self.began.elapsed().as_secs();
-            announce(&format!("{seconds:>3} s  {}  ({})", counts(now, self.courses), remark(now)));
-            self.told = Some(Instant::now());
+            print_to_stderr(&format!(
+                "{seconds:>3} s  {}  ({})",
+                describe_counts(now, self.courses),
+                describe_state(now)
+            ));
+            self.last_line = Some(Instant::now());
         }
     }
 
-    /// Whether every course has come to rest.
-    pub(super) fn is_full(&self, now: &Standing) -> bool {
+    /// Whether every course is synced or failed.
+    pub(super) fn is_complete(&self, now: &Snapshot) -> bool {
         now.settled() >= self.courses
     }
 
-    /// Takes the bar away after a signal. The terminal has echoed `^C` behind the bar's last line, which
-    /// fills its width, and so moved the cursor down by one.
-    pub(super) fn break_off(&mut self) {
+    /// Removes the bar after a signal. The terminal has echoed `^C` after the bar's last line, which fills the
+    /// width, so the cursor is one line too low.
+    pub(super) fn abort(&mut self) {
         if self.bar.is_some() && self.is_drawn {
             write!(std::io::stderr(), "\x1b[A").ok();
-            self.end();
-            // Where nothing was echoed, one line is left below.
+            self.finish();
+            // If nothing was echoed, one line is left below.
             write!(std::io::stderr(), "\x1b[J").ok();
         }
     }
 
-    /// Takes the bar away.
-    pub(super) fn end(&mut self) {
+    /// Removes the bar.
+    pub(super) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -106,8 +112,8 @@ impl Progress {
 }
 
 /// Writes a line to stderr.
-pub(super) fn announce(line: &str) {
-    // Without a reader the demo goes on.
+pub(super) fn print_to_stderr(line: &str) {
+    // The demo continues when stderr is closed.
     writeln!(std::io::stderr(), "{line}").ok();
 }
 
@@ -121,28 +127,28 @@ pub(super) fn counted(number: usize, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-fn counts(now: &Standing, courses: u64) -> String {
+fn describe_counts(now: &Snapshot, courses: u64) -> String {
     let left = courses.saturating_sub(now.settled());
-    let doubt = match now.in_doubt {
+    let unconfirmed = match now.unconfirmed {
         ..=0 => String::new(),
-        doubt => format!(", {} of them in doubt", HumanCount(doubt.unsigned_abs())),
+        courses => format!(", {} of them unconfirmed", HumanCount(courses.unsigned_abs())),
     };
     format!(
-        "{} synced · {} failed · {} to go{doubt}",
+        "{} synced · {} failed · {} to go{unconfirmed}",
         HumanCount(now.synced),
         HumanCount(now.failed),
         HumanCount(left)
     )
 }
 
-fn remark(now: &Standing) -> String {
+fn describe_state(now: &Snapshot) -> String {
     if let Some(pause) = &now.pause {
         let left = pause.until.map(|until| until.duration_since(Timestamp::now()).as_secs_f64());
         let then = match left {
-            Some(left) if left > 0.0 => format!("next try in {left:.1} s"),
-            _ => "trying".to_owned(),
+            Some(left) if left > 0.0 => format!("next attempt in {left:.1} s"),
+            _ => "retrying".to_owned(),
         };
-        // The rest is for the log and `status`.
+        // The rest of the message is in the log and in `status`.
         let what = pause.message.split(':').next().unwrap_or_default();
         return format!("paused, {then}: {what}");
     }
@@ -153,28 +159,30 @@ fn remark(now: &Standing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::gate::Reason;
 
     #[test]
-    fn the_line_says_where_things_stand() {
+    fn counts_and_state_are_described() {
         let mut now =
-            Standing { synced: 19_000, failed: 12, requests: 190, quota: 190, ..Standing::default() };
-        assert_eq!(counts(&now, 50_000), "19,000 synced · 12 failed · 30,988 to go");
-        assert_eq!(remark(&now), "waiting for the quota: 190 of 190 requests in the last window");
-        now.in_doubt = 300;
-        assert!(counts(&now, 50_000).ends_with("30,988 to go, 300 of them in doubt"));
-        now.pause = Some(PauseView {
-            reason: "unavailable",
+            Snapshot { synced: 19_000, failed: 12, requests: 190, quota: 190, ..Snapshot::default() };
+        assert_eq!(describe_counts(&now, 50_000), "19,000 synced · 12 failed · 30,988 to go");
+        assert_eq!(describe_state(&now), "waiting for the quota: 190 of 190 requests in the last window");
+        now.unconfirmed = 300;
+        assert!(describe_counts(&now, 50_000).ends_with("30,988 to go, 300 of them unconfirmed"));
+        now.pause = Some(PauseReport {
+            reason: Reason::Unavailable.into(),
             message: "HubSpot answered 502: <html>".to_owned(),
-            since: Timestamp::UNIX_EPOCH,
+            since: Some(Timestamp::UNIX_EPOCH),
+            author: None,
             operation: None,
             until: Some(Timestamp::UNIX_EPOCH),
             ends: None,
         });
-        assert_eq!(remark(&now), "paused, trying: HubSpot answered 502");
+        assert_eq!(describe_state(&now), "paused, retrying: HubSpot answered 502");
     }
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_have_separators_and_plurals() {
         assert_eq!(
             (counted(1, "request"), counted(1_234, "request")),
             ("1 request".into(), "1,234 requests".into())

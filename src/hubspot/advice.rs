@@ -1,14 +1,14 @@
 //! Advice on connection errors: from the text of an error to what the operator can change. Pure.
 //!
 //! The texts are those of `hyper-util` (proxies), `rustls` (certificates) and the system's resolver. They are matched
-//! as texts, because the errors behind them cannot be inspected through `reqwest`. A text that is not in the table is
-//! passed on unchanged.
+//! as texts, because `reqwest` does not expose the errors behind them. A text that is not in the table is returned
+//! unchanged.
 
-/// An error whose text has all these parts, in lower case, and the advice for it. The first match counts.
+/// Parts of an error's text, in lower case, and the advice where all of them occur. The first match counts.
 const ADVICE: [(&[&str], &str); 11] = [
     (
         &["proxy authorization required"],
-        // Not as a URL with both in it: the log takes such parts for secrets.
+        // Not as an example URL with both in it: the log would redact it.
         "the proxy requires a user and a password: put both into HTTPS_PROXY, as USER:PASSWORD and an @ before the host",
     ),
     (
@@ -17,8 +17,8 @@ const ADVICE: [(&[&str], &str); 11] = [
     ),
     (
         &["tunnel error"],
-        "the proxy in HTTPS_PROXY did not open a tunnel: let it connect to HubSpot's host at port 443, or add the host to \
-         NO_PROXY",
+        "the proxy in HTTPS_PROXY did not open a tunnel: allow it to connect to HubSpot's host on port 443, or add the host \
+         to NO_PROXY",
     ),
     (
         &["unknownissuer"],
@@ -27,38 +27,36 @@ const ADVICE: [(&[&str], &str); 11] = [
     ),
     (
         &["certificate not valid for name"],
-        "another server answers for HubSpot's name: check hubspot.base_url, DNS and HTTPS_PROXY",
+        "the certificate belongs to another server: check hubspot.base_url, DNS and HTTPS_PROXY",
     ),
     (
         &["notvalidforname"],
-        "another server answers for HubSpot's name: check hubspot.base_url, DNS and HTTPS_PROXY",
+        "the certificate belongs to another server: check hubspot.base_url, DNS and HTTPS_PROXY",
     ),
     (
         &["certificate expired"],
-        "check the clock of this machine; if it is right, the certificate has to be renewed by the owner of the server or \
-         proxy",
+        "check the clock of this machine; if it is right, the owner of the server or proxy must renew the certificate",
     ),
     (&["certificate not valid yet"], "check the clock of this machine"),
     (
         &["invalid peer certificate"],
-        "the certificate is not accepted: another server may answer for HubSpot's name: check hubspot.base_url, DNS and \
-         HTTPS_PROXY",
+        "the certificate is not accepted; another server may have answered under HubSpot's name: check hubspot.base_url, DNS \
+         and HTTPS_PROXY",
     ),
     (
         &["invalidcontenttype"],
-        "the other end does not use TLS at this port: check hubspot.base_url and HTTPS_PROXY",
+        "the server does not use TLS on this port: check hubspot.base_url and HTTPS_PROXY",
     ),
     (
         &["dns error"],
-        "the host name cannot be resolved: check hubspot.base_url and DNS; where only a proxy leads out, set HTTPS_PROXY",
+        "the host name cannot be resolved: check hubspot.base_url and DNS; where the network requires a proxy, set HTTPS_PROXY",
     ),
 ];
 
 /// The text of a connection error, with the advice for it where there is one.
 pub(super) fn with_advice(text: String) -> String {
     let searched = text.to_lowercase();
-    let matches = |parts: &&[&str]| parts.iter().all(|part| searched.contains(part));
-    match ADVICE.iter().find(|(parts, _)| matches(parts)) {
+    match ADVICE.iter().find(|(parts, _)| parts.iter().all(|part| searched.contains(part))) {
         Some((_, advice)) => format!("{text}; {advice}"),
         None => text,
     }
@@ -69,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_error_has_its_advice() {
+    fn known_errors_have_advice() {
         for (error, advice) in [
             ("tunnel error: proxy authorization required", "put both into HTTPS_PROXY, as USER:PASSWORD"),
             (
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_error_is_left_as_it_is() {
+    fn an_unknown_error_is_unchanged() {
         for text in ["tcp connect error: Connection refused (os error 111)", "operation timed out", ""] {
             assert_eq!(with_advice(text.to_owned()), text);
         }

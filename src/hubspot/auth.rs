@@ -1,7 +1,7 @@
-//! Who we are to HubSpot: a token as it stands, or one that an OAuth grant renews.
+//! Authentication to HubSpot: a configured access token, or one that is fetched with an OAuth refresh token.
 //!
-//! A token from a file is read again for every request, so that a rotated one is used at once. A
-//! secret is never printed; the header is marked as sensitive.
+//! A token from a file is read again for every request, so that a rotated token is used at once. Secrets are never
+//! logged; the header is marked as sensitive.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,16 +11,17 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use super::client::{short_body, unanswered};
-use super::oauth::{Refusal, TokenReply};
-use super::wire;
 use crate::config::{Credentials, SecretError, SecretSource};
-use crate::policy::address::wrong_address;
-use crate::policy::answer::{Exchange, NotSent};
-use crate::policy::interpret::RequestOutcome;
+use crate::hubspot::api::address::wrong_address;
+use crate::hubspot::api::decode::decode_body;
+use crate::hubspot::api::oauth::{TokenRefusal, TokenReply};
+use crate::hubspot::api::outcome::RequestOutcome;
+use crate::hubspot::api::response::{Exchange, NotSent};
+use crate::hubspot::transport::{classify_error, decode_headers, receive_short_body};
+use crate::telemetry::events;
 use crate::telemetry::metrics::{Metrics, Operation};
 
-/// Where the `Authorization` header comes from.
+/// Provides the `Authorization` header.
 #[derive(Debug)]
 pub(super) struct Auth {
     credentials: Credentials,
@@ -28,65 +29,65 @@ pub(super) struct Auth {
     // The endpoint of the configured version, and the one to fall back to.
     token_urls: [String; 2],
     metrics: Arc<Metrics>,
-    // Held while a token is fetched, so that one is fetched at a time.
-    grant: Mutex<Grant>,
-    // The configured secrets that HubSpot was shown last; none where they could not be read.
-    shown: StdMutex<Vec<SecretString>>,
+    // Held while a token is fetched, so that only one request at a time goes to the token endpoint.
+    tokens: Mutex<TokenCache>,
+    // The configured secrets that were sent to HubSpot last; empty where they could not be read.
+    last_sent: StdMutex<Vec<SecretString>>,
 }
 
-/// What the token endpoint gave.
+/// The results of earlier requests to the token endpoint.
 #[derive(Debug, Default)]
-struct Grant {
-    fetched: Option<Fetched>,
-    renewed: Option<Renewed>,
-    refused: Option<Refused>,
-    /// The other endpoint is used, because the configured version's is gone.
+struct TokenCache {
+    current: Option<CachedToken>,
+    replaced: Option<ReplacedRefreshToken>,
+    refused: Option<RefusedCredentials>,
+    /// The other endpoint is used, because that of the configured version does not exist.
     is_fallback: bool,
 }
 
 /// The token endpoint refused these credentials until an operator acts.
 #[derive(Debug)]
-struct Refused {
+struct RefusedCredentials {
     secrets: [SecretString; 2],
     why: NotSent,
     until: Instant,
 }
 
-/// HubSpot gave another refresh token in place of the configured one.
+/// HubSpot returned another refresh token, which replaces the configured one.
 #[derive(Debug)]
-struct Renewed {
+struct ReplacedRefreshToken {
     configured: SecretString,
-    instead: SecretString,
+    replacement: SecretString,
 }
 
 #[derive(Debug)]
-struct Fetched {
+struct CachedToken {
     header: HeaderValue,
     renew_at: Instant,
 }
 
-/// A token is renewed this long before it ends.
-const AHEAD: Duration = Duration::from_mins(2);
+/// A token is renewed this long before it expires.
+const RENEW_AHEAD: Duration = Duration::from_mins(2);
 
-/// How long refused credentials are not shown again, unless they change.
-const REFUSED_AGAIN: Duration = Duration::from_mins(1);
+/// How long refused credentials are not sent again, unless they change.
+const REFUSAL_LIFETIME: Duration = Duration::from_mins(1);
 
 /// How one request to a token endpoint ended.
-struct Attempt {
+struct TokenAttempt {
     outcome: RequestOutcome,
     result: Result<TokenReply, NotSent>,
-    /// There is no such endpoint.
+    /// The endpoint does not exist.
     is_gone: bool,
     /// The endpoint refuses these credentials until an operator acts.
     is_final: bool,
 }
 
-impl Attempt {
+impl TokenAttempt {
     fn failed(outcome: RequestOutcome, why: NotSent) -> Self {
         Self { outcome, result: Err(why), is_gone: false, is_final: false }
     }
 
-    /// Whether the endpoint exists and answers by its own rules.
+    /// Whether this is a response of the token endpoint itself, so that the endpoint exists.
     fn proves_endpoint(&self) -> bool {
         !self.is_gone && matches!(self.outcome, RequestOutcome::Ok | RequestOutcome::Unauthorized)
     }
@@ -99,24 +100,24 @@ impl Auth {
         token_urls: [String; 2],
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (grant, shown) = (Mutex::default(), StdMutex::default());
-        Self { credentials, http, token_urls, metrics, grant, shown }
+        let (tokens, last_sent) = (Mutex::default(), StdMutex::default());
+        Self { credentials, http, token_urls, metrics, tokens, last_sent }
     }
 
     /// The header for the next request.
     pub(super) async fn header(&self) -> Result<HeaderValue, NotSent> {
         match &self.credentials {
             Credentials::AccessToken(source) => {
-                let [token] = self.show([source])?;
+                let [token] = self.read_to_send([source])?;
                 bearer(&token)
             }
             Credentials::OAuth { client_id, client_secret, refresh_token } => {
-                self.granted(client_id, client_secret, refresh_token).await
+                self.oauth_header(client_id, client_secret, refresh_token).await
             }
         }
     }
 
-    /// The OAuth app's id and secret, where the token is granted to one.
+    /// The OAuth app's id and secret, where the token is granted to an app.
     pub(super) fn app(&self) -> Option<Result<(&str, SecretString), NotSent>> {
         match &self.credentials {
             Credentials::AccessToken(_) => None,
@@ -126,122 +127,136 @@ impl Auth {
         }
     }
 
-    /// The token alone, for the few requests that carry it elsewhere than in the header.
+    /// The token without the header's prefix, for the few requests that carry it elsewhere.
     pub(super) async fn token(&self) -> Result<SecretString, NotSent> {
         let header = self.header().await?;
         let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
         Ok(SecretString::from(token.unwrap_or_default()))
     }
 
-    /// Whether the configured secrets are readable and others than those shown last.
+    /// Whether the configured secrets are readable and differ from those that were sent last.
     pub(super) fn has_changed(&self) -> bool {
         let sources = match &self.credentials {
             Credentials::AccessToken(token) => vec![token],
             Credentials::OAuth { client_secret, refresh_token, .. } => vec![client_secret, refresh_token],
         };
         let current: Result<Vec<_>, _> = sources.into_iter().map(read).collect();
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_sent = self.last_sent.lock().unwrap_or_else(PoisonError::into_inner);
         current.is_ok_and(|current| {
-            current.len() != shown.len()
+            current.len() != last_sent.len()
                 || current
                     .iter()
-                    .zip(shown.iter())
-                    .any(|(now, then)| now.expose_secret() != then.expose_secret())
+                    .zip(last_sent.iter())
+                    .any(|(now, sent)| now.expose_secret() != sent.expose_secret())
         })
     }
 
-    /// Reads secrets in order to show them to HubSpot.
-    fn show<const N: usize>(&self, sources: [&SecretSource; N]) -> Result<[SecretString; N], NotSent> {
+    /// Reads secrets in order to send them to HubSpot, and records them as sent.
+    fn read_to_send<const N: usize>(
+        &self,
+        sources: [&SecretSource; N],
+    ) -> Result<[SecretString; N], NotSent> {
         let read: Result<Vec<_>, _> = sources.into_iter().map(read).collect();
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = read.as_ref().cloned().unwrap_or_default();
-        // As many as the sources.
+        let mut last_sent = self.last_sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *last_sent = read.as_ref().cloned().unwrap_or_default();
+        // The lengths are equal: one secret per source.
         read?.try_into().map_err(|_| NotSent::NoToken("a secret is missing".into()))
     }
 
-    /// HubSpot did not accept this header: if its token was fetched, it is not used again. One that
-    /// was fetched since stays.
-    pub(super) async fn refused(&self, header: &HeaderValue) {
-        let mut grant = self.grant.lock().await;
-        if grant.fetched.as_ref().is_some_and(|current| current.header == *header) {
-            grant.fetched = None;
+    /// HubSpot did not accept this header: a fetched token is not used again. A token that was fetched since is kept.
+    pub(super) async fn discard_token(&self, header: &HeaderValue) {
+        let mut tokens = self.tokens.lock().await;
+        if tokens.current.as_ref().is_some_and(|current| current.header == *header) {
+            tokens.current = None;
         }
     }
 
-    async fn granted(
+    /// The header with a token of the OAuth app: the current one, or a new one where it expires soon.
+    async fn oauth_header(
         &self,
         id: &str,
         secret: &SecretSource,
         refresh: &SecretSource,
     ) -> Result<HeaderValue, NotSent> {
-        let mut grant = self.grant.lock().await;
-        if let Some(current) = grant.fetched.as_ref().filter(|current| Instant::now() < current.renew_at) {
+        let mut tokens = self.tokens.lock().await;
+        if let Some(current) = tokens.current.as_ref().filter(|current| Instant::now() < current.renew_at) {
             return Ok(current.header.clone());
         }
-        let [secret, configured] = self.show([secret, refresh])?;
-        if let Some(why) = grant.refusal(&secret, &configured) {
+        let [secret, configured] = self.read_to_send([secret, refresh])?;
+        // Refused credentials stay refused until an operator acts, so they are not sent with every request.
+        if let Some(why) = tokens.refusal(&secret, &configured) {
             return Err(why);
         }
-        let refresh = grant.refresh_token(&configured);
-        let Attempt { result, is_final, .. } = self.fetch(&mut grant, id, &secret, &refresh).await;
+        let refresh = tokens.refresh_token(&configured);
+        let TokenAttempt { result, is_final, .. } = self.fetch(&mut tokens, id, &secret, &refresh).await;
         let reply = match result {
             Ok(reply) => reply,
             Err(why) => {
-                let until = Instant::now() + REFUSED_AGAIN;
-                let refused = Refused { secrets: [secret, configured], why: why.clone(), until };
-                grant.refused = is_final.then_some(refused);
+                let until = Instant::now() + REFUSAL_LIFETIME;
+                let refused = RefusedCredentials { secrets: [secret, configured], why: why.clone(), until };
+                tokens.refused = is_final.then_some(refused);
                 return Err(why);
             }
         };
-        grant.refused = None;
+        tokens.refused = None;
         let header = bearer(&reply.access_token)?;
-        if let Some(instead) =
-            reply.refresh_token.filter(|instead| instead.expose_secret() != refresh.expose_secret())
+        if let Some(replacement) =
+            reply.refresh_token.filter(|new| new.expose_secret() != refresh.expose_secret())
         {
             tracing::warn!(
-                "HubSpot gave another refresh token; it is used until the end of this process, and the one in \
-                 hubspot.oauth.refresh_token may not work much longer: install the app again and set the new one"
+                event = events::REFRESH_TOKEN_REPLACED,
+                hint = "install the app again and set the new token in hubspot.oauth.refresh_token",
+                "refresh token replaced"
             );
-            grant.renewed = Some(Renewed { configured, instead });
+            tokens.replaced = Some(ReplacedRefreshToken { configured, replacement });
         }
         let lifetime = Duration::from_secs(reply.expires_in).min(LIFETIME_MAX);
-        let renew_at = Instant::now() + lifetime.saturating_sub(AHEAD).max(lifetime / 2);
-        grant.fetched = Some(Fetched { header: header.clone(), renew_at });
+        // Half of the lifetime, where a token lives for less than twice the margin.
+        let renew_at = Instant::now() + lifetime.saturating_sub(RENEW_AHEAD).max(lifetime / 2);
+        tokens.current = Some(CachedToken { header: header.clone(), renew_at });
         Ok(header)
     }
 
-    /// Fetches a token: from the endpoint that worked last, or from the other one where that is gone.
+    /// Fetches a token: from the endpoint that worked last, or from the other one where it does not exist.
     async fn fetch(
         &self,
-        grant: &mut Grant,
+        tokens: &mut TokenCache,
         id: &str,
         secret: &SecretString,
         refresh: &SecretString,
-    ) -> Attempt {
+    ) -> TokenAttempt {
         let [configured, fallback] = &self.token_urls;
         let (current, other) =
-            if grant.is_fallback { (fallback, configured) } else { (configured, fallback) };
-        let first = self.ask(current, id, secret, refresh).await;
+            if tokens.is_fallback { (fallback, configured) } else { (configured, fallback) };
+        let first = self.request_token(current, id, secret, refresh).await;
         if !first.is_gone {
             return first;
         }
-        let second = self.ask(other, id, secret, refresh).await;
+        let second = self.request_token(other, id, secret, refresh).await;
         if second.is_gone {
             let what = format!("neither {} nor {} exists", path(current), path(other));
-            return Attempt::failed(RequestOutcome::Rejected, no_token(&what));
+            return TokenAttempt::failed(RequestOutcome::Rejected, no_token(&what));
         }
         if second.proves_endpoint() {
-            grant.is_fallback = !grant.is_fallback;
+            tokens.is_fallback = !tokens.is_fallback;
             tracing::warn!(
+                event = events::TOKEN_ENDPOINT_REPLACED,
                 gone = path(current),
                 used = path(other),
-                "the OAuth token endpoint is gone: using the one of another version"
+                "token endpoint replaced"
             );
         }
         second
     }
 
-    async fn ask(&self, url: &str, id: &str, secret: &SecretString, refresh: &SecretString) -> Attempt {
+    /// Sends one request to a token endpoint.
+    async fn request_token(
+        &self,
+        url: &str,
+        id: &str,
+        secret: &SecretString,
+        refresh: &SecretString,
+    ) -> TokenAttempt {
         let began = Instant::now();
         let form = [
             ("grant_type", "refresh_token"),
@@ -253,11 +268,11 @@ impl Auth {
             Err(error) => {
                 let is_timeout = error.is_timeout() && !error.is_connect();
                 let outcome = if is_timeout { RequestOutcome::Timeout } else { RequestOutcome::Unreachable };
-                Attempt::failed(outcome, without_answer(unanswered(error)))
+                TokenAttempt::failed(outcome, without_answer(classify_error(error)))
             }
-            Ok(response) => read_attempt(response, &[secret, refresh]).await,
+            Ok(response) => read_response(response, &[secret, refresh]).await,
         };
-        self.metrics.request(Operation::Token, attempt.outcome, began.elapsed());
+        self.metrics.observe_request(Operation::Token, attempt.outcome, began.elapsed());
         attempt
     }
 }
@@ -267,66 +282,69 @@ fn path(url: &str) -> &str {
     url.find("/oauth/").and_then(|at| url.get(at..)).unwrap_or(url)
 }
 
-impl Grant {
-    /// Why these credentials are not shown again yet.
+impl TokenCache {
+    /// Why these credentials are not sent again yet.
     fn refusal(&self, secret: &SecretString, refresh: &SecretString) -> Option<NotSent> {
         let refused = self.refused.as_ref().filter(|refused| Instant::now() < refused.until)?;
-        let is_same =
-            |(one, other): (&SecretString, &SecretString)| one.expose_secret() == other.expose_secret();
-        refused.secrets.iter().zip([secret, refresh]).all(is_same).then(|| refused.why.clone())
+        let [refused_secret, refused_refresh] = &refused.secrets;
+        let is_same = refused_secret.expose_secret() == secret.expose_secret()
+            && refused_refresh.expose_secret() == refresh.expose_secret();
+        is_same.then(|| refused.why.clone())
     }
 
-    /// What is sent in place of the configured refresh token, unless that was changed since.
+    /// The refresh token to send: the replacement of the configured one, unless the configured one was changed since.
     fn refresh_token(&self, configured: &SecretString) -> SecretString {
-        let renewed = self.renewed.as_ref();
-        let renewed = renewed.filter(|it| it.configured.expose_secret() == configured.expose_secret());
-        renewed.map_or_else(|| configured.clone(), |it| it.instead.clone())
+        let replaced = self.replaced.as_ref();
+        let replaced = replaced.filter(|it| it.configured.expose_secret() == configured.expose_secret());
+        replaced.map_or_else(|| configured.clone(), |it| it.replacement.clone())
     }
 }
 
-/// The longest life of a token that is believed.
+/// The longest lifetime of a token. A longer one in a response is cut to it.
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
-/// The longest answer of the token endpoint, in bytes.
+/// The longest response of the token endpoint, in bytes.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-async fn read_attempt(response: Response, secrets: &[&SecretString]) -> Attempt {
-    let status = response.status();
-    let meta = wire::read_meta(status.as_u16(), response.headers());
-    let Ok(bytes) = short_body(response, MAX_REPLY_BYTES).await else {
-        return Attempt::failed(RequestOutcome::Invalid, no_token("an answer cut short"));
+/// What the response of a token endpoint means.
+async fn read_response(response: Response, secrets: &[&SecretString]) -> TokenAttempt {
+    let meta = decode_headers(&response);
+    let Ok(bytes) = receive_short_body(response, MAX_REPLY_BYTES).await else {
+        return TokenAttempt::failed(RequestOutcome::Invalid, no_token("the response was cut short"));
     };
-    if status.is_success() {
+    if meta.is_success() {
         return match serde_json::from_slice(&bytes) {
-            Ok(reply) => {
-                Attempt { outcome: RequestOutcome::Ok, result: Ok(reply), is_gone: false, is_final: false }
-            }
-            Err(_) => Attempt::failed(RequestOutcome::Invalid, no_token("an answer without one")),
+            Ok(reply) => TokenAttempt {
+                outcome: RequestOutcome::Ok,
+                result: Ok(reply),
+                is_gone: false,
+                is_final: false,
+            },
+            Err(_) => TokenAttempt::failed(RequestOutcome::Invalid, no_token("the response contains none")),
         };
     }
-    if let Some(wrong) = wrong_address(&meta, &wire::read_body(&bytes)) {
-        return Attempt::failed(RequestOutcome::Rejected, no_token(&wrong.to_string()));
+    if let Some(wrong) = wrong_address(&meta, &decode_body(&bytes)) {
+        return TokenAttempt::failed(RequestOutcome::Rejected, no_token(&wrong.to_string()));
     }
-    let refusal = Refusal::read(&bytes);
-    let text = refusal.describe(status.as_u16(), secrets);
-    let unavailable = || NotSent::Unreachable(format!("HubSpot's token endpoint is unavailable: {text}"));
-    match status.as_u16() {
-        429 => Attempt::failed(RequestOutcome::RateLimited, unavailable()),
-        408 | 423 | 477 | 500.. => Attempt::failed(RequestOutcome::Unavailable, unavailable()),
-        _ if refusal.is_temporary() => Attempt::failed(RequestOutcome::Unavailable, unavailable()),
+    let refusal = TokenRefusal::read(&bytes);
+    let text = refusal.describe(meta.status, secrets);
+    match meta.status {
+        429 => TokenAttempt::failed(RequestOutcome::RateLimited, unavailable(&text)),
+        408 | 423 | 477 | 500.. => TokenAttempt::failed(RequestOutcome::Unavailable, unavailable(&text)),
+        _ if refusal.is_temporary() => TokenAttempt::failed(RequestOutcome::Unavailable, unavailable(&text)),
         404 | 410 => {
-            let gone = Attempt::failed(RequestOutcome::Rejected, no_token(&text));
-            Attempt { is_gone: true, ..gone }
+            let gone = TokenAttempt::failed(RequestOutcome::Rejected, no_token(&text));
+            TokenAttempt { is_gone: true, ..gone }
         }
-        _ => Attempt {
-            is_final: refusal.needs_an_operator(),
-            ..Attempt::failed(RequestOutcome::Unauthorized, no_token(&text))
+        _ => TokenAttempt {
+            is_final: refusal.needs_operator(),
+            ..TokenAttempt::failed(RequestOutcome::Unauthorized, no_token(&text))
         },
     }
 }
 
 fn bearer(token: &SecretString) -> Result<HeaderValue, NotSent> {
     let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-        .map_err(|_| NotSent::NoToken("the access token holds characters that no header may carry".into()))?;
+        .map_err(|_| NotSent::NoToken("the access token contains characters that are not allowed in a header; copy it again from HubSpot".into()))?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -336,10 +354,14 @@ fn read(source: &SecretSource) -> Result<SecretString, NotSent> {
 }
 
 fn no_token(what: &str) -> NotSent {
-    NotSent::NoToken(format!("HubSpot's token endpoint gave no access token: {what}"))
+    NotSent::NoToken(format!("HubSpot's token endpoint returned no access token: {what}"))
 }
 
-/// A token that was not fetched means that the course's own request was not sent.
+fn unavailable(why: &str) -> NotSent {
+    NotSent::Unreachable(format!("HubSpot's token endpoint is unavailable: {why}"))
+}
+
+/// Without a token the request itself was not sent, however the token request ended.
 fn without_answer(exchange: Exchange) -> NotSent {
     match exchange {
         Exchange::NotSent(why) => why,

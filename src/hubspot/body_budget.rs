@@ -1,24 +1,24 @@
-//! The memory that long answers may take, all together.
+//! Bounds the memory of all response bodies together.
 //!
-//! Each answer has its usual share for nothing. What a body grows beyond that is taken from one budget, as it arrives,
-//! and comes back when the body is dropped: a stalled answer holds no more than what came of it, and delays none that
-//! fits. When the budget is used up, one body at a time may go on beyond it, so that many long ones cannot wait for
-//! each other for ever.
+//! Each body may use its usual size without the budget. Anything beyond that is taken from one shared budget as it
+//! arrives, and returned when the body is dropped: a stalled response holds only what was received, and does not delay
+//! responses that fit. When the budget is used up, one body at a time may exceed it. Otherwise many long bodies would
+//! wait for each other forever.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What each answer may hold in any case; more than HubSpot sends for a hundred usual courses.
+/// What each body may take freely: more than HubSpot sends for a hundred usual courses.
 pub(super) const USUAL_BODY_BYTES: usize = 512 * 1024;
-/// What all answers together may hold beyond that.
+/// What all bodies together may take beyond that.
 const SHARED_BYTES: usize = 8 * 1024 * 1024;
-/// The budget is counted in pieces of this size.
+/// The unit of the budget.
 const PIECE_BYTES: usize = 1024;
 
-/// The bytes that bodies share.
+/// The memory that all bodies share.
 #[derive(Debug)]
 pub(super) struct BodyBudget {
     pieces: Semaphore,
-    /// Held by the one body that goes on without pieces.
+    /// Held by the one body that exceeds the budget.
     overdraft: Semaphore,
 }
 
@@ -31,26 +31,26 @@ impl BodyBudget {
         Self { pieces: Semaphore::new(pieces), overdraft: Semaphore::new(1) }
     }
 
-    /// The share of a body that is still empty.
-    pub(super) fn share(&self) -> Share<'_> {
-        Share { budget: self, pieces: None, overdraft: None }
+    /// The allowance of a body that is still empty.
+    pub(super) fn allowance(&self) -> BodyAllowance<'_> {
+        BodyAllowance { budget: self, pieces: None, overdraft: None }
     }
 }
 
-/// What one body holds of the budget; given back on drop.
+/// What one body holds of the budget; returned on drop.
 #[derive(Debug)]
-pub(super) struct Share<'b> {
+pub(super) struct BodyAllowance<'b> {
     budget: &'b BodyBudget,
     pieces: Option<SemaphorePermit<'b>>,
     overdraft: Option<SemaphorePermit<'b>>,
 }
 
-impl Share<'_> {
-    /// Waits until the body may be so long.
+impl BodyAllowance<'_> {
+    /// Waits until the body may have this length.
     pub(super) async fn grow_to(&mut self, bytes: usize) {
         let pieces = bytes.saturating_sub(USUAL_BODY_BYTES).div_ceil(PIECE_BYTES);
         let held = self.pieces.as_ref().map_or(0, SemaphorePermit::num_permits);
-        // More than can be counted is more than is ever read.
+        // Bodies are never long enough for this to saturate.
         let missing = u32::try_from(pieces.saturating_sub(held)).unwrap_or(u32::MAX);
         if missing == 0 || self.overdraft.is_some() {
             return;
@@ -58,7 +58,7 @@ impl Share<'_> {
         let budget = self.budget;
         tokio::select! {
             biased;
-            // Neither is ever closed.
+            // Neither semaphore is ever closed.
             Ok(more) = budget.pieces.acquire_many(missing) => match &mut self.pieces {
                 Some(held) => held.merge(more),
                 None => self.pieces = Some(more),
@@ -89,34 +89,34 @@ mod tests {
     #[test]
     fn a_usual_body_takes_nothing() {
         let budget = BodyBudget::of(0);
-        let mut shares: Vec<_> = (0..100).map(|_| budget.share()).collect();
-        assert!(shares.iter_mut().all(|share| is_ready(share.grow_to(USUAL_BODY_BYTES))));
-        assert!(shares.iter().all(|share| share.overdraft.is_none()));
+        let mut allowances: Vec<_> = (0..100).map(|_| budget.allowance()).collect();
+        assert!(allowances.iter_mut().all(|allowance| is_ready(allowance.grow_to(USUAL_BODY_BYTES))));
+        assert!(allowances.iter().all(|allowance| allowance.overdraft.is_none()));
     }
 
     #[test]
     fn bytes_are_taken_as_a_body_grows_and_come_back_with_it() {
         let budget = BodyBudget::of(10);
-        let mut share = budget.share();
+        let mut allowance = budget.allowance();
         for pieces in [1, 1, 4, 10] {
-            assert!(is_ready(share.grow_to(length(pieces))));
+            assert!(is_ready(allowance.grow_to(length(pieces))));
             assert_eq!(budget.pieces.available_permits(), 10 - pieces);
         }
-        assert!(is_ready(share.grow_to(length(2))), "a body never shrinks");
-        drop(share);
+        assert!(is_ready(allowance.grow_to(length(2))), "a body never shrinks");
+        drop(allowance);
         assert_eq!(budget.pieces.available_permits(), 10);
-        let mut share = budget.share();
-        assert!(is_ready(share.grow_to(length(1) - PIECE_BYTES + 1)));
+        let mut allowance = budget.allowance();
+        assert!(is_ready(allowance.grow_to(length(1) - PIECE_BYTES + 1)));
         assert_eq!(budget.pieces.available_permits(), 9, "a piece that is begun is taken");
     }
 
     #[test]
     fn a_stalled_body_delays_none_that_fits() {
         let budget = BodyBudget::of(10);
-        let mut stalled = budget.share();
+        let mut stalled = budget.allowance();
         assert!(is_ready(stalled.grow_to(length(4))));
         for _ in 0..5 {
-            let mut whole = budget.share();
+            let mut whole = budget.allowance();
             assert!(is_ready(whole.grow_to(length(6))));
             assert!(whole.overdraft.is_none());
         }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn one_body_at_a_time_goes_on_beyond_the_budget() {
         let budget = BodyBudget::of(10);
-        let (mut first, mut second, mut third) = (budget.share(), budget.share(), budget.share());
+        let (mut first, mut second, mut third) = (budget.allowance(), budget.allowance(), budget.allowance());
         assert!(is_ready(first.grow_to(length(5))) && is_ready(second.grow_to(length(5))));
         assert!(is_ready(first.grow_to(length(6))), "the first that waits goes on");
         assert!(is_ready(first.grow_to(length(1000))), "to its end");
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_body_that_waits_goes_on_when_bytes_come_back() {
         let budget = BodyBudget::of(10);
-        let (mut beyond, mut full, mut waits) = (budget.share(), budget.share(), budget.share());
+        let (mut beyond, mut full, mut waits) = (budget.allowance(), budget.allowance(), budget.allowance());
         assert!(is_ready(full.grow_to(length(10))));
         assert!(is_ready(beyond.grow_to(length(1))));
         {
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn a_wait_that_is_given_up_holds_nothing() {
         let budget = BodyBudget::of(2);
-        let (mut beyond, mut full) = (budget.share(), budget.share());
+        let (mut beyond, mut full) = (budget.allowance(), budget.allowance());
         assert!(is_ready(full.grow_to(length(2))) && is_ready(beyond.grow_to(length(1))));
-        assert!(!is_ready(budget.share().grow_to(length(2))));
+        assert!(!is_ready(budget.allowance().grow_to(length(2))));
         drop((beyond, full));
         assert_eq!((budget.pieces.available_permits(), budget.overdraft.available_permits()), (2, 1));
     }

@@ -1,28 +1,23 @@
-//! Sends one request and says how it ended. Decides `NotSent` or `NoAnswer`, nothing about retrying.
-
-mod records;
+//! The client of one HubSpot account: sends one request and returns how it ended. It never retries.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{RequestBuilder, Response, redirect, retry};
 use tokio::time::timeout;
 
-use super::advice::with_advice;
-use super::auth::Auth;
-use super::body_budget::BodyBudget;
-use super::request::{self, Urls};
-use super::wire;
 use crate::config;
-use crate::course::CourseKey;
-use crate::policy::answer::{Body, Exchange, NoAnswer, NotSent, Unreadable};
-use crate::policy::batch::Batch;
-use crate::policy::reconcile::Place;
+use crate::course::{Batch, CourseKey};
+use crate::hubspot::api::record_state::RecordState;
+use crate::hubspot::api::response::{Body, Exchange, NotSent, Unreadable};
+use crate::hubspot::api::status::StatusMeaning;
+use crate::hubspot::api::{decode, request};
+use crate::hubspot::auth::Auth;
+use crate::hubspot::body_budget::BodyBudget;
+use crate::hubspot::transport::{self, decode_headers};
+use crate::hubspot::urls::Urls;
 use crate::telemetry::metrics::Metrics;
-
-pub use records::{Candidate, Presence};
 
 /// A client of one HubSpot account.
 #[derive(Debug)]
@@ -34,10 +29,10 @@ pub struct Client {
     bodies: BodyBudget,
 }
 
-/// Why there is no client.
+/// Why the client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The TLS roots of this system cannot be used, or the like.
+    /// For example, the system's root certificates cannot be read.
     #[error("the HTTP client could not be set up: {0}")]
     Setup(#[source] reqwest::Error),
     /// No credentials are configured.
@@ -45,38 +40,37 @@ pub enum ClientError {
     NoCredentials,
 }
 
-/// Idle connections are closed before any server does: a stale one would put a batch in doubt.
-const IDLE: Duration = Duration::from_secs(15);
-const REDACTED: &[u8] = b"[redacted]";
-/// What is shorter is no token of HubSpot's, and may stand in an answer by chance.
-const TOKEN_BYTES: usize = 12;
-const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint gave no access token in time";
+/// How long an idle connection is kept: shorter than any server keeps it. A request on a connection that the server has
+/// just closed would leave its batch unconfirmed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+const NO_TOKEN_IN_TIME: &str = "HubSpot's token endpoint returned no access token in time";
 
 impl Client {
-    /// A client as configured. Nothing is sent yet. `connections` are kept open at most.
+    /// Builds the client as configured. Sends nothing yet. At most `connections` idle connections are kept open.
     pub fn new(
-        settings: &config::HubSpot,
+        settings: &config::HubSpotConfig,
         connections: usize,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ClientError> {
+        crate::tls::install_provider();
         let credentials = settings.credentials.clone().ok_or(ClientError::NoCredentials)?;
         let is_remote = settings.base_url.starts_with("https://");
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("course-sync/", env!("CARGO_PKG_VERSION")))
             .http1_only()
-            // Plain HTTP reaches loopback only; the configuration has seen to that.
+            // The configuration allows plain HTTP to loopback addresses only.
             .https_only(is_remote)
-            // A create is not idempotent: nothing below may send it twice, or elsewhere.
+            // HubSpot's create endpoint is not idempotent: no layer below may send a request twice or follow a redirect.
             .retry(retry::never())
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.request_timeout)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(connections)
             .tcp_nodelay(true);
         if !is_remote {
-            // A proxy of the environment would be told the token in plain text.
+            // Otherwise a proxy from the environment would receive the token in plain text.
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| ClientError::Setup(error.without_url()))?;
@@ -86,9 +80,9 @@ impl Client {
         Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, bodies })
     }
 
-    /// Creates the courses of a batch. The body is made at once, and sent when the answer is waited for.
+    /// Creates the courses of a batch. The body is encoded at once, and sent when the future is polled.
     pub fn create(&self, batch: &Batch) -> impl Future<Output = Exchange> + use<'_> {
-        let body = request::create_body(batch);
+        let body = request::encode_create(batch);
         async move {
             match body {
                 Ok(body) => self.post(self.urls.create(), body).await,
@@ -98,36 +92,36 @@ impl Client {
     }
 
     /// Looks courses up by the unique property that carries their key.
-    pub async fn read(&self, keys: &[&CourseKey], unique_property: &str, place: Place) -> Exchange {
-        match request::read_body(keys.iter().copied(), unique_property) {
-            Ok(body) => self.post(self.urls.read(place), body).await,
+    pub async fn read(&self, keys: &[&CourseKey], unique_property: &str, state: RecordState) -> Exchange {
+        match request::encode_read(keys.iter().map(|key| key.as_str()), unique_property) {
+            Ok(body) => self.post(self.urls.read(state), body).await,
             Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
         }
     }
 
-    /// Whether the configured credentials are others than those that HubSpot was shown last. Reads their
-    /// files.
+    /// Whether the configured credentials differ from those that were sent last. Reads their files.
     #[must_use]
     pub fn has_new_credentials(&self) -> bool {
         self.auth.has_changed()
     }
 
-    async fn post(&self, url: String, mut body: String) -> Exchange {
-        // Up to twice as long as it need be, for as long as it takes HubSpot to read it.
+    pub(super) async fn post(&self, url: String, mut body: String) -> Exchange {
+        // The buffer may be twice as large as its content, and is kept for as long as HubSpot takes to read it.
         body.shrink_to_fit();
-        // Wrapped, it cannot be sent a second time, and is gone once it was sent: a batch in flight holds no copy.
+        // A wrapped body cannot be sent a second time and is freed once it was sent: a batch in flight holds no copy.
         let body = reqwest::Body::wrap(body);
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
         self.send(request).await.0
     }
 
-    /// Asks for something about the account; gives the body's bytes too.
+    /// Sends a GET request; also returns the bytes of the body.
     pub(super) async fn get(&self, url: String) -> (Exchange, Vec<u8>) {
         self.send(self.http.get(url)).await
     }
 
+    /// Sends a request with the access token; also returns the bytes of the body.
     pub(super) async fn send(&self, request: RequestBuilder) -> (Exchange, Vec<u8>) {
-        // Together they end within `request_timeout`: the lease under which the caller sends is no longer.
+        // Fetching a token and the request itself share `request_timeout`: the caller's lease is not longer.
         let began = Instant::now();
         let authorization = match timeout(self.request_timeout / 2, self.auth.header()).await {
             Ok(Ok(header)) => header,
@@ -141,31 +135,31 @@ impl Client {
             .timeout(self.request_timeout.saturating_sub(began.elapsed()))
             .header(AUTHORIZATION, authorization.clone())
             .header(ACCEPT, "application/json");
-        let answered = match request.send().await {
+        let result = match request.send().await {
             Ok(response) => {
                 let left = self.request_timeout.saturating_sub(began.elapsed());
-                self.answered(response, left, &authorization).await
+                self.receive(response, left, &authorization).await
             }
-            Err(error) => (unanswered(error), Vec::new()),
+            Err(error) => (transport::classify_error(error), Vec::new()),
         };
-        if let (Exchange::Answered { meta, .. }, _) = &answered
-            && meta.status == 401
+        if let (Exchange::Answered { meta, .. }, _) = &result
+            && meta.meaning() == StatusMeaning::Unauthorized
         {
-            self.auth.refused(&authorization).await;
+            self.auth.discard_token(&authorization).await;
         }
-        answered
+        result
     }
 
-    /// The answer, and its body's bytes where they could be read.
-    async fn answered(
+    /// Receives a response: decoded, and the bytes of its body where they could be read.
+    async fn receive(
         &self,
         response: Response,
         left: Duration,
         authorization: &HeaderValue,
     ) -> (Exchange, Vec<u8>) {
-        let mut meta = wire::read_meta(response.status().as_u16(), response.headers());
+        let mut meta = decode_headers(&response);
         meta.answered_at = Some(Instant::now());
-        let read = timeout(left, self.body(response, authorization)).await;
+        let read = timeout(left, self.receive_body(response, authorization)).await;
         let (body, bytes) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(why)) => (Body::Unreadable(why), Vec::new()),
@@ -174,84 +168,19 @@ impl Client {
         (Exchange::Answered { meta, body }, bytes)
     }
 
-    /// Reads a body while it is within reason; the memory it takes is bounded for all requests together.
-    async fn body(
+    /// Receives a body up to the maximum length. The memory of all bodies together is bounded.
+    async fn receive_body(
         &self,
         mut response: Response,
         authorization: &HeaderValue,
     ) -> Result<(Body, Vec<u8>), Unreadable> {
-        let (mut bytes, mut share) = (Vec::new(), self.bodies.share());
+        let (mut bytes, mut allowance) = (Vec::new(), self.bodies.allowance());
         loop {
-            if !read_on(&mut response, &mut bytes, wire::MAX_BODY_BYTES).await? {
-                let bytes = without_token(bytes, authorization);
-                return Ok((wire::read_body(&bytes), bytes));
+            if !transport::receive_chunk(&mut response, &mut bytes, decode::MAX_BODY_BYTES).await? {
+                let bytes = transport::redact_token(bytes, authorization);
+                return Ok((decode::decode_body(&bytes), bytes));
             }
-            share.grow_to(bytes.len()).await;
+            allowance.grow_to(bytes.len()).await;
         }
     }
-}
-
-/// The bytes of a body; one that is longer than `limit` is not read to its end.
-pub(super) async fn short_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Unreadable> {
-    let mut bytes = Vec::new();
-    while read_on(&mut response, &mut bytes, limit).await? {}
-    Ok(bytes)
-}
-
-/// Reads the next piece of a body. False at its end.
-async fn read_on(response: &mut Response, bytes: &mut Vec<u8>, limit: usize) -> Result<bool, Unreadable> {
-    let Some(piece) = response.chunk().await.map_err(|error| Unreadable::Cut(chain(error)))? else {
-        return Ok(false);
-    };
-    if bytes.len() + piece.len() > limit {
-        return Err(Unreadable::TooLong);
-    }
-    bytes.extend_from_slice(&piece);
-    Ok(true)
-}
-
-/// An answer without the token that it answers, should it be repeated in it: answers are kept and told.
-fn without_token(bytes: Vec<u8>, authorization: &HeaderValue) -> Vec<u8> {
-    let token = authorization.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let finder = memmem::Finder::new(token);
-    if token.len() < TOKEN_BYTES || finder.find(&bytes).is_none() {
-        return bytes;
-    }
-    let (mut clean, mut rest) = (Vec::with_capacity(bytes.len()), bytes.as_slice());
-    while let Some((before, from)) = finder.find(rest).and_then(|at| rest.split_at_checked(at)) {
-        clean.extend_from_slice(before);
-        clean.extend_from_slice(REDACTED);
-        rest = from.get(token.len()..).unwrap_or_default();
-    }
-    clean.extend_from_slice(rest);
-    clean
-}
-
-/// Whether a request without an answer may have been taken.
-pub(super) fn unanswered(error: reqwest::Error) -> Exchange {
-    // A connect timeout is both: being a failed connection is what proves that nothing was sent.
-    if error.is_builder() {
-        Exchange::NotSent(NotSent::Unbuildable(chain(error)))
-    } else if error.is_connect() {
-        let text = format!("HubSpot could not be reached: {}", chain(error));
-        Exchange::NotSent(NotSent::Unreachable(with_advice(text)))
-    } else if error.is_timeout() {
-        Exchange::NoAnswer(NoAnswer::Timeout)
-    } else {
-        Exchange::NoAnswer(NoAnswer::Lost(chain(error)))
-    }
-}
-
-/// An error with its causes on one line, without the URL.
-fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    let mut parts: Vec<String> = Vec::new();
-    for text in causes.map(ToString::to_string) {
-        // Some errors of this stack repeat their cause.
-        if !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
-        }
-    }
-    parts.join(": ")
 }

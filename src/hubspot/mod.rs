@@ -1,17 +1,17 @@
-//! The HTTP edge to HubSpot: the only place that reaches it.
+//! The HTTP edge to HubSpot: the only module that sends requests to it.
 //!
-//! It sends one request and says how that ended; what the end means is `policy`'s business. It never
-//! tries anything twice, and neither does anything below it.
+//! A request is sent once, and its end is returned as an `Exchange`. Nothing here, or in the libraries below, retries;
+//! what an end means is decided in `pipeline` and `policy`. `api` holds HubSpot's API as pure types.
 
 mod account;
 mod advice;
+pub mod api;
 mod auth;
 mod body_budget;
 mod client;
-pub mod limits;
-mod oauth;
-pub mod request;
-pub mod schema;
-pub mod wire;
+mod records;
+mod transport;
+mod urls;
 
-pub use client::{Candidate, Client, ClientError, Presence};
+pub use client::{Client, ClientError};
+pub use records::{Candidate, Presence};

@@ -1,56 +1,55 @@
-//! The claim: pending courses become in flight, and the intent to send them is written, in one
+//! Claims pending courses: they become in flight, and the intent to send them is written to the journal, in one
 //! statement that commits before a byte is sent.
 
 use std::time::Duration;
 
 use jiff_sqlx::ToSqlx;
-use uuid::Uuid;
 
-use super::OutboxError;
-use super::database::{Reach, ask};
-use super::lease::Lease;
-use super::rows::ClaimedRow;
-use crate::policy::attribution::{Evidence, Lane, Sample};
-use crate::policy::backlog::{Cursor, Rest};
-use crate::policy::batch::{Claimed, RowId};
+use crate::course::{BatchId, ClaimedCourse, RowId};
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::lease::Lease;
+use crate::outbox::rows::ClaimedRow;
+use crate::policy::attribution::{ClaimOrder, Evidence, Lane};
+use crate::policy::backlog::{Cursor, Remaining};
 
 /// Which courses one claim may take, and how many.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits<'a> {
+pub struct ClaimLimits<'a> {
     /// Which courses.
     pub lane: Lane,
     /// Which of them first.
-    pub sample: Sample,
-    /// Courses.
+    pub order: ClaimOrder,
+    /// The largest number of courses.
     pub courses: u16,
-    /// Bytes of the request's body, estimated from above.
+    /// The largest request body in bytes. The claim estimates the size from above.
     pub bytes: u64,
-    /// The property that carries the courses' keys.
+    /// The property that carries the courses' keys; the journal keeps it for the look-up.
     pub unique_property: Option<&'a str>,
-    /// What the evidence says about the last requests of suspects.
+    /// What the evidence shows about the last requests of suspects.
     pub isolation: &'a Isolation,
 }
 
-/// What the evidence of other requests says about requests that failed.
+/// What the evidence of other requests shows about requests that failed.
 #[derive(Debug, Clone, Default)]
 pub struct Isolation {
-    /// Requests whose courses go in smaller groups than they failed in, and in how large ones.
-    narrowed: (Vec<Uuid>, Vec<i16>),
-    /// Requests of a single course that is at fault.
-    blamed: Vec<Uuid>,
+    /// Requests whose courses are sent again in smaller batches, and the largest such batch.
+    narrowed: (Vec<BatchId>, Vec<i16>),
+    /// Requests of a single course that caused the failure.
+    blamed: Vec<BatchId>,
 }
 
 impl Isolation {
-    /// By the evidence about each request.
+    /// Sorts the requests by the evidence about each.
     #[must_use]
-    pub fn by(evidence: impl IntoIterator<Item = (Uuid, Evidence)>) -> Self {
+    pub fn from_evidence(evidence: impl IntoIterator<Item = (BatchId, Evidence)>) -> Self {
         let mut isolation = Self::default();
         for (request, evidence) in evidence {
-            if let Some(limit) = evidence.narrows_to() {
+            if let Some(limit) = evidence.isolation_limit() {
                 isolation.narrowed.0.push(request);
                 isolation.narrowed.1.push(i16::try_from(limit).unwrap_or(i16::MAX));
             }
-            if evidence.company == 1 && evidence.blames_courses() {
+            if evidence.batch_size == 1 && evidence.blames_courses() {
                 isolation.blamed.push(request);
             }
         }
@@ -58,35 +57,40 @@ impl Isolation {
     }
 }
 
-/// What a claim took.
+/// The courses that a claim took.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ClaimResult {
     /// The courses, in order of arrival.
-    pub courses: Vec<Claimed>,
-    /// Rows that were claimed but cannot be read; they are to be recorded as failed.
+    pub courses: Vec<ClaimedCourse>,
+    /// Rows that were claimed but cannot be parsed. The caller records them as failed.
     pub unreadable: Vec<(RowId, OutboxError)>,
-    /// What may be left.
-    pub rest: Rest,
+    /// What may be left to claim.
+    pub remaining: Remaining,
 }
 
-/// What the envelope and the trace id of one course add to a request's body, in bytes, from above.
+/// The bytes that one course adds to a request's body besides its values: envelope and trace id, estimated from above.
 const ENVELOPE_BYTES: i64 = 160;
 
-/// The claim of the pending courses that fulfil the condition `due`, in this order of time.
-macro_rules! claim_of {
+/// The claim statement for the pending courses that fulfil the condition `due`, in this order of time.
+///
+/// Parameters: 1 holder, 2 term, 3 margin in seconds, 4 and 5 cursor, 6 courses, 7 bytes, 8 unique property, 9 batch,
+/// 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and their limits, 14 blamed requests.
+macro_rules! claim_statement {
     ($due:literal, $order:literal) => {
         concat!(
-            "
+            "-- claim
         with lead as materialized (
-            -- a takeover waits until this claim has committed, and then finds its intent; a renewal does not
+            -- Only the leader claims. The share lock makes a takeover wait until this claim has committed, so that it
+            -- finds the intent; a renewal changes no key and does not wait.
             select incarnation from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
-               -- no word of a database that may have lost commits is taken for the truth
+               -- A database that may have lost commits is verified first: its pending courses may have been sent.
                and not verifying and incarnation = course_sync_incarnation()
                for key share
         ), due as materialized (
+            -- Rows that another session holds are skipped: waiting for one would delay all others.
             select ctid as spot, id, next_attempt_at,
-                   -- a group that failed goes on in smaller ones, by the evidence of other requests
+                   -- The evidence of other requests may narrow the batch of a group that failed.
                    least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
                                         where n.batch_id = course_outbox.batch_id)) as batch_limit,
                    batch_id = any($14) as is_blamed,
@@ -105,7 +109,8 @@ macro_rules! claim_of {
              limit $6
                for update skip locked
         ), fitting as (
-            -- as many as every one of them may travel with, and as fit into the body
+            -- The longest prefix in which no course exceeds its own batch limit and the body stays small enough. The
+            -- first course always fits: HubSpot decides whether it is too large.
             select spot, next_attempt_at, is_blamed from (
                 select spot, next_attempt_at, is_blamed, row_number() over so_far as place,
                        min(batch_limit) over so_far as narrowest, sum(bytes) over so_far as total
@@ -119,61 +124,67 @@ macro_rules! claim_of {
         ), took as (
             update course_outbox o
                set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
-              -- where it was locked: no index is asked a second time
+              -- The rows are locked, so their ctid is still valid: this saves a second index scan.
               from fitting f where o.ctid = f.spot
             returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.doubt_property,
                       coalesce(f.is_blamed, false) as is_blamed, o.created_at, f.next_attempt_at as due
         ), intent as (
+            -- The intent: a new leader that finds it open after a crash knows that these courses may have been sent.
             insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation, unique_property)
             select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10),
                    (select incarnation from lead), $8
               from took having count(*) > 0
         )
+        -- More candidates than courses: some that were due did not fit.
         select took.*, (select count(*) from due) as candidates from took order by due, id"
         )
     };
 }
 
-/// Claims due courses for the batch `batch`, under the lease. Takes none if the lease is not ours,
-/// or ends within `margin`. `send_window` is how long the request may take at most.
+/// Claims due courses for the batch `batch`, under the lease. Claims none if this instance does not hold the lease, or
+/// the lease ends within `margin`. `send_window` is the longest time that the request may take.
 ///
-/// Served by `course_outbox_pending`, for suspects by `course_outbox_suspects`.
+/// Index: `course_outbox_pending`; for suspects `course_outbox_suspects`.
 pub async fn claim(
-    database: impl Into<Reach<'_>>,
+    database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
     margin: Duration,
-    batch: Uuid,
-    limits: Limits<'_>,
+    batch: BatchId,
+    limits: ClaimLimits<'_>,
     cursor: Cursor,
     send_window: Duration,
-) -> Result<Taken, OutboxError> {
-    // They differ in which courses are due and in their order, so that each is served by its own index.
-    const FRESH: &str = claim_of!(
+) -> Result<ClaimResult, OutboxError> {
+    // One statement per lane and order, each with a fixed condition: only then can Postgres use the partial index.
+    const FRESH: &str = claim_statement!(
         "suspected_at is null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
         ""
     );
-    const NEWEST: &str =
-        claim_of!("suspected_at is null and $4::timestamptz is null and $5::bigint is not null", "desc");
-    const NEWEST_SUSPECTS: &str =
-        claim_of!("suspected_at is not null and $4::timestamptz is null and $5::bigint is not null", "desc");
-    const SUSPECTS: &str = claim_of!(
+    const NEWEST: &str = claim_statement!(
+        "suspected_at is null and $4::timestamptz is null and $5::bigint is not null",
+        "desc"
+    );
+    const NEWEST_SUSPECTS: &str = claim_statement!(
+        "suspected_at is not null and $4::timestamptz is null and $5::bigint is not null",
+        "desc"
+    );
+    const SUSPECTS: &str = claim_statement!(
         "suspected_at is not null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
         ""
     );
-    let (statement, cursor) = match (limits.lane, limits.sample) {
-        (Lane::Fresh, Sample::Oldest) => (FRESH, cursor),
-        (Lane::Fresh, Sample::Newest) => (NEWEST, Cursor::default()),
-        (Lane::Suspects, Sample::Oldest) => (SUSPECTS, cursor),
-        (Lane::Suspects, Sample::Newest) => (NEWEST_SUSPECTS, Cursor::default()),
+    let (statement, cursor) = match (limits.lane, limits.order) {
+        (Lane::Fresh, ClaimOrder::Oldest) => (FRESH, cursor),
+        (Lane::Fresh, ClaimOrder::Newest) => (NEWEST, Cursor::default()),
+        (Lane::Suspects, ClaimOrder::Oldest) => (SUSPECTS, cursor),
+        (Lane::Suspects, ClaimOrder::Newest) => (NEWEST_SUSPECTS, Cursor::default()),
     };
-    let (after, after_id) = cursor.place().unzip();
-    let rows: Vec<ClaimedRow> = ask(database, async |session| {
+    let (after, after_id) = cursor.position().unzip();
+    let rows: Vec<ClaimedRow> = run_statement(database, async |session| {
         sqlx::query_as(statement)
             .bind(lease.holder)
             .bind(lease.term)
             .bind(margin.as_secs_f64())
             .bind(after.map(ToSqlx::to_sqlx))
-            .bind(after_id.unwrap_or_default())
+            .bind(after_id.map_or(0, |id| id.0))
             .bind(i64::from(limits.courses))
             .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
             .bind(limits.unique_property)
@@ -187,21 +198,23 @@ pub async fn claim(
             .await
     })
     .await
-    .map_err(OutboxError::doing("claim pending courses"))?;
-    Ok(taken(rows, limits))
+    .map_err(OutboxError::failed_to("claim pending courses"))?;
+    Ok(claim_result(rows, limits))
 }
 
-/// Takes a claim back whose end was never heard of: it may have been committed, and is never sent.
-/// Returns how many courses it held.
+/// Withdraws a claim whose acknowledgement was lost: it may have been committed, but it is never sent. Returns the
+/// number of courses that it held.
 ///
-/// Served by the primary keys of `course_sync_batch` and `course_outbox`.
-pub async fn withdraw(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<u64, OutboxError> {
-    const WITHDRAW: &str = "
+/// Index: the primary keys of `course_sync_batch` and `course_outbox`.
+pub async fn withdraw(database: impl Into<DatabaseRef<'_>>, batch: BatchId) -> Result<u64, OutboxError> {
+    const WITHDRAW: &str = "-- withdraw a claim
         with withdrawn as (
             update course_sync_batch set state = 'closed', answered_at = now()
              where batch_id = $1 and state <> 'closed'
             returning row_ids
         ), back as (
+            -- It was not sent, so the attempt does not count. A new leader may already have marked the course
+            -- unconfirmed.
             update course_outbox o
                set status = 'pending', attempts = o.attempts - 1, doubt = null, next_attempt_at = now(), updated_at = now()
               from withdrawn w
@@ -209,30 +222,31 @@ pub async fn withdraw(database: impl Into<Reach<'_>>, batch: Uuid) -> Result<u64
             returning o.id
         )
         select count(*) from back";
-    let count: i64 =
-        ask(database, async |session| sqlx::query_scalar(WITHDRAW).bind(batch).fetch_one(session).await)
-            .await
-            .map_err(OutboxError::doing("take a claim back"))?;
+    let count: i64 = run_statement(database, async |session| {
+        sqlx::query_scalar(WITHDRAW).bind(batch).fetch_one(session).await
+    })
+    .await
+    .map_err(OutboxError::failed_to("withdraw a claim"))?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-fn taken(rows: Vec<ClaimedRow>, limits: Limits<'_>) -> Taken {
+fn claim_result(rows: Vec<ClaimedRow>, limits: ClaimLimits<'_>) -> ClaimResult {
     let count = rows.len();
-    let rest = match rows.last() {
-        Some(last) if i64::try_from(count).is_ok_and(|count| count < last.candidates) => Rest::Behind,
-        Some(_) if limits.sample == Sample::Newest => Rest::Behind,
+    let remaining = match rows.last() {
+        Some(last) if i64::try_from(count).is_ok_and(|count| count < last.candidates) => Remaining::FromStart,
+        Some(_) if limits.order == ClaimOrder::Newest => Remaining::FromStart,
         Some(last) if count == usize::from(limits.courses) => {
-            Rest::Beyond(Cursor::after(last.due.to_jiff(), last.id))
+            Remaining::After(Cursor::after(last.due.to_jiff(), last.id))
         }
-        _ => Rest::Nothing,
+        _ => Remaining::Nothing,
     };
-    let mut taken = Taken { courses: Vec::with_capacity(count), unreadable: Vec::new(), rest };
+    let mut result = ClaimResult { courses: Vec::with_capacity(count), unreadable: Vec::new(), remaining };
     for row in rows {
-        let id = RowId(row.id);
-        match Claimed::try_from(row) {
-            Ok(course) => taken.courses.push(course),
-            Err(error) => taken.unreadable.push((id, error)),
+        let id = row.id;
+        match ClaimedCourse::try_from(row) {
+            Ok(course) => result.courses.push(course),
+            Err(error) => result.unreadable.push((id, error)),
         }
     }
-    taken
+    result
 }

@@ -1,4 +1,4 @@
-//! The database and how one statement is run on it: the only place that takes a connection.
+//! The connection pool, and how one statement runs on it: the only place that takes a connection.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,39 +9,41 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool, Postgres};
 
-use super::OutboxError;
 use crate::config::SecretSource;
+use crate::outbox::OutboxError;
+use crate::telemetry::events;
 
-/// How long a connection is waited for before the database counts as unreachable.
-pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long to wait for a connection before the database counts as unreachable.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the reason is looked for why no connection could be made.
-const REASON: Duration = Duration::from_secs(2);
+/// How long to look for the reason why no connection could be made.
+const DIAGNOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection that stood still for longer is tested before it is used: its server may be another by now. Each
-/// test is a round trip, and a busy connection has just shown that it is well.
-const FRESH: Duration = Duration::from_secs(1);
+/// A connection that was idle for longer is tested before use: after a failover its server may be another one. The
+/// test costs a round trip, so a connection that was just used is not tested.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// How long an answer is waited for. The server itself gives up earlier, so after it nobody is there.
-const ANSWER: Duration = Duration::from_secs(40);
+/// How long to wait for a statement's response. The server's own timeouts are shorter, so after this long the server
+/// or the network is gone.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The longest that one statement may take at the server. The daemon's own are far below; a lock held
-/// by a person, or a dead disk, must not hold it for ever.
-const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
+/// The longest that one statement may take at the server. The daemon's statements take far less; these limits end
+/// the wait for a lock that an operator holds, or for a dead disk.
+const SESSION_SETUP: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
                        set idle_in_transaction_session_timeout = '30s'";
 
-/// The same for one transaction, because a pooler gives every transaction another session. Whatever a
-/// statement was called in that session before, by us or another, its name is free again.
-const TRANSACTION: &str = "begin; deallocate all; set local statement_timeout = '30s'; set local lock_timeout = '15s'; \
+/// The same limits for one transaction, because a pooler gives each transaction another session. `deallocate all`
+/// frees the names of statements that another client prepared in that session.
+const BEGIN: &str = "begin; deallocate all; set local statement_timeout = '30s'; set local lock_timeout = '15s'; \
                            set local idle_in_transaction_session_timeout = '30s'";
 
-/// Whether there may be a pooler that gives every transaction another session.
+/// Whether a connection is one session of the server, or a pooler may give each transaction another session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sessions {
-    /// A connection is a session: statements are prepared once and run alone.
-    Kept,
-    /// It is not: nothing is kept between transactions, and each statement brings its own, because a
-    /// statement is prepared and run in two steps that must meet the same session.
+pub enum SessionMode {
+    /// A connection is a session: statements are prepared once and run without an explicit transaction.
+    Dedicated,
+    /// A pooler in transaction mode: each statement runs in a transaction of its own, because preparing and executing
+    /// it are two steps that must reach the same session. Nothing is kept between transactions.
     Pooled,
 }
 
@@ -49,32 +51,32 @@ pub enum Sessions {
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
-    sessions: Sessions,
+    sessions: SessionMode,
     address: Option<Arc<Address>>,
 }
 
-/// Where the URL comes from, so that another password is noticed.
+/// The source of the URL, so that a changed password is picked up.
 #[derive(Debug)]
 struct Address {
     source: SecretSource,
     current: Mutex<SecretString>,
 }
 
-/// What a statement needs of a database. A plain pool is one without a pooler.
+/// A borrowed database: what a statement needs to run. A plain pool counts as one without a pooler.
 #[derive(Debug, Clone, Copy)]
-pub struct Reach<'a> {
+pub struct DatabaseRef<'a> {
     pool: &'a PgPool,
-    sessions: Sessions,
+    sessions: SessionMode,
     address: Option<&'a Address>,
 }
 
-impl<'a> From<&'a PgPool> for Reach<'a> {
+impl<'a> From<&'a PgPool> for DatabaseRef<'a> {
     fn from(pool: &'a PgPool) -> Self {
-        Self { pool, sessions: Sessions::Kept, address: None }
+        Self { pool, sessions: SessionMode::Dedicated, address: None }
     }
 }
 
-impl<'a> From<&'a Database> for Reach<'a> {
+impl<'a> From<&'a Database> for DatabaseRef<'a> {
     fn from(database: &'a Database) -> Self {
         let address = database.address.as_deref();
         Self { pool: &database.pool, sessions: database.sessions, address }
@@ -82,28 +84,28 @@ impl<'a> From<&'a Database> for Reach<'a> {
 }
 
 impl Database {
-    /// At most `max_connections`, made when they are needed.
-    pub(super) fn new(options: PgConnectOptions, max_connections: u32, sessions: Sessions) -> Self {
+    /// A pool of at most `max_connections`, opened when they are needed.
+    pub(super) fn new(options: PgConnectOptions, max_connections: u32, sessions: SessionMode) -> Self {
         let options = sessions.adapt(options);
         let pool = pool_options(max_connections, sessions).connect_lazy_with(options);
         Self { pool, sessions, address: None }
     }
 
-    /// Where no connection can be made, the URL is read again from where it comes from: a password changes
-    /// while the daemon runs.
+    /// Reads the URL again from its source whenever no connection can be made: a password may change while the daemon
+    /// runs.
     #[must_use]
-    pub fn following(self, source: SecretSource, current: SecretString) -> Self {
+    pub fn with_url_source(self, source: SecretSource, current: SecretString) -> Self {
         let address = Address { source, current: Mutex::new(current) };
         Self { address: Some(Arc::new(address)), ..self }
     }
 
-    /// Reads the URL again. True where it has changed: connections are made by the new one from now on.
-    pub(super) fn follow(&self) -> bool {
-        Reach::from(self).follow()
+    /// Reads the URL again. True if it changed: new connections use it from now on.
+    pub(super) fn refresh_url(&self) -> bool {
+        DatabaseRef::from(self).refresh_url()
     }
 
-    /// A pool of one connection more, to the same database.
-    pub(super) fn alone(&self) -> PgPool {
+    /// A pool of one additional connection to the same database.
+    pub(super) fn single_connection_pool(&self) -> PgPool {
         pool_options(1, self.sessions).connect_lazy_with(self.pool.connect_options().as_ref().clone())
     }
 
@@ -113,49 +115,50 @@ impl Database {
     }
 }
 
-impl Sessions {
+impl SessionMode {
     fn adapt(self, options: PgConnectOptions) -> PgConnectOptions {
         match self {
-            Self::Kept => options,
+            Self::Dedicated => options,
             Self::Pooled => options.statement_cache_capacity(0),
         }
     }
 }
 
-impl Reach<'_> {
+impl DatabaseRef<'_> {
     /// A connection of the pool, or the reason why there is none.
-    async fn connection(self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    async fn acquire(self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         match self.pool.acquire().await {
-            Err(_) if self.follow() => self.pool.acquire().await,
-            Err(sqlx::Error::PoolTimedOut) => Err(self.reason().await),
+            Err(_) if self.refresh_url() => self.pool.acquire().await,
+            Err(sqlx::Error::PoolTimedOut) => Err(self.diagnose_timeout().await),
             connection => connection,
         }
     }
 
-    fn follow(self) -> bool {
+    fn refresh_url(self) -> bool {
         let Some(address) = self.address else { return false };
-        // A file that cannot be read or holds no URL changes nothing; the failure at hand is told.
+        // If the file cannot be read or holds no URL, nothing changes and the original error is reported.
         let Ok(url) = address.source.read() else { return false };
         let mut current = address.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.expose_secret() == url.expose_secret() {
             return false;
         }
-        let Ok(options) = options(&url) else { return false };
-        tracing::info!("database.url has changed: connecting by it");
+        let Ok(options) = parse_url(&url) else { return false };
+        tracing::info!(event = events::DATABASE_URL_CHANGED, "database url changed");
         self.pool.set_connect_options(self.sessions.adapt(options));
         *current = url;
         true
     }
 
-    /// The pool goes on trying where the server refuses for the moment, and then says only that time is up.
-    async fn reason(self) -> sqlx::Error {
+    /// The pool retries while the server refuses connections, and then reports only a timeout. One direct attempt
+    /// shows the server's own reason.
+    async fn diagnose_timeout(self) -> sqlx::Error {
         if self.pool.size() >= self.pool.options().get_max_connections() {
             return sqlx::Error::PoolTimedOut;
         }
         let options = self.pool.connect_options();
-        match tokio::time::timeout(REASON, PgConnection::connect_with(&options)).await {
+        match tokio::time::timeout(DIAGNOSE_TIMEOUT, PgConnection::connect_with(&options)).await {
             Ok(Err(error)) => error,
-            // How it ends does not matter.
+            // An error on closing changes nothing: the connection is not used again.
             Ok(Ok(connection)) => {
                 connection.close().await.ok();
                 sqlx::Error::PoolTimedOut
@@ -166,62 +169,62 @@ impl Reach<'_> {
 }
 
 /// The URL's options. Their `Debug` would print the password: never format them.
-pub(super) fn options(url: &SecretString) -> Result<PgConnectOptions, OutboxError> {
+pub(super) fn parse_url(url: &SecretString) -> Result<PgConnectOptions, OutboxError> {
     let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OutboxError::Url)?;
-    // A pooler refuses a startup parameter that it does not know; no float here needs more digits.
+    // A pooler refuses startup parameters that it does not know, and no value here needs the extra digits.
     Ok(options.application_name("course-sync").extra_float_digits(None))
 }
 
-/// Runs one statement on a connection of the pool. Where no answer comes, not even the server's refusal,
-/// the connection is closed rather than returned: a line that died silently would be waited on for
-/// ever, and take whoever waits and its place in the pool with it.
-pub(super) async fn ask<'a, T>(
-    reach: impl Into<Reach<'a>>,
+/// Runs one statement on a connection of the pool. If no response comes, the connection is closed instead of being
+/// returned to the pool: on a connection that died silently, the caller would wait for ever and the pool would lose
+/// a place.
+pub(super) async fn run_statement<'a, T>(
+    database: impl Into<DatabaseRef<'a>>,
     statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    let reach = reach.into();
-    let mut connection = reach.connection().await?;
-    let answer = async {
-        match reach.sessions {
-            Sessions::Kept => statement(&mut connection).await,
-            Sessions::Pooled => in_transaction(&mut connection, statement).await,
+    let database = database.into();
+    let mut connection = database.acquire().await?;
+    let response = async {
+        match database.sessions {
+            SessionMode::Dedicated => statement(&mut connection).await,
+            SessionMode::Pooled => in_transaction(&mut connection, statement).await,
         }
     };
-    match tokio::time::timeout(ANSWER, answer).await {
-        Ok(answer) => answer,
+    match tokio::time::timeout(RESPONSE_TIMEOUT, response).await {
+        Ok(response) => response,
         Err(_) => {
             connection.close_on_drop();
-            let silence = std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer");
-            Err(sqlx::Error::Io(silence))
+            let timeout = std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not respond");
+            Err(sqlx::Error::Io(timeout))
         }
     }
 }
 
-/// A transaction around one statement. Should it be cancelled, its connection is closed by whoever does.
+/// A transaction around one statement. If the caller cancels it, the caller closes the connection.
 async fn in_transaction<T>(
     connection: &mut PgConnection,
     statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    let mut transaction = connection.begin_with(TRANSACTION).await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
     match statement(&mut transaction).await {
-        Ok(answer) => transaction.commit().await.map(|()| answer),
+        Ok(result) => transaction.commit().await.map(|()| result),
         Err(error) => {
-            // The statement's error is the one to tell.
+            // The statement's error is the one to report, not that of the rollback.
             transaction.rollback().await.ok();
             Err(error)
         }
     }
 }
 
-fn pool_options(max_connections: u32, sessions: Sessions) -> PgPoolOptions {
+fn pool_options(max_connections: u32, sessions: SessionMode) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE)
-        // Done here, for those that stood still only.
+        .acquire_timeout(CONNECT_TIMEOUT)
+        // Tested below instead, and only after idling.
         .test_before_acquire(false)
         .before_acquire(|connection, connected| {
             Box::pin(async move {
-                if connected.idle_for > FRESH {
+                if connected.idle_for > TEST_AFTER_IDLE {
                     connection.ping().await?;
                 }
                 Ok(true)
@@ -229,8 +232,8 @@ fn pool_options(max_connections: u32, sessions: Sessions) -> PgPoolOptions {
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                if sessions == Sessions::Kept {
-                    connection.execute(SESSION).await?;
+                if sessions == SessionMode::Dedicated {
+                    connection.execute(SESSION_SETUP).await?;
                 }
                 Ok(())
             })

@@ -1,25 +1,25 @@
-//! What can go wrong with the database, told for a person.
+//! Errors of the database: what failed, and what the operator can do.
 
 use sqlx::migrate::MigrateError;
 
-use crate::policy::batch::RowId;
+use crate::course::RowId;
 
-/// A failure of the database or of what it holds.
+/// An error of the database or of its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     /// A statement failed.
-    #[error("the database failed to {doing}: {}", told(source))]
+    #[error("could not {action}: {}", describe(source))]
     Statement {
-        /// What the statement was to do, as an infinitive.
-        doing: &'static str,
+        /// The purpose of the statement, as an infinitive.
+        action: &'static str,
         /// The database's own error.
         #[source]
         source: sqlx::Error,
     },
     /// No connection could be made.
     #[error(
-        "the database at {place} cannot be used: {}. Check database.url and that the server is up",
-        told(source)
+        "could not connect to the database at {place}: {}. Check database.url and that the server is running",
+        describe(source)
     )]
     Connect {
         /// Host and database, without the password.
@@ -28,26 +28,26 @@ pub enum OutboxError {
         #[source]
         source: sqlx::Error,
     },
-    /// The URL is not one.
+    /// The URL is invalid.
     #[error(
-        "database.url is not one that Postgres takes: its host, port or a parameter behind the ? is wrong"
+        "database.url is not a valid Postgres URL: check its host, its port, and the parameters after the ?"
     )]
     Url,
-    /// The schema could not be brought up to date.
-    #[error("the schema could not be brought up to date: {}", told_of_migration(.0))]
+    /// A migration failed.
+    #[error("could not migrate the database schema: {}", describe_migration(.0))]
     Migrate(#[source] MigrateError),
-    /// The schema is older than this program, and it was told not to migrate.
+    /// The schema is older than this program, and database.migrate is false.
     #[error(
-        "the schema is not up to date (not applied: migration {0}); run `course-sync migrate`, or set database.migrate = true"
+        "the database schema is not up to date (missing migration {0}); run `course-sync migrate`, or set database.migrate = true"
     )]
     Outdated(String),
     /// The schema is newer than this program.
     #[error(
-        "the schema is newer than this program (migration {0}); run the version of course-sync that made it"
+        "the database schema is newer than this program (migration {0}); run the version of course-sync that applied it"
     )]
     Newer(i64),
-    /// A row holds what its table's checks forbid.
-    #[error("row {} of course_outbox holds an unusable {column}: {why}", row.0)]
+    /// A row violates the checks of its table.
+    #[error("row {row} of course_outbox has an invalid {column}: {why}")]
     Row {
         /// Which row.
         row: RowId,
@@ -59,39 +59,38 @@ pub enum OutboxError {
 }
 
 impl OutboxError {
-    /// Whether waiting may help: the server is away or busy, rather than refusing us for good.
+    /// Whether a retry may succeed: the server is unavailable or busy, rather than refusing permanently.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Statement { source, .. }
             | Self::Connect { source, .. }
             | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
-                is_passing(source)
+                is_transient_error(source)
             }
             Self::Url | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
         }
     }
 
-    /// Whether it is the program or its configuration that does not fit the database, rather than the
-    /// database that failed.
+    /// Whether the program or its configuration does not fit the database, rather than the database failing.
     #[must_use]
-    pub fn is_setup(&self) -> bool {
+    pub fn is_configuration_error(&self) -> bool {
         match self {
             Self::Url | Self::Outdated(_) | Self::Newer(_) => true,
             Self::Statement { .. } | Self::Connect { .. } | Self::Migrate(_) | Self::Row { .. } => false,
         }
     }
 
-    /// Whether the statement may have been committed although it failed: its answer was lost.
+    /// Whether the statement may have been committed although it failed: its acknowledgement was lost.
     #[must_use]
-    pub fn may_have_happened(&self) -> bool {
+    pub fn may_have_committed(&self) -> bool {
         match self {
-            // The server said no, unless it said that the connection is at its end: a pooler says so of the server's,
-            // and a server that waits for its standby after the commit.
+            // The server refused the statement, unless it reports the end of the connection: a pooler does so when it
+            // lost the server, and a server does so while it waits for its standby after the commit.
             Self::Statement { source: sqlx::Error::Database(error), .. } => {
                 error.code().is_some_and(|code| ["08", "57P"].iter().any(|class| code.starts_with(class)))
             }
-            // It was never asked.
+            // It was never sent.
             Self::Statement { source: sqlx::Error::PoolTimedOut, .. } => false,
             Self::Statement { .. } => true,
             Self::Connect { .. }
@@ -103,43 +102,44 @@ impl OutboxError {
         }
     }
 
-    /// Names what a statement was to do.
-    pub(super) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
-        move |source| Self::Statement { doing, source }
+    /// An error of the statement that was to do this, an infinitive such as "claim pending courses".
+    pub(super) fn failed_to(action: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Statement { action, source }
     }
 }
 
-/// In sqlx's words, without the line of Postgres's own source.
-fn told(error: &sqlx::Error) -> String {
+/// The error's text, without the position in Postgres's own source that sqlx adds.
+fn describe(error: &sqlx::Error) -> String {
     match error {
-        sqlx::Error::Database(error) => format!("the server says: {}", error.message()),
+        sqlx::Error::Database(error) => format!("the server reports: {}", error.message()),
         other => other.to_string(),
     }
 }
 
-fn told_of_migration(error: &MigrateError) -> String {
-    /// SQLSTATE of a role that may not.
+fn describe_migration(error: &MigrateError) -> String {
+    /// The SQLSTATE of a missing privilege.
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
     let (MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) = error else {
         return error.to_string();
     };
     let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    let mend = match code.as_deref() {
+    let fix = match code.as_deref() {
         Some(INSUFFICIENT_PRIVILEGE) => {
-            "; run `course-sync migrate` as the owner of the schema, and set database.migrate = false here"
+            "; run `course-sync migrate` as the owner of the schema, and set database.migrate = false for this role"
         }
         _ => "",
     };
-    format!("{}{mend}", told(source))
+    format!("{}{fix}", describe(source))
 }
 
-fn is_passing(error: &sqlx::Error) -> bool {
+fn is_transient_error(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed => true,
-        // Class 57: shutting down or starting; 53: no resources; 08: connection; 25006: read-only; 40: retry.
+        // SQLSTATE classes: 57 shutting down or starting, 53 out of resources, 08 connection, 40 rolled back and to be
+        // retried; 25006 is a read-only server, such as a standby.
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             ["57", "53", "08", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
         }),

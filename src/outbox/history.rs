@@ -1,26 +1,25 @@
-//! The life of one course, read whole and bounded: its row, what happened to it, the requests that carried it.
+//! Reads the history of one course: its row, its events, the requests that carried it. Bounded in size.
 
 use jiff_sqlx::Timestamp;
 use serde_json::Value;
-use sqlx::FromRow;
 use sqlx::types::Json;
 
-use super::OutboxError;
-use super::database::{Reach, ask};
 use crate::course::Status;
-use crate::policy::explain::life::{Course, Event, Life, Request};
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::from_row::impl_from_row;
+use crate::policy::explain::history::{CourseEvent, CourseHistory, CourseRequest, CourseRow};
 
-/// Events and requests that are told of one course at most, the latest.
-const EVENTS: i64 = 100;
-const REQUESTS: i64 = 100;
-/// Of so many of its latest changes, the requests shortly before are searched for the course.
-const MOMENTS: i64 = 10;
-/// How long before a change the request may have begun that led to it, in seconds: a look at HubSpot takes
-/// two requests of `hubspot.request_timeout`, and the quota bounds how many others lie in between.
-const SHORTLY: f64 = 120.0;
+/// The largest number of events and of requests that are read; the latest ones.
+const MAX_EVENTS: i64 = 100;
+const MAX_REQUESTS: i64 = 100;
+/// The requests shortly before each of so many of the latest changes are searched for the course.
+const SEARCHED_CHANGES: i64 = 10;
+/// How long before a change its request may have begun, in seconds: a look-up in HubSpot takes up to two requests
+/// of `hubspot.request_timeout`, and the quota limits how many other requests happen in between.
+const SEARCHED_SECONDS: f64 = 120.0;
 
-#[derive(FromRow)]
-struct Row {
+struct HistoryRow {
     course_key: String,
     name: Option<String>,
     status: String,
@@ -40,67 +39,102 @@ struct Row {
     requests: Json<Vec<Value>>,
 }
 
-/// The life of the course with this key; `None`: there is none. The requests are those that its row or an
-/// event names, and those shortly before a change that list it: reads are named by nobody. A request that
-/// the account turned away (a used-up quota, an outage) is known only while nothing happened since.
+impl_from_row!(HistoryRow {
+    course_key,
+    name,
+    status,
+    attempts,
+    faults,
+    doubts,
+    carried_key,
+    is_suspect,
+    batch_limit,
+    next_attempt_at,
+    hubspot_id,
+    error,
+    created_at,
+    updated_at,
+    synced_at,
+    events,
+    requests,
+});
+
+/// Reads the history of the course with this key; `None` if there is no such course.
 ///
-/// Served by `course_outbox_course_key_unique`, `course_sync_history_course`, the primary key of
+/// The requests are those that its row or an event names. Look-ups are named by neither, so the requests shortly
+/// before each change that list the course are added. A request that failed for the whole account (a used-up quota,
+/// an outage) leaves no event, so it is found only until the next change.
+///
+/// Index: `course_outbox_course_key_unique`, `course_sync_history_course`, the primary key of
 /// `course_sync_batch` and `course_sync_batch_claimed_at`.
-pub async fn life(database: impl Into<Reach<'_>>, key: &str) -> Result<Option<Life>, OutboxError> {
-    const LIFE: &str = "
+pub async fn read_history(
+    database: impl Into<DatabaseRef<'_>>,
+    key: &str,
+) -> Result<Option<CourseHistory>, OutboxError> {
+    const HISTORY: &str = "-- course history
         with course as materialized (
             select * from course_outbox where course_key = $1
-        ), told as materialized (
+        ), recorded as materialized (
+            -- the latest events
             select id, at, batch_id, event, error from course_sync_history
              where course_key = $1 order by id desc limit $2
         ), moments as (
+            -- the times at which the course changed
             select updated_at as at from course
             union
-            select at from (select at from told order by id desc limit $4) latest
+            select at from (select at from recorded order by id desc limit $4) latest
         ), shortly_before as (
+            -- requests that began shortly before a change and list the course
             select b.batch_id
               from course c cross join moments m
              cross join lateral (
                    select batch_id, row_ids from course_sync_batch
                     where claimed_at between m.at - make_interval(secs => $5) and m.at
-                   -- a fence: without it the planner looks into every request there ever was
+                   -- an optimisation fence: without it the planner scans every request in the journal
                    offset 0) b
              where c.id = any(b.row_ids)
         ), requests as materialized (
             select b.* from course_sync_batch b
-             where b.batch_id = any(array(select batch_id from course union select batch_id from told
+             where b.batch_id = any(array(select batch_id from course union select batch_id from recorded
                                           union select batch_id from shortly_before))
-               -- what only notes a doubt was no request
+               -- a row that only marks courses as unconfirmed was not a request
                and b.send_by > b.claimed_at
-               -- spent on the account's properties: no course was sent by it
+               -- a request for the account's properties carried no course
                and b.operation <> 'schema'
              order by b.claimed_at desc limit $3
         )
-        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit, next_attempt_at, hubspot_id, error, created_at,
-               updated_at, synced_at,
+        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit,
+               next_attempt_at, hubspot_id, error, created_at, updated_at, synced_at,
+               -- the course was sent with its key, or it was looked up and not sent
                doubt_property is not null
                or exists (select from course_sync_batch b where b.batch_id = course.batch_id and b.operation <> 'create') as carried_key,
                suspected_at is not null as is_suspect,
                coalesce((select jsonb_agg(jsonb_build_object(
-                   'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from told), '[]') as events,
+                   'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from recorded), '[]') as events,
                coalesce((select jsonb_agg(jsonb_build_object(
                    'id', batch_id, 'operation', operation, 'at', claimed_at, 'courses', cardinality(row_ids),
                    'answered_at', answered_at, 'http_status', http_status, 'correlation_id', correlation_id,
                    'outcome', outcome) order by claimed_at) from requests), '[]') as requests
           from course";
-    let query = sqlx::query_as(LIFE).bind(key).bind(EVENTS).bind(REQUESTS).bind(MOMENTS).bind(SHORTLY);
-    let row: Option<Row> = ask(database, async |session| query.fetch_optional(session).await)
-        .await
-        .map_err(OutboxError::doing("read the life of a course"))?;
-    Ok(row.and_then(life_of))
+    let query = sqlx::query_as(HISTORY)
+        .bind(key)
+        .bind(MAX_EVENTS)
+        .bind(MAX_REQUESTS)
+        .bind(SEARCHED_CHANGES)
+        .bind(SEARCHED_SECONDS);
+    let row: Option<HistoryRow> =
+        run_statement(database, async |session| query.fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::failed_to("read the history of a course"))?;
+    Ok(row.and_then(history_of))
 }
 
-/// The table's check knows no other status than [`Status`] does.
-fn life_of(row: Row) -> Option<Life> {
+/// `None` for an unknown status, which the table's check rules out.
+fn history_of(row: HistoryRow) -> Option<CourseHistory> {
     let (events, requests) = (row.events.0, row.requests.0);
     let is_full = |count: usize, limit: i64| i64::try_from(count).is_ok_and(|count| count >= limit);
-    let is_cut = is_full(events.len(), EVENTS) || is_full(requests.len(), REQUESTS);
-    let course = Course {
+    let is_truncated = is_full(events.len(), MAX_EVENTS) || is_full(requests.len(), MAX_REQUESTS);
+    let course = CourseRow {
         key: row.course_key,
         name: row.name,
         status: Status::parse(&row.status)?,
@@ -117,21 +151,27 @@ fn life_of(row: Row) -> Option<Life> {
         updated_at: row.updated_at.to_jiff(),
         synced_at: row.synced_at.map(Timestamp::to_jiff),
     };
-    // One that cannot be read costs only itself.
-    let events = events.into_iter().filter_map(|it| serde_json::from_value::<Event>(it).ok()).collect();
-    let requests = requests.into_iter().filter_map(|it| serde_json::from_value::<Request>(it).ok()).collect();
-    Some(Life { course, events, requests, is_cut })
+    // An event or request that cannot be read is left out; the others are still shown.
+    let events = events.into_iter().filter_map(|it| serde_json::from_value::<CourseEvent>(it).ok()).collect();
+    let requests =
+        requests.into_iter().filter_map(|it| serde_json::from_value::<CourseRequest>(it).ok()).collect();
+    Some(CourseHistory { course, events, requests, is_truncated })
 }
 
-/// The keys that stand next to `key` in order, three on each side: what a slip of the pen may have meant.
+/// Reads the keys next to `key` in order, three on each side, to suggest a key after a typing error.
 ///
-/// Served by `course_outbox_course_key_unique`.
-pub async fn neighbours(database: impl Into<Reach<'_>>, key: &str) -> Result<Vec<String>, OutboxError> {
-    const NEIGHBOURS: &str = "
+/// Index: `course_outbox_course_key_unique`.
+pub async fn read_adjacent_keys(
+    database: impl Into<DatabaseRef<'_>>,
+    key: &str,
+) -> Result<Vec<String>, OutboxError> {
+    const ADJACENT_KEYS: &str = "-- adjacent keys
         (select course_key from course_outbox where course_key < $1 order by course_key desc limit 3)
         union all
         (select course_key from course_outbox where course_key > $1 order by course_key limit 3)";
-    ask(database, async |session| sqlx::query_scalar(NEIGHBOURS).bind(key).fetch_all(session).await)
-        .await
-        .map_err(OutboxError::doing("find keys like this one"))
+    run_statement(database, async |session| {
+        sqlx::query_scalar(ADJACENT_KEYS).bind(key).fetch_all(session).await
+    })
+    .await
+    .map_err(OutboxError::failed_to("find similar keys"))
 }

@@ -1,34 +1,34 @@
-//! The hint that courses were enqueued. Only a hint: the poll beside it carries everything alone.
+//! Notifications that courses were enqueued. Only a hint: polling finds every course without them.
 
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 
-use super::OutboxError;
-use super::database::Database;
+use crate::outbox::OutboxError;
+use crate::outbox::database::Database;
 
 /// The channel that the outbox table's trigger notifies.
 pub(super) const CHANNEL: &str = "course_outbox";
 
-/// A session that listens.
-pub struct Wakeups(PgListener);
+/// A session that listens for new courses.
+pub struct NotificationListener(PgListener);
 
-impl Wakeups {
-    /// Listens, on a connection of its own beside the pool's: a small pool would starve.
-    pub async fn listen(database: &Database) -> Result<Self, OutboxError> {
-        let connected = PgListener::connect_with(&database.alone()).await;
+impl NotificationListener {
+    /// Opens a session that listens, on a connection of its own: it would take one from a small pool for good.
+    pub async fn connect(database: &Database) -> Result<Self, OutboxError> {
+        let connected = PgListener::connect_with(&database.single_connection_pool()).await;
         if connected.is_err() {
-            // The next attempt goes by it.
-            database.follow();
+            // The URL may have changed; the next attempt uses the new one.
+            database.refresh_url();
         }
-        let mut listener = connected.map_err(OutboxError::doing("open a listening session"))?;
-        listener.listen(CHANNEL).await.map_err(OutboxError::doing("listen for new courses"))?;
+        let mut listener = connected.map_err(OutboxError::failed_to("open a listening session"))?;
+        listener.listen(CHANNEL).await.map_err(OutboxError::failed_to("listen for new courses"))?;
         Ok(Self(listener))
     }
 
-    /// Waits for the next hint, at most `patience` long: a dead line says nothing, so a session
-    /// that stays silent is to be replaced. False where the session is to be replaced.
-    pub async fn next(&mut self, patience: Duration) -> bool {
-        matches!(tokio::time::timeout(patience, self.0.try_recv()).await, Ok(Ok(Some(_))))
+    /// Waits for the next notification. False if none came within `timeout` or the session ended: open a new session
+    /// then, because a dead connection looks like one without notifications.
+    pub async fn wait(&mut self, timeout: Duration) -> bool {
+        matches!(tokio::time::timeout(timeout, self.0.try_recv()).await, Ok(Ok(Some(_))))
     }
 }

@@ -1,32 +1,32 @@
 //! The Postgres edge: the only place that holds SQL.
 //!
-//! One statement a function, with the index that serves it named above. Every write is a single
-//! statement and so its own transaction: there is no `BEGIN` whose cancellation could poison a pooled
-//! connection. Callers run these functions to their end and never race them against a timer.
+//! Each function runs one statement; the comment above it names the index that the statement uses. Every write is a
+//! single statement and therefore its own transaction. There is no `BEGIN`, so a cancelled call cannot leave a
+//! transaction open on a pooled connection. Callers run these functions to their end and never race them against a
+//! timer.
 
-pub mod audit;
 pub mod claim;
 pub mod connect;
 mod database;
-pub mod enqueue;
 pub mod error;
+pub mod evidence;
 pub mod failures;
+mod from_row;
 pub mod history;
-pub mod horizon;
+mod ids;
+pub mod journal;
 pub mod lease;
 pub mod listen;
+pub mod long_transactions;
+pub mod migrations;
+pub mod ops;
+pub mod overview;
 pub mod pause;
-pub mod preview;
 pub mod record;
 pub mod recover;
-pub mod report;
-pub mod requests;
-pub mod resolve;
 pub mod retention;
-pub mod retry;
-pub mod rights;
 mod rows;
 pub mod verify;
 
-pub use database::{Database, Reach, Sessions};
+pub use database::{Database, DatabaseRef, SessionMode};
 pub use error::OutboxError;

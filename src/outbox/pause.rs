@@ -1,32 +1,31 @@
-//! The pauses that outlive a restart.
+//! The pauses that survive a restart.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
-use sqlx::FromRow;
 
-use super::OutboxError;
-use super::database::{Reach, ask};
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::from_row::impl_from_row;
 
-/// A pause that outlives a restart.
+/// A pause that survives a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DurablePause {
     /// `operator`, `daily_quota` or `rejected`.
     pub reason: String,
-    /// What was said.
+    /// Why, in text.
     pub message: String,
     /// Who paused.
     pub author: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// When it ends by itself; `None`: when a person resumes.
+    /// When it ends by itself; `None`: only `resume` ends it.
     pub until: Option<Timestamp>,
     /// Seconds until then, by the database's clock.
     pub seconds_left: Option<f64>,
 }
 
-#[derive(FromRow)]
 struct PauseRow {
     reason: String,
     message: String,
@@ -36,58 +35,54 @@ struct PauseRow {
     seconds_left: Option<f64>,
 }
 
-/// The durable pauses that hold now.
+impl_from_row!(PauseRow { reason, message, author, since, until, seconds_left });
+
+impl From<PauseRow> for DurablePause {
+    fn from(row: PauseRow) -> Self {
+        Self {
+            reason: row.reason,
+            message: row.message,
+            author: row.author,
+            since: row.since.to_jiff(),
+            until: row.until.map(SqlTimestamp::to_jiff),
+            seconds_left: row.seconds_left,
+        }
+    }
+}
+
+/// Reads the durable pauses that are active now.
 ///
-/// Served by the table's primary key; it has three rows at most.
-pub async fn active(database: impl Into<Reach<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
-    const ACTIVE: &str = "
+/// Index: none needed; the table has at most three rows.
+pub async fn read_active(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<DurablePause>, OutboxError> {
+    const ACTIVE: &str = "-- active pauses
         select reason, message, author, since, until, extract(epoch from until - now())::float8 as seconds_left
           from course_sync_pause where until is null or until > now() order by reason desc";
-    let rows: Vec<PauseRow> = ask(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
-        .await
-        .map_err(OutboxError::doing("read the pauses"))?;
-    let pause = |row: PauseRow| DurablePause {
-        reason: row.reason,
-        message: row.message,
-        author: row.author,
-        since: row.since.to_jiff(),
-        until: row.until.map(SqlTimestamp::to_jiff),
-        seconds_left: row.seconds_left,
-    };
-    Ok(rows.into_iter().map(pause).collect())
+    let rows: Vec<PauseRow> =
+        run_statement(database, async |session| sqlx::query_as(ACTIVE).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::failed_to("read the pauses"))?;
+    Ok(rows.into_iter().map(DurablePause::from).collect())
 }
 
-/// Pauses, or says again why. Lasts until [`resume`].
+/// Saves a pause of the daemon's own, so that it holds after a restart: for `left`, or until an operator resumes.
 ///
-/// Served by the table's primary key.
-pub async fn pause(database: impl Into<Reach<'_>>, message: &str, author: &str) -> Result<(), OutboxError> {
-    const PAUSE: &str = "
-        insert into course_sync_pause (reason, message, author) values ('operator', $1, $2)
-        on conflict (reason) do update set message = excluded.message, author = excluded.author, since = now()";
-    ask(database, async |session| sqlx::query(PAUSE).bind(message).bind(author).execute(session).await)
-        .await
-        .map_err(OutboxError::doing("pause"))?;
-    Ok(())
-}
-
-/// Notes a pause of the daemon's own, so that it holds after a restart: for `left`, or until [`resume`].
-///
-/// Served by the table's primary key.
-pub async fn note(
-    database: impl Into<Reach<'_>>,
+/// Index: the primary key.
+pub async fn save_pause(
+    database: impl Into<DatabaseRef<'_>>,
     reason: &str,
     message: &str,
     left: Option<Duration>,
 ) -> Result<(), OutboxError> {
-    const NOTE: &str = "
+    const SAVE: &str = "-- save pause
         insert into course_sync_pause (reason, message, author, until)
         values ($1, $2, 'course-sync', now() + make_interval(secs => $3))
         on conflict (reason) do update
            set message = excluded.message, author = excluded.author, until = excluded.until,
+               -- Saved again while it is active: the same pause. Else a new one begins.
                since = case when coalesce(course_sync_pause.until > now(), true) then course_sync_pause.since
                             else now() end";
-    ask(database, async |session| {
-        sqlx::query(NOTE)
+    run_statement(database, async |session| {
+        sqlx::query(SAVE)
             .bind(reason)
             .bind(message)
             .bind(left.map(|left| left.as_secs_f64()))
@@ -95,29 +90,18 @@ pub async fn note(
             .await
     })
     .await
-    .map_err(OutboxError::doing("note a pause"))?;
+    .map_err(OutboxError::failed_to("save a pause"))?;
     Ok(())
 }
 
-/// Notes that a pause of the daemon's own is over.
+/// Deletes a pause of the daemon's own that has ended.
 ///
-/// Served by the table's primary key.
-pub async fn forget(database: impl Into<Reach<'_>>, reason: &str) -> Result<(), OutboxError> {
-    const FORGET: &str = "delete from course_sync_pause where reason = $1";
-    ask(database, async |session| sqlx::query(FORGET).bind(reason).execute(session).await)
+/// Index: the primary key.
+pub async fn delete_pause(database: impl Into<DatabaseRef<'_>>, reason: &str) -> Result<(), OutboxError> {
+    const DELETE: &str = "-- delete pause
+        delete from course_sync_pause where reason = $1";
+    run_statement(database, async |session| sqlx::query(DELETE).bind(reason).execute(session).await)
         .await
-        .map_err(OutboxError::doing("note that a pause is over"))?;
+        .map_err(OutboxError::failed_to("delete a pause that has ended"))?;
     Ok(())
-}
-
-/// Ends every pause that outlives a restart: the operator's, and those of a used-up day and of an account that refuses
-/// every course, since the operator may know better. False where there was none.
-///
-/// Served by the table's primary key; it has three rows at most.
-pub async fn resume(database: impl Into<Reach<'_>>) -> Result<bool, OutboxError> {
-    const RESUME: &str = "delete from course_sync_pause where until is null or until > now()";
-    let done = ask(database, async |session| sqlx::query(RESUME).execute(session).await)
-        .await
-        .map_err(OutboxError::doing("resume"))?;
-    Ok(done.rows_affected() > 0)
 }

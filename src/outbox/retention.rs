@@ -1,70 +1,79 @@
-//! Deleting what is old enough, in small bites.
+//! Deletes old rows, a bounded number per statement.
 
 use std::time::Duration;
 
-use super::OutboxError;
-use super::database::{Reach, ask};
+use crate::course::RowId;
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
 
-/// Rows that one statement deletes at most: a lock held for milliseconds, a bite for vacuum.
-pub const BITE: i64 = 2_000;
+/// The largest number of rows that one statement deletes: locks last milliseconds, and vacuum keeps up.
+pub const CHUNK_ROWS: i64 = 2_000;
 
-/// Deletes synced courses older than `age`, walking the table by its primary key from `after` on.
-/// `None`: the end is reached; else where the next bite begins.
+/// Deletes synced courses older than `age` among the next [`CHUNK_ROWS`] rows after `after`. Returns where the next
+/// call starts; `None` at the end of the table.
 ///
-/// Served by the primary key.
+/// Index: the primary key. The table needs no index on `synced_at`, which each course would have to maintain.
 pub async fn delete_synced(
-    database: impl Into<Reach<'_>>,
-    after: i64,
+    database: impl Into<DatabaseRef<'_>>,
+    after: RowId,
     age: Duration,
-) -> Result<Option<i64>, OutboxError> {
-    const DELETE: &str = "
-        with bite as materialized (
+) -> Result<Option<RowId>, OutboxError> {
+    const DELETE: &str = "-- delete synced courses
+        with chunk as materialized (
             select id, status = 'synced' and synced_at < now() - make_interval(secs => $2) as is_old
               from course_outbox where id > $1 order by id limit $3
         ), locked as materialized (
-            select o.id from course_outbox o join bite b on b.id = o.id
+            -- A row that another session holds is left for the next pass.
+            select o.id from course_outbox o join chunk b on b.id = o.id
              where b.is_old and o.status = 'synced' for update of o skip locked
         ), deleted as (
             delete from course_outbox o using locked l where o.id = l.id
         )
-        select max(id) from bite having count(*) = $3";
-    let query = sqlx::query_scalar(DELETE).bind(after).bind(age.as_secs_f64()).bind(BITE);
-    ask(database, async |session| query.fetch_optional(session).await)
+        select max(id) from chunk having count(*) = $3";
+    let query = sqlx::query_scalar(DELETE).bind(after).bind(age.as_secs_f64()).bind(CHUNK_ROWS);
+    run_statement(database, async |session| query.fetch_optional(session).await)
         .await
-        .map_err(OutboxError::doing("delete courses that were synced long ago"))
+        .map_err(OutboxError::failed_to("delete old synced courses"))
 }
 
-/// Deletes closed requests older than `age`. True where there may be more.
+/// Deletes closed requests older than `age`. True if there may be more.
 ///
-/// Served by `course_sync_batch_claimed_at`.
-pub async fn delete_requests(database: impl Into<Reach<'_>>, age: Duration) -> Result<bool, OutboxError> {
-    const DELETE: &str = "
+/// Index: `course_sync_batch_claimed_at`.
+pub async fn delete_requests(
+    database: impl Into<DatabaseRef<'_>>,
+    age: Duration,
+) -> Result<bool, OutboxError> {
+    const DELETE: &str = "-- delete requests
         delete from course_sync_batch
          where batch_id = any(array(select batch_id from course_sync_batch
                                      where state = 'closed' and claimed_at < now() - make_interval(secs => $1)
                                      limit $2 for update skip locked))";
-    bite(database, DELETE, age, "delete old requests").await
+    delete_chunk(database, DELETE, age, "delete old requests").await
 }
 
-/// Deletes history older than `age`. True where there may be more.
+/// Deletes history older than `age`. True if there may be more.
 ///
-/// Served by `course_sync_history_at`.
-pub async fn delete_history(database: impl Into<Reach<'_>>, age: Duration) -> Result<bool, OutboxError> {
-    const DELETE: &str = "
+/// Index: `course_sync_history_at`.
+pub async fn delete_history(
+    database: impl Into<DatabaseRef<'_>>,
+    age: Duration,
+) -> Result<bool, OutboxError> {
+    const DELETE: &str = "-- delete history
         delete from course_sync_history
          where id = any(array(select id from course_sync_history
                                where at < now() - make_interval(secs => $1) limit $2 for update skip locked))";
-    bite(database, DELETE, age, "delete old history").await
+    delete_chunk(database, DELETE, age, "delete old history").await
 }
 
-async fn bite(
-    database: impl Into<Reach<'_>>,
+/// Runs a statement that deletes a chunk. True if it deleted a full one.
+async fn delete_chunk(
+    database: impl Into<DatabaseRef<'_>>,
     statement: &'static str,
     age: Duration,
-    doing: &'static str,
+    action: &'static str,
 ) -> Result<bool, OutboxError> {
-    let query = sqlx::query(statement).bind(age.as_secs_f64()).bind(BITE);
-    let done = ask(database, async |session| query.execute(session).await).await;
-    let deleted = done.map_err(OutboxError::doing(doing))?.rows_affected();
-    Ok(i64::try_from(deleted).is_ok_and(|deleted| deleted == BITE))
+    let query = sqlx::query(statement).bind(age.as_secs_f64()).bind(CHUNK_ROWS);
+    let done = run_statement(database, async |session| query.execute(session).await).await;
+    let deleted = done.map_err(OutboxError::failed_to(action))?.rows_affected();
+    Ok(i64::try_from(deleted).is_ok_and(|deleted| deleted == CHUNK_ROWS))
 }

@@ -1,21 +1,20 @@
-//! From rows to the flow's plain values. A row that breaks what its table's checks promise is an
-//! error that names it, never a panic.
+//! Converts rows into the pipeline's plain types. A row that violates its table's checks becomes an error that names
+//! it, never a panic.
 
 use jiff_sqlx::Timestamp;
 use serde_json::Value;
-use sqlx::FromRow;
 use sqlx::types::Json;
-use uuid::Uuid;
 
-use super::OutboxError;
-use crate::course::{Associations, CourseError, CourseKey, Doubt, Invalid, Properties};
+use crate::course::{
+    Associations, BatchId, ClaimedCourse, CourseError, CourseKey, Doubt, InvalidValue, Properties, RowId,
+    UnconfirmedCourse,
+};
+use crate::outbox::OutboxError;
+use crate::outbox::from_row::impl_from_row;
 use crate::policy::attribution::Evidence;
-use crate::policy::batch::{Claimed, RowId};
-use crate::policy::reconcile::Doubted;
 
-#[derive(FromRow)]
 pub(super) struct ClaimedRow {
-    pub id: i64,
+    pub id: RowId,
     course_key: String,
     properties: Json<Value>,
     associations: Json<Value>,
@@ -29,16 +28,32 @@ pub(super) struct ClaimedRow {
     pub candidates: i64,
 }
 
-impl TryFrom<ClaimedRow> for Claimed {
+impl_from_row!(ClaimedRow {
+    id,
+    course_key,
+    properties,
+    associations,
+    attempts,
+    faults,
+    doubts,
+    doubt_property,
+    is_blamed,
+    created_at,
+    due,
+    candidates,
+});
+
+impl TryFrom<ClaimedRow> for ClaimedCourse {
     type Error = OutboxError;
 
     fn try_from(row: ClaimedRow) -> Result<Self, OutboxError> {
-        let id = RowId(row.id);
+        let id = row.id;
         Ok(Self {
             id,
-            key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
-            properties: Properties::parse(row.properties.0).map_err(unusable(id, "properties"))?,
-            associations: Associations::parse(row.associations.0).map_err(unusable(id, "associations"))?,
+            key: CourseKey::parse(row.course_key).map_err(invalid_column(id, "course_key"))?,
+            properties: Properties::parse(row.properties.0).map_err(invalid_column(id, "properties"))?,
+            associations: Associations::parse(row.associations.0)
+                .map_err(invalid_column(id, "associations"))?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
@@ -49,10 +64,9 @@ impl TryFrom<ClaimedRow> for Claimed {
     }
 }
 
-#[derive(FromRow)]
-pub(super) struct DoubtedRow {
-    id: i64,
-    batch_id: Uuid,
+pub(super) struct UnconfirmedRow {
+    id: RowId,
+    batch_id: BatchId,
     course_key: String,
     doubt: Option<String>,
     property: Option<String>,
@@ -61,21 +75,38 @@ pub(super) struct DoubtedRow {
     attempts: i32,
     faults: i32,
     doubts: i32,
-    company: i32,
+    batch_size: i32,
     is_suspect: bool,
     error: Option<Json<Value>>,
     created_at: Timestamp,
 }
 
-impl TryFrom<DoubtedRow> for Doubted {
+impl_from_row!(UnconfirmedRow {
+    id,
+    batch_id,
+    course_key,
+    doubt,
+    property,
+    doubted_since,
+    sent_at,
+    attempts,
+    faults,
+    doubts,
+    batch_size,
+    is_suspect,
+    error,
+    created_at,
+});
+
+impl TryFrom<UnconfirmedRow> for UnconfirmedCourse {
     type Error = OutboxError;
 
-    fn try_from(row: DoubtedRow) -> Result<Self, OutboxError> {
-        let id = RowId(row.id);
+    fn try_from(row: UnconfirmedRow) -> Result<Self, OutboxError> {
+        let id = row.id;
         Ok(Self {
             id,
             batch: row.batch_id,
-            key: CourseKey::parse(row.course_key).map_err(unusable(id, "course_key"))?,
+            key: CourseKey::parse(row.course_key).map_err(invalid_column(id, "course_key"))?,
             doubt: Doubt::parse(row.doubt.as_deref()),
             property: row.property,
             doubted_since: row.doubted_since.to_jiff(),
@@ -83,7 +114,7 @@ impl TryFrom<DoubtedRow> for Doubted {
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
-            company: usize::try_from(row.company).unwrap_or(usize::MAX),
+            batch_size: usize::try_from(row.batch_size).unwrap_or(usize::MAX),
             is_suspect: row.is_suspect,
             error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
             created_at: row.created_at.to_jiff(),
@@ -91,27 +122,28 @@ impl TryFrom<DoubtedRow> for Doubted {
     }
 }
 
-#[derive(FromRow)]
 pub(super) struct EvidenceRow {
-    batch_id: Uuid,
+    batch_id: BatchId,
     is_judged: bool,
     before: Option<bool>,
     after: Option<bool>,
-    company: i64,
+    batch_size: i64,
 }
 
+impl_from_row!(EvidenceRow { batch_id, is_judged, before, after, batch_size });
+
 impl EvidenceRow {
-    pub(super) fn into_parts(self) -> (Uuid, Evidence) {
+    pub(super) fn into_entry(self) -> (BatchId, Evidence) {
         let evidence = Evidence {
             is_judged: self.is_judged,
             before: self.before,
             after: self.after,
-            company: u32::try_from(self.company).unwrap_or_default(),
+            batch_size: u32::try_from(self.batch_size).unwrap_or_default(),
         };
         (self.batch_id, evidence)
     }
 }
 
-fn unusable(row: RowId, column: &'static str) -> impl FnOnce(Invalid) -> OutboxError {
+fn invalid_column(row: RowId, column: &'static str) -> impl FnOnce(InvalidValue) -> OutboxError {
     move |why| OutboxError::Row { row, column, why: why.to_string() }
 }

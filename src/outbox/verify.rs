@@ -1,45 +1,50 @@
-//! After commits may have been lost: what claims to be pending may have been sent, so it is put in
-//! doubt before anything is sent, and looked up like any other doubt.
+//! For a database that may have lost commits: courses that it shows as pending may have been sent. They are marked
+//! unconfirmed before anything is sent, and looked up like any other unconfirmed course.
 
 use jiff::Timestamp;
 use jiff_sqlx::{Timestamp as SqlTimestamp, ToSqlx};
 use uuid::Uuid;
 
-use super::OutboxError;
-use super::database::{Reach, ask};
-use super::lease::Lease;
+use crate::course::{BatchId, RowId};
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::lease::Lease;
 
-/// Rows that one statement puts in doubt at most.
-pub const BITE: i64 = 1_000;
+/// The largest number of rows that one statement marks.
+pub const CHUNK_ROWS: i64 = 1_000;
 
-/// How far a pass over the pending courses has come.
+/// How far a pass over the pending courses has got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Position(Option<(Timestamp, i64)>);
+pub struct VerifyCursor(Option<(Timestamp, RowId)>);
 
-/// What one statement of the pass did.
+/// The result of one statement of the pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bite {
-    /// It put courses in doubt, as far as here.
-    Taken(Position),
-    /// None are left.
-    NoneLeft,
-    /// The lease is not ours any more.
-    NotLed,
+pub enum VerifyStep {
+    /// It marked courses, up to this position.
+    Progress(VerifyCursor),
+    /// No pending courses are left.
+    Complete,
+    /// This instance does not hold the lease any more.
+    LeaseLost,
 }
 
-/// Puts the next pending courses in doubt, under the lease.
+/// Marks the next pending courses unconfirmed, under the lease.
 ///
-/// Served by `course_outbox_pending`.
-pub async fn doubt_pending(
-    database: impl Into<Reach<'_>>,
+/// Index: `course_outbox_pending`.
+pub async fn mark_pending_unconfirmed(
+    database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
-    after: Position,
-) -> Result<Bite, OutboxError> {
-    const DOUBT: &str = "
+    after: VerifyCursor,
+) -> Result<VerifyStep, OutboxError> {
+    // Parameters: 1 holder, 2 term, 3 and 4 cursor, 5 rows, 6 id of the journal entry.
+    const MARK: &str = "-- mark pending unconfirmed
         with lead as materialized (
+            -- Only the leader decides; the lock makes a takeover wait for this decision.
             select from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
-        ), bite as materialized (
+        ), chunk as materialized (
+            -- A bounded number of rows per statement, so that no lock is held for long. Rows that another session holds
+            -- are waited for: none may be left out.
             select id, next_attempt_at from course_outbox
              where status = 'pending' and (next_attempt_at, id) > (coalesce($3, '-infinity'::timestamptz), $4)
                and exists (select from lead)
@@ -53,50 +58,55 @@ pub async fn doubt_pending(
                    error = jsonb_build_object(
                        'category', 'unknown_outcome',
                        'message', 'it is not known whether HubSpot created this course before: the database may have '
-                                  'lost what was recorded',
+                                  'lost a recorded result',
                        'at', now())
-              from bite where o.id = bite.id
+              from chunk where o.id = chunk.id
             returning o.id, o.course_key, o.error
         ), intent as (
+            -- One journal entry for the chunk: it stays unknown until each of its courses is settled.
             insert into course_sync_batch (batch_id, operation, term, holder, row_ids, state, send_by)
             select $6, 'read', $2, $1, array_agg(id order by id), 'unknown', now() from doubted having count(*) > 0
-        ), told as (
+        ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
             select id, course_key, $6, 'unconfirmed', error from doubted
         )
+        -- No row: this instance does not lead. A row of nulls: no pending courses are left.
         select next_attempt_at, id from lead
-          left join (select * from bite order by next_attempt_at desc, id desc limit 1) last on true";
+          left join (select * from chunk order by next_attempt_at desc, id desc limit 1) last on true";
     let (time, id) = after.0.unzip();
-    let query = sqlx::query_as(DOUBT)
+    let query = sqlx::query_as(MARK)
         .bind(lease.holder)
         .bind(lease.term)
         .bind(time.map(ToSqlx::to_sqlx))
-        .bind(id.unwrap_or_default())
-        .bind(BITE)
-        .bind(Uuid::now_v7());
-    let led: Option<(Option<SqlTimestamp>, Option<i64>)> =
-        ask(database, async |session| query.fetch_optional(session).await)
+        .bind(id.map_or(0, |id| id.0))
+        .bind(CHUNK_ROWS)
+        .bind(BatchId(Uuid::now_v7()));
+    let led: Option<(Option<SqlTimestamp>, Option<RowId>)> =
+        run_statement(database, async |session| query.fetch_optional(session).await)
             .await
-            .map_err(OutboxError::doing("put pending courses in doubt"))?;
+            .map_err(OutboxError::failed_to("mark pending courses unconfirmed"))?;
     Ok(match led {
         Some((time, id)) => match time.zip(id) {
-            Some((time, id)) => Bite::Taken(Position(Some((time.to_jiff(), id)))),
-            None => Bite::NoneLeft,
+            Some((time, id)) => VerifyStep::Progress(VerifyCursor(Some((time.to_jiff(), id)))),
+            None => VerifyStep::Complete,
         },
-        None => Bite::NotLed,
+        None => VerifyStep::LeaseLost,
     })
 }
 
-/// The pass is over: from now on what is pending is what it says. False where the lease is not ours any more.
+/// Ends the pass: from now on pending courses may be claimed. False if this instance does not hold the lease any more.
 ///
-/// Served by the table's only row.
-pub async fn finish(database: impl Into<Reach<'_>>, lease: Lease) -> Result<bool, OutboxError> {
-    const FINISH: &str = "
+/// Index: none; the table has one row.
+pub async fn finish_verification(
+    database: impl Into<DatabaseRef<'_>>,
+    lease: Lease,
+) -> Result<bool, OutboxError> {
+    const FINISH: &str = "-- finish verification
         update course_sync_leader set verifying = false
          where holder = $1 and term = $2 and expires_at > clock_timestamp()";
     let query = sqlx::query(FINISH).bind(lease.holder).bind(lease.term);
-    let done = ask(database, async |session| query.execute(session).await)
+    let done = run_statement(database, async |session| query.execute(session).await)
         .await
-        .map_err(OutboxError::doing("finish the pass over pending courses"))?;
+        .map_err(OutboxError::failed_to("finish the verification of pending courses"))?;
     Ok(done.rows_affected() > 0)
 }

@@ -1,56 +1,61 @@
-//! Whether a call that `run` needs is permitted, read from the answer to a call of the same kind that has no effect. Pure.
+//! Whether the token may make a call that `run` needs, from the response to a call of the same kind without effect. Pure.
 
-use super::answer::{Body, Exchange};
-use super::pause::Trouble;
-use super::schema::{Ending, interpret};
+use crate::hubspot::api::response::{Body, Exchange};
+use crate::hubspot::api::status::StatusMeaning;
+use crate::policy::gate::Incident;
+use crate::policy::read_result::{ReadResult, interpret};
 
-/// What the answer shows.
+/// What the response shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// HubSpot accepts the call.
     Granted,
-    /// The token may not make it: the message, and the scopes that HubSpot names.
+    /// The token lacks a scope: the message, and the scopes that HubSpot names.
     Denied(String, Vec<String>),
     /// The account has no such object type, or the path does not exist.
     NoSuchType(String),
-    /// HubSpot lets the call through and refuses its content, in its own words.
+    /// HubSpot permits the call and refuses its content, with this message.
     Refused(String),
-    /// Nothing works for the whole account: token, quota or address.
-    Stop(Trouble),
-    /// No answer, or none that shows anything.
+    /// No request of the account can succeed: token, quota or address.
+    Stop(Incident),
+    /// No answer, or one that shows nothing.
     Unknown(String),
 }
 
-/// Reads the end of a request without effect.
+/// Interprets the end of a request without effect.
 #[must_use]
 pub fn access(exchange: &Exchange) -> Access {
     if let Exchange::Answered { meta, body: Body::Batch(_) } = exchange
-        && (200..300).contains(&meta.status)
+        && meta.is_success()
     {
         return Access::Granted;
     }
     match interpret(None::<()>, exchange).0 {
-        Ending::Told(()) => Access::Granted,
-        Ending::Denied(why, scopes) => Access::Denied(why, scopes),
-        Ending::Stop(trouble) => Access::Stop(trouble),
-        Ending::Away(why) => Access::Unknown(why),
-        Ending::Refused(why) => match exchange {
-            Exchange::Answered { meta, body: Body::Error(error) }
-                if meta.status == 400 && !error.blames_object_type() =>
-            {
-                Access::Refused(why)
-            }
-            Exchange::Answered { meta, .. } if matches!(meta.status, 409 | 422) => Access::Refused(why),
-            _ => Access::NoSuchType(why),
-        },
+        ReadResult::Found(()) => Access::Granted,
+        ReadResult::Denied(why, scopes) => Access::Denied(why, scopes),
+        ReadResult::Stop(incident) => Access::Stop(incident),
+        ReadResult::Unavailable(why) => Access::Unknown(why),
+        ReadResult::Refused(why) if is_content_refused(exchange) => Access::Refused(why),
+        ReadResult::Refused(why) => Access::NoSuchType(why),
+    }
+}
+
+/// Whether HubSpot refuses the content of the request, rather than the endpoint or the object type.
+fn is_content_refused(exchange: &Exchange) -> bool {
+    let Exchange::Answered { meta, body } = exchange else { return false };
+    match (meta.meaning(), body) {
+        (StatusMeaning::BadRequest, Body::Error(error)) => !error.blames_object_type(),
+        (StatusMeaning::Conflict | StatusMeaning::Unprocessable, _) => true,
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::answer::{BatchReply, ErrorReply, Meta, NoAnswer, NotSent, Unreadable};
-    use crate::policy::pause::Reason;
+    use crate::hubspot::api::error::ErrorReply;
+    use crate::hubspot::api::response::{BatchReply, Meta, NoAnswer, NotSent, Unreadable};
+    use crate::policy::gate::Reason;
 
     fn answered(status: u16, body: Body) -> Exchange {
         Exchange::Answered { meta: Meta { status, ..Meta::default() }, body }
@@ -66,15 +71,21 @@ mod tests {
             Access::Denied(..) => "denied".to_owned(),
             Access::NoSuchType(_) => "no such type".to_owned(),
             Access::Refused(_) => "refused".to_owned(),
-            Access::Stop(trouble) => format!("stop: {}", trouble.reason.as_str()),
+            Access::Stop(incident) => format!("stop: {}", incident.reason.as_str()),
             Access::Unknown(_) => "unknown".to_owned(),
         }
     }
 
+    fn batch() -> Body {
+        Body::Batch(Box::<BatchReply>::default())
+    }
+
+    fn page() -> Body {
+        Body::Unreadable(Unreadable::Foreign("<html>".into()))
+    }
+
     #[test]
-    fn what_each_answer_shows() {
-        let batch = || Body::Batch(Box::<BatchReply>::default());
-        let page = || Body::Unreadable(Unreadable::Foreign("<html>".into()));
+    fn each_response_shows_the_access() {
         for (exchange, expected) in [
             (answered(201, batch()), "granted"),
             (answered(207, batch()), "granted"),
@@ -102,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_call_names_its_status_and_the_scopes() {
+    fn a_denied_call_shows_the_status_and_the_scopes() {
         let mut reply = ErrorReply { message: Some("not granted".into()), ..ErrorReply::default() };
         reply.context.insert("requiredGranularScopes".into(), vec!["crm.objects.courses.write".into()]);
         let exchange = answered(403, Body::Error(Box::new(reply)));
         let scopes = vec!["crm.objects.courses.write".to_owned()];
         assert_eq!(access(&exchange), Access::Denied("HubSpot answered 403: not granted".into(), scopes));
-        let Access::Stop(trouble) = access(&answered(488, error("in Hublet eu1"))) else { panic!() };
-        assert_eq!(trouble.reason, Reason::ObjectType);
-        assert!(trouble.message.contains("https://api-eu1.hubapi.com"), "{}", trouble.message);
+        let Access::Stop(incident) = access(&answered(488, error("in Hublet eu1"))) else { panic!() };
+        assert_eq!(incident.reason, Reason::ObjectType);
+        assert!(incident.message.contains("https://api-eu1.hubapi.com"), "{}", incident.message);
     }
 }

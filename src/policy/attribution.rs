@@ -1,204 +1,201 @@
-//! Whose fault is it that a create request failed: a course's, the account's, or the world's?
+//! Attributes a failed create request: to a course, to the account, or to an outage. Pure.
 //!
-//! A status code is a hypothesis. An answer that names no course may be caused by the content of one: a firewall's page
-//! for a description that reads like SQL, a 403 for one sensitive property, a 502 that depends on the size. So a failure
-//! is held against other requests:
+//! A status code alone does not show the cause. A response that names no course may still be caused by the content of one:
+//! a firewall's page for a description that looks like SQL, a 403 for one sensitive property, a 502 that depends on the
+//! size. So a failure is compared with other requests:
 //!
-//! 1. The first failure after a success stops nothing. Its courses go behind the others, and the next request carries
-//!    *different* courses, one first. If it passes, the failure was not the account's.
-//! 2. If it fails too, the account or the world is at fault: sending pauses, no course is blamed, and further probes
-//!    take different courses each time, from either end of the outbox and from the suspects in turn: a thousand poisoned
-//!    courses at one end do not hide the healthy ones behind them.
-//! 3. Courses that failed while others passed are *suspects*: they travel apart, in ever smaller groups, in a bounded
-//!    share of the requests. What fails alone, while others pass before and after it, counts against the course
-//!    itself.
-//! 4. When several requests in a row are refused in the same words and nothing passes, it is the account again: a
-//!    sample of other courses is tried, and if that is refused alike, sending pauses with reason `rejected`. If the
-//!    sample passes, or an operator resumes, refusals in these words are the courses' own.
+//! 1. The first failure after a success pauses nothing. Its courses go behind the others, and the next request contains
+//!    *other* courses, starting with a single one. If it passes, the account was not the cause.
+//! 2. If it fails too, the cause is the account or an outage: sending pauses, and no course is blamed. Each further probe
+//!    contains other courses, from both ends of the outbox and from the suspects in turn. So a thousand bad courses at one
+//!    end do not hide the healthy ones behind them.
+//! 3. Courses that failed while others passed are *suspects*. They are sent separately from fresh courses, in smaller and
+//!    smaller groups, with a bounded share of the requests. A failure counts against a course only if it was sent on its
+//!    own and other courses passed before and after it.
+//! 4. When several consecutive requests are refused with the same error and nothing passes, the cause may be the account
+//!    again, so a sample of other courses is sent. If it is refused with the same error, sending pauses with reason
+//!    `rejected`. If it passes, or an operator resumes, the courses themselves cause this error.
 //!
-//! What has to survive a restart stands in the row (`suspected_at`, `batch_limit`, `faults`) and in the journal
-//! (`course_sync_batch.passed`, which [`Evidence`] is read from). What is kept here only decides who is tried next.
-//! Pure: times are arguments.
+//! State that must survive a restart is in the row (`suspected_at`, `batch_limit`, `faults`) and in the journal
+//! (`course_sync_batch.passed`, from which [`Evidence`] is read). The state here only decides which courses are sent next.
 
 use std::time::{Duration, Instant};
 
-use super::batch_size::BatchSize;
-use super::interpret::{Interpretation, NotTaken, Signal, Verdict};
-use super::pause::{Reason, Trouble};
-use crate::course::CourseError;
+use crate::course::{CourseError, NotTaken, Verdict};
+use crate::policy::batch_size::BatchSize;
+use crate::policy::gate::{Incident, Reason};
+use crate::policy::signal::{Interpretation, Signal};
 
-/// Which courses a request carries.
+/// Which courses a request contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Courses that never failed without being named.
+    /// Courses that are not suspects.
     Fresh,
-    /// Courses that did.
+    /// Courses of failed requests whose response named no course.
     Suspects,
 }
 
 /// A create request that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent {
-    /// How many courses it carried.
+pub struct SentRequest {
+    /// The number of its courses.
     pub courses: usize,
-    /// Which.
+    /// Whether they were fresh courses or suspects.
     pub lane: Lane,
-    /// When it began.
+    /// When it was sent.
     pub began: Instant,
 }
 
-/// What the end of a request means for the gate of the creates.
+/// How the end of a request affects the gate of creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// HubSpot creates.
+pub enum GateEffect {
+    /// HubSpot created courses.
     Passed,
-    /// HubSpot judges courses, and created none of these.
+    /// HubSpot judged the courses and created none of them.
     Judged,
-    /// Nothing: the failure is the suspects' own, or the request had begun before the last failure was known.
+    /// None: the suspects caused the failure, the request was too large, or it was sent before the last failure was known.
     None,
-    /// The next request has to be a single course that did not fail, before anything else is sent.
+    /// The next request must be a probe: a single course, with no other request open.
     Probe,
-    /// Sending pauses.
-    Pause(Trouble),
+    /// Sending pauses because of this incident.
+    Pause(Incident),
 }
 
-/// What was decided about a request.
+/// What follows from the end of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What it means for the gate.
-    pub effect: Effect,
-    /// What the journal notes as evidence: HubSpot judged the courses, or the request failed with courses that had not
-    /// failed before.
+    /// How it affects the gate.
+    pub effect: GateEffect,
+    /// The evidence for the journal: true if HubSpot judged the courses, false if the request failed with fresh courses.
     pub passed: Option<bool>,
-    /// How other requests fare.
-    pub others: Others,
-    /// A smaller batch size is used from now on.
-    pub shrank_to: Option<u16>,
+    /// The results of other requests.
+    pub others: OtherRequests,
+    /// The new batch size, if it was reduced.
+    pub reduced_batch_size: Option<u16>,
 }
 
-/// How other requests fare while one fails.
+/// The results of other requests at the time of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
-    /// They pass, as far as is known.
+pub enum OtherRequests {
+    /// They passed, as far as is known.
     Pass,
-    /// They fail as well, so sending is paused or about to be, and the gate's backoff holds.
+    /// They failed as well: sending is paused or pauses now, and the backoff of the gate applies.
     Fail,
-    /// All their courses are refused for the same reason: a refusal is not final.
-    RefusedAlike,
+    /// All their courses were refused with the same error, so a refusal is not final.
+    RefusedEqually,
 }
 
-/// Which of the courses that are due a claim takes.
+/// The order in which a claim takes the courses that are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sample {
-    /// The oldest.
+pub enum ClaimOrder {
+    /// The oldest first.
     Oldest,
-    /// The newest: what failed, or was refused alike, came from the other end.
+    /// The newest first, to send other courses than those that failed or were refused.
     Newest,
 }
 
-/// Where probes take their courses from in turn, while they fail.
-const PROBES: [(Lane, Sample); 6] = [
-    (Lane::Fresh, Sample::Oldest),
-    (Lane::Fresh, Sample::Newest),
-    (Lane::Suspects, Sample::Newest),
-    (Lane::Fresh, Sample::Oldest),
-    (Lane::Fresh, Sample::Newest),
-    (Lane::Suspects, Sample::Oldest),
+/// The courses of consecutive probes, while they fail.
+const PROBES: [(Lane, ClaimOrder); 6] = [
+    (Lane::Fresh, ClaimOrder::Oldest),
+    (Lane::Fresh, ClaimOrder::Newest),
+    (Lane::Suspects, ClaimOrder::Newest),
+    (Lane::Fresh, ClaimOrder::Oldest),
+    (Lane::Fresh, ClaimOrder::Newest),
+    (Lane::Suspects, ClaimOrder::Oldest),
 ];
 
-/// Where samples take their courses from in turn, while every course is refused alike.
-const SAMPLES: [(Lane, Sample); 4] = [
-    (Lane::Fresh, Sample::Newest),
-    (Lane::Fresh, Sample::Oldest),
-    (Lane::Suspects, Sample::Oldest),
-    (Lane::Fresh, Sample::Oldest),
+/// The courses of consecutive samples, while every course is refused with the same error.
+const SAMPLES: [(Lane, ClaimOrder); 4] = [
+    (Lane::Fresh, ClaimOrder::Newest),
+    (Lane::Fresh, ClaimOrder::Oldest),
+    (Lane::Suspects, ClaimOrder::Oldest),
+    (Lane::Fresh, ClaimOrder::Oldest),
 ];
 
-/// How the requests beside one that failed fared: with none of its courses in them, and as the journal shows.
+/// The results of the requests before and after a failed one, from the journal. They contained none of its courses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// HubSpot judged the courses of the request itself.
     pub is_judged: bool,
-    /// Whether the last request before it passed, or failed with courses that had not failed before. `None`: there was
-    /// none.
+    /// The last request before it: true if it passed, false if it failed with fresh courses. `None`: there was none.
     pub before: Option<bool>,
-    /// The same of the first request after it.
+    /// The same for the first request after it.
     pub after: Option<bool>,
-    /// Courses of the request itself.
-    pub company: u32,
+    /// The number of courses of the request itself.
+    pub batch_size: u32,
 }
 
 impl Evidence {
-    /// Whether the courses of the request are at fault: what came before it passed, and so did what came after it. The
-    /// last failure of an outage has one failure beside it, and so has the first.
+    /// Whether the courses of the request caused its failure: the requests before and after it passed. In an outage of at
+    /// least two requests, each failed request is next to another one, so no course is blamed.
     #[must_use]
     pub fn blames_courses(self) -> bool {
         self.is_judged || (self.before == Some(true) && self.after == Some(true))
     }
 
-    /// The largest group that the courses of the request may go in, where it is isolated which of them it failed for:
-    /// they are at fault, or at least no request beside it failed. That costs some requests and decides nothing.
+    /// The largest batch in which the courses of the request may be sent again, to isolate the one that causes the failure.
+    /// `None` if a request next to it failed: then an outage is likely, and smaller batches would only cost requests.
     #[must_use]
-    pub fn narrows_to(self) -> Option<u16> {
+    pub fn isolation_limit(self) -> Option<u16> {
         let others_failed = self.before == Some(false) || self.after == Some(false);
-        (self.is_judged || !others_failed).then(|| narrowed(self.company as usize))
+        (self.is_judged || !others_failed).then(|| isolation_group_size(self.batch_size as usize))
     }
 }
 
-/// A group that failed together goes again in groups of a tenth: two steps from a hundred to one, since
-/// each step may cost the wait of `outbox.settle`.
+/// The size of the batches into which a failed batch is divided: a tenth, so two steps lead from a hundred courses to one.
+/// Bisecting would take seven steps, and each step may take as long as `outbox.settle`.
 #[must_use]
-pub fn narrowed(company: usize) -> u16 {
-    u16::try_from(company.div_ceil(10)).unwrap_or(u16::MAX).max(1)
+pub fn isolation_group_size(batch_size: usize) -> u16 {
+    u16::try_from(batch_size.div_ceil(10)).unwrap_or(u16::MAX).max(1)
 }
 
-/// What is known about the requests of late.
+/// What the latest requests have shown.
 #[derive(Debug, Clone)]
 pub struct Attribution {
     size: BatchSize,
-    /// Something passed since the term began or sending last paused.
+    /// A request passed since the term began or sending last paused.
     has_passed: bool,
-    /// When the last failure of fresh courses ended, unless something passed since.
+    /// The end of the last failure, unless a request passed since.
     failed_at: Option<Instant>,
-    /// Probes that failed since enough passed: which of [`PROBES`] comes next.
+    /// Failed probes since enough courses passed. Selects the next of [`PROBES`].
     probes: usize,
-    /// After sending paused, courses that a request may carry: twice as many with each one that passes. What passes
-    /// first may have few neighbours that do.
-    trial: Option<usize>,
-    alike: Alike,
-    /// Words in which every course was refused before something passed that may be only what still fits: the next
-    /// refusal in these words is enough to try a sample again.
-    relapses: Option<String>,
-    /// Words of refusals that are the courses' own, and since when that is known.
-    own: Option<(String, Instant)>,
+    /// After a pause, the most courses in a request. It doubles with each request that passes, because most courses may
+    /// still fail.
+    ramp: Option<usize>,
+    equal_refusals: EqualRefusals,
+    /// The error with which every course was refused before a few courses passed. They may have been the last ones that
+    /// fit, for example below a record limit. So one more refusal with this error is enough to send a sample again.
+    recurring_error: Option<String>,
+    /// An error that the courses themselves cause, and when that was found.
+    course_error: Option<(String, Instant)>,
 }
 
-/// How long it is believed that refusals in the same words are the courses' own: the account may change.
-const OWN_FOR: Duration = Duration::from_mins(1);
+/// How long an error counts as caused by the courses themselves. After that, the account may have changed.
+const COURSE_ERROR_MAX_AGE: Duration = Duration::from_mins(1);
 
-/// How many requests are refused alike before a sample of other courses is tried.
-const ALIKE: u32 = 3;
-/// Courses that a request carries at most while every course is refused alike.
-pub const FEW: u16 = 10;
+/// Requests refused with the same error before a sample of other courses is sent.
+const EQUAL_REFUSALS: u32 = 3;
+/// The most courses in a request while every course is refused with the same error.
+pub const CAUTIOUS_BATCH_SIZE: u16 = 10;
 
-/// Refusals in the same words, with nothing passing in between.
+/// Consecutive requests whose courses were all refused with the same error.
 #[derive(Debug, Clone, Default)]
-struct Alike {
-    /// What makes them the same; `None` before the first, or after a restart.
-    words: Option<String>,
+struct EqualRefusals {
+    /// That error; `None` before the first refusal, or after a restart.
+    error: Option<String>,
     requests: u32,
-    /// Since when other courses are sampled.
+    /// When the first sample of other courses was requested.
     sampled_since: Option<Instant>,
-    /// Samples that were refused alike: which of [`SAMPLES`] comes next.
+    /// Samples refused with the same error. Selects the next of [`SAMPLES`].
     samples: usize,
-    /// Sending paused for it, so that the next samples are a course each.
+    /// Sending is paused because of it, so each further sample is a single course.
     is_rejected: bool,
-    /// A sample of a single course was refused: not even one still fits, so what passes later is no such rest.
+    /// A sample of a single course was refused, so courses that pass later are not the last ones that fit.
     refused_one: bool,
 }
 
 impl Attribution {
-    /// Nothing is known yet. `max_size`: courses that a request may carry at most.
+    /// Starts without evidence. `max_size`: the most courses in a request.
     #[must_use]
     pub fn new(max_size: u16) -> Self {
         Self {
@@ -206,14 +203,14 @@ impl Attribution {
             has_passed: false,
             failed_at: None,
             probes: 0,
-            trial: None,
-            alike: Alike::default(),
-            relapses: None,
-            own: None,
+            ramp: None,
+            equal_refusals: EqualRefusals::default(),
+            recurring_error: None,
+            course_error: None,
         }
     }
 
-    /// A term of the lease begins: nothing of what was seen before is believed, but for the batch size.
+    /// Starts a term of the lease: drops all earlier evidence except the batch size.
     pub fn begin_term(&mut self) {
         *self = Self { size: self.size.clone(), ..Self::new(1) };
     }
@@ -224,181 +221,227 @@ impl Attribution {
         self.size.current()
     }
 
-    /// Courses that the next request may carry at most.
+    /// The most courses in the next request.
     #[must_use]
     pub fn limit(&self) -> u16 {
-        let few = if self.alike.requests > 0 { FEW } else { u16::MAX };
-        let trial = self.trial.and_then(|courses| u16::try_from(courses).ok()).unwrap_or(u16::MAX);
-        self.size.current().min(few).min(trial)
+        let cautious = if self.equal_refusals.requests > 0 { CAUTIOUS_BATCH_SIZE } else { u16::MAX };
+        let ramp = self.ramp.and_then(|courses| u16::try_from(courses).ok()).unwrap_or(u16::MAX);
+        self.size.current().min(cautious).min(ramp)
     }
 
-    /// Whether requests go one at a time, whatever the gate allows.
+    /// Whether requests are sent one at a time, even if the gate permits more.
     #[must_use]
     pub fn is_cautious(&self) -> bool {
-        self.trial.is_some() || self.alike.requests > 0
+        self.ramp.is_some() || self.equal_refusals.requests > 0
     }
 
-    /// Which courses a probe should take, as far as there are any.
+    /// The courses that the next probe should contain, if there are any.
     #[must_use]
-    pub fn probe(&self) -> (Lane, Sample) {
-        let (turns, turn): (&[_], _) = match self.alike.sampled_since {
-            Some(_) => (&SAMPLES, self.alike.samples),
+    pub fn next_probe(&self) -> (Lane, ClaimOrder) {
+        let (turns, turn): (&[_], _) = match self.equal_refusals.sampled_since {
+            Some(_) => (&SAMPLES, self.equal_refusals.samples),
             None => (&PROBES, self.probes),
         };
-        turns.iter().cycle().nth(turn % turns.len()).copied().unwrap_or((Lane::Fresh, Sample::Oldest))
+        turns.iter().cycle().nth(turn % turns.len()).copied().unwrap_or((Lane::Fresh, ClaimOrder::Oldest))
     }
 
-    /// Sending is paused because every course was refused alike, as an earlier process noted.
+    /// Takes over the pause `rejected` of an earlier process.
     pub fn adopt_rejection(&mut self, now: Instant) {
-        self.alike =
-            Alike { requests: ALIKE, sampled_since: Some(now), is_rejected: true, ..Alike::default() };
+        self.equal_refusals = EqualRefusals {
+            requests: EQUAL_REFUSALS,
+            sampled_since: Some(now),
+            is_rejected: true,
+            ..EqualRefusals::default()
+        };
     }
 
-    /// An operator resumed: refusals in these words are final.
-    pub fn forget_rejection(&mut self, now: Instant) {
-        self.own = std::mem::take(&mut self.alike).words.map(|words| (words, now));
+    /// Ends the rejection, because an operator resumed: refusals with this error are final from now on.
+    pub fn end_rejection(&mut self, now: Instant) {
+        self.course_error = std::mem::take(&mut self.equal_refusals).error.map(|error| (error, now));
     }
 
-    /// Takes in how a request ended. `is_paused`: sending was paused for a reason that a course may have caused.
+    /// Evaluates the end of a request. `is_paused`: sending is paused for a reason that a course may have caused.
     pub fn on_response(
         &mut self,
-        sent: Sent,
-        reading: &Interpretation,
+        sent: SentRequest,
+        interpretation: &Interpretation,
         is_paused: bool,
         now: Instant,
     ) -> Decision {
-        let keeps_refused = self.on_refusals(sent, reading, now);
-        let shrank = reading.may_be_size
+        let is_refused_equally = self.count_refusals(sent, interpretation, now);
+        // Only fresh courses show that the size is the cause. Suspects may fail for another reason.
+        let is_reduced = interpretation.may_be_size
             && sent.lane == Lane::Fresh
-            && self.size.failed(sent.courses, matches!(reading.signal, Signal::Judged));
-        let (effect, passed) = match &reading.signal {
+            && self.size.record_failure(sent.courses, matches!(interpretation.signal, Signal::Judged));
+        let (effect, passed) = self.evaluate_signal(sent, interpretation, is_paused, now);
+        let others = if is_refused_equally {
+            OtherRequests::RefusedEqually
+        } else if is_paused || self.failed_at.is_some() || matches!(effect, GateEffect::Pause(_)) {
+            OtherRequests::Fail
+        } else {
+            OtherRequests::Pass
+        };
+        let reduced_batch_size = is_reduced.then(|| self.size.current());
+        Decision { effect, passed, others, reduced_batch_size }
+    }
+
+    /// The effect of a request on the gate, and its evidence for the journal.
+    fn evaluate_signal(
+        &mut self,
+        sent: SentRequest,
+        interpretation: &Interpretation,
+        is_paused: bool,
+        now: Instant,
+    ) -> (GateEffect, Option<bool>) {
+        match &interpretation.signal {
             Signal::Passed => {
-                self.passed(sent);
-                self.size.passed(sent.courses);
-                (Effect::Passed, Some(true))
+                self.record_success(sent);
+                self.size.record_success(sent.courses);
+                (GateEffect::Passed, Some(true))
             }
-            // Too large: that says nothing about what a smaller one would get.
-            Signal::Judged if reading.may_be_size => (Effect::None, None),
+            // The request was too large, which proves nothing about smaller ones.
+            Signal::Judged if interpretation.may_be_size => (GateEffect::None, None),
             Signal::Judged => {
-                self.passed(sent);
-                match self.rejection(sent, reading) {
-                    Some(trouble) => {
-                        self.alike.is_rejected = true;
-                        (Effect::Pause(trouble), Some(true))
+                self.record_success(sent);
+                match self.rejection(sent, interpretation) {
+                    Some(incident) => {
+                        self.equal_refusals.is_rejected = true;
+                        (GateEffect::Pause(incident), Some(true))
                     }
-                    None => (Effect::Judged, Some(true)),
+                    None => (GateEffect::Judged, Some(true)),
                 }
             }
-            Signal::Pause(trouble) => (Effect::Pause(trouble.clone()), None),
-            Signal::Failed(trouble) => {
+            Signal::Pause(incident) => (GateEffect::Pause(incident.clone()), None),
+            Signal::Failed(incident) => {
                 let passed = (sent.lane == Lane::Fresh).then_some(false);
-                (self.failed(sent, trouble, is_paused, now), passed)
-            }
-        };
-        let others = if keeps_refused {
-            Others::RefusedAlike
-        } else if is_paused || self.failed_at.is_some() || matches!(effect, Effect::Pause(_)) {
-            Others::Fail
-        } else {
-            Others::Pass
-        };
-        Decision { effect, passed, others, shrank_to: shrank.then(|| self.size.current()) }
-    }
-
-    fn passed(&mut self, sent: Sent) {
-        // What began before the failure says nothing of what came after it.
-        if self.failed_at.is_none_or(|failed_at| sent.began >= failed_at) {
-            self.failed_at = None;
-            self.has_passed = true;
-            self.trial = self
-                .trial
-                .map(|courses| courses * 2)
-                .filter(|courses| *courses < usize::from(self.size.current()));
-            if self.trial.is_none() && sent.courses >= usize::from(FEW) {
-                self.probes = 0;
+                (self.record_failure(sent, incident, is_paused, now), passed)
             }
         }
     }
 
-    fn failed(&mut self, sent: Sent, trouble: &Trouble, is_paused: bool, now: Instant) -> Effect {
+    fn record_success(&mut self, sent: SentRequest) {
+        // A request sent before the failure proves nothing about the time after it.
         if self.failed_at.is_some_and(|failed_at| sent.began < failed_at) {
-            return Effect::None;
+            return;
         }
-        // Suspects that fail while others pass are at fault themselves.
+        self.failed_at = None;
+        self.has_passed = true;
+        self.ramp = self
+            .ramp
+            .map(|courses| courses * 2)
+            .filter(|courses| *courses < usize::from(self.size.current()));
+        if self.ramp.is_none() && sent.courses >= usize::from(CAUTIOUS_BATCH_SIZE) {
+            self.probes = 0;
+        }
+    }
+
+    fn record_failure(
+        &mut self,
+        sent: SentRequest,
+        incident: &Incident,
+        is_paused: bool,
+        now: Instant,
+    ) -> GateEffect {
+        // The request was sent before the last failure was known, so it is not a second failure.
+        if self.failed_at.is_some_and(|failed_at| sent.began < failed_at) {
+            return GateEffect::None;
+        }
+        // Suspects that fail while others pass cause the failure themselves.
         let others_pass = self.has_passed && self.failed_at.is_none() && !is_paused;
         if sent.lane == Lane::Suspects && others_pass {
-            return Effect::None;
+            return GateEffect::None;
         }
         self.probes += 1;
         let is_first = self.failed_at.is_none() && self.has_passed;
         self.failed_at = Some(now);
-        self.trial = self.trial.map(|_| 1);
+        self.ramp = self.ramp.map(|_| 1);
         if is_first && sent.lane == Lane::Fresh {
-            return Effect::Probe;
+            return GateEffect::Probe;
         }
-        self.trial = Some(1);
+        self.ramp = Some(1);
         self.has_passed = false;
-        Effect::Pause(trouble.clone())
+        GateEffect::Pause(incident.clone())
     }
 
-    /// Counts refusals in the same words. True where those of this request are not final.
-    fn on_refusals(&mut self, sent: Sent, reading: &Interpretation, now: Instant) -> bool {
-        if reading.signal == Signal::Passed {
-            let before = std::mem::take(&mut self.alike);
-            let is_sample = |since| {
-                sent.lane == Lane::Fresh
-                    && sent.began >= since
-                    && (!before.is_rejected || sent.courses >= usize::from(FEW))
+    /// Counts requests that are refused with the same error. True if the refusals of this request are not final.
+    fn count_refusals(&mut self, sent: SentRequest, interpretation: &Interpretation, now: Instant) -> bool {
+        if interpretation.signal == Signal::Passed {
+            self.end_equal_refusals(sent, now);
+            return false;
+        }
+        let error = common_refusal(&interpretation.verdicts);
+        if self.is_course_error(error.as_ref(), now) {
+            return false;
+        }
+        // The error has occurred before: the next request is a sample again.
+        if error.is_some() && self.recurring_error == error {
+            self.equal_refusals = EqualRefusals {
+                requests: EQUAL_REFUSALS,
+                sampled_since: Some(now),
+                ..EqualRefusals::default()
             };
-            match before.sampled_since {
-                Some(since) if before.refused_one || is_sample(since) => {
-                    self.own = before.words.map(|words| (words, now));
-                }
-                // What passes in small groups may be what still fits.
-                Some(_) => self.relapses = before.words,
-                None if sent.courses >= usize::from(FEW) => self.relapses = None,
-                None => {}
-            }
-            return false;
+            self.recurring_error = None;
         }
-        let words = refused_alike(&reading.verdicts);
-        let is_own = |own: &(String, Instant)| words.as_ref() == Some(&own.0) && now < own.1 + OWN_FOR;
-        if self.own.as_ref().is_some_and(is_own) {
-            return false;
-        }
-        if words.is_some() && self.relapses == words {
-            self.alike = Alike { requests: ALIKE, sampled_since: Some(now), ..Alike::default() };
-            self.relapses = None;
-        }
-        let is_same = words.is_some() && (self.alike.words.is_none() || self.alike.words == words);
-        if self.alike.sampled_since.is_some() && is_same {
-            self.alike.words = words;
-            self.alike.samples += 1;
-            self.alike.refused_one |= sent.courses == 1;
+        let is_same =
+            error.is_some() && (self.equal_refusals.error.is_none() || self.equal_refusals.error == error);
+        // A sample was refused with the same error: the account is the likely cause.
+        if self.equal_refusals.sampled_since.is_some() && is_same {
+            self.equal_refusals.error = error;
+            self.equal_refusals.samples += 1;
+            self.equal_refusals.refused_one |= sent.courses == 1;
             return true;
         }
-        let Some(words) = words else {
-            if reading.signal == Signal::Judged {
-                self.alike = Alike::default();
+        let Some(error) = error else {
+            // HubSpot judged the courses differently, so the refusals are not equal any more.
+            if interpretation.signal == Signal::Judged {
+                self.equal_refusals = EqualRefusals::default();
             }
             return false;
         };
-        // Suspects are few of a kind: that they are refused alike is no surprise.
+        // Suspects are few and similar, so equal refusals of them prove nothing.
         if sent.lane == Lane::Fresh {
-            let requests = if is_same { self.alike.requests + 1 } else { 1 };
-            let sampled_since = (requests >= ALIKE).then_some(now);
-            self.alike = Alike { words: Some(words), requests, sampled_since, ..Alike::default() };
+            let requests = if is_same { self.equal_refusals.requests + 1 } else { 1 };
+            let sampled_since = (requests >= EQUAL_REFUSALS).then_some(now);
+            self.equal_refusals =
+                EqualRefusals { error: Some(error), requests, sampled_since, ..EqualRefusals::default() };
         }
         false
     }
 
-    /// The pause that follows when a sample of other courses is refused alike as well.
-    fn rejection(&self, sent: Sent, reading: &Interpretation) -> Option<Trouble> {
-        let since = self.alike.sampled_since?;
-        let words = refused_alike(&reading.verdicts)?;
-        let is_alike = self.alike.words.as_deref() == Some(words.as_str());
-        let error = first_refusal(&reading.verdicts)?;
-        (is_alike && sent.began >= since).then(|| Trouble {
+    /// A request passed: ends the count of equal refusals, and draws a conclusion if samples were sent.
+    fn end_equal_refusals(&mut self, sent: SentRequest, now: Instant) {
+        let before = std::mem::take(&mut self.equal_refusals);
+        let Some(sampled_since) = before.sampled_since else {
+            if sent.courses >= usize::from(CAUTIOUS_BATCH_SIZE) {
+                self.recurring_error = None;
+            }
+            return;
+        };
+        let is_sample = sent.lane == Lane::Fresh
+            && sent.began >= sampled_since
+            && (!before.is_rejected || sent.courses >= usize::from(CAUTIOUS_BATCH_SIZE));
+        if before.refused_one || is_sample {
+            // Other courses pass, so the refused ones caused the error.
+            self.course_error = before.error.map(|error| (error, now));
+        } else {
+            // A small group that passes may contain the last courses that fit.
+            self.recurring_error = before.error;
+        }
+    }
+
+    /// Whether the courses themselves cause this error, as was found recently.
+    fn is_course_error(&self, error: Option<&String>, now: Instant) -> bool {
+        let Some((course_error, found_at)) = &self.course_error else { return false };
+        error == Some(course_error) && now < *found_at + COURSE_ERROR_MAX_AGE
+    }
+
+    /// The incident, if a sample of other courses was refused with the same error as well.
+    fn rejection(&self, sent: SentRequest, interpretation: &Interpretation) -> Option<Incident> {
+        let since = self.equal_refusals.sampled_since?;
+        let common = common_refusal(&interpretation.verdicts)?;
+        let is_same = self.equal_refusals.error.as_ref() == Some(&common);
+        let error = first_refusal(&interpretation.verdicts)?;
+        (is_same && sent.began >= since).then(|| Incident {
             reason: Reason::Rejected,
             retry_after: None,
             message: format!("HubSpot refuses every course for the same reason: {}", error.message),
@@ -406,6 +449,7 @@ impl Attribution {
     }
 }
 
+/// The error of a refused course.
 fn refusal(verdict: &Verdict) -> Option<&CourseError> {
     match verdict {
         Verdict::Refused(error) | Verdict::NotTaken(NotTaken::Unnamed(error)) => Some(error),
@@ -421,27 +465,27 @@ fn first_refusal(verdicts: &[Verdict]) -> Option<&CourseError> {
     verdicts.iter().find_map(refusal)
 }
 
-/// The words in which every course of a request was refused; `None` where one was not, or in other words.
-fn refused_alike(verdicts: &[Verdict]) -> Option<String> {
-    let first = words(first_refusal(verdicts)?);
+/// The common error, if all courses of a request were refused with the same one.
+fn common_refusal(verdicts: &[Verdict]) -> Option<String> {
+    let first = comparable_error(first_refusal(verdicts)?);
     verdicts
         .iter()
-        .all(|verdict| refusal(verdict).is_some_and(|error| words(error) == first))
+        .all(|verdict| refusal(verdict).is_some_and(|error| comparable_error(error) == first))
         .then_some(first)
 }
 
-/// What makes two refusals the same: HubSpot's code and property; without a code, the message without what may be the
-/// course's own: numbers and quotations.
-fn words(error: &CourseError) -> String {
+/// The part of an error that is equal for equal causes: HubSpot's code and property. Without a code, it is the message
+/// without the parts that may differ between courses (numbers and quotations).
+fn comparable_error(error: &CourseError) -> String {
     if let Some(code) = &error.code {
         return format!("{code} {}", error.property.as_deref().unwrap_or_default());
     }
-    // Every second part stands within quotation marks.
-    let kept: Vec<&str> = error.message.split(['"', '`', '\u{201c}', '\u{201d}']).step_by(2).collect();
-    let kept = kept.join(" ");
-    let is_word = |word: &&str| !word.is_empty() && !word.chars().any(|c| c.is_ascii_digit());
-    let words: Vec<&str> = kept.split(|c: char| !c.is_alphanumeric()).filter(is_word).collect();
-    words.join(" ").to_lowercase()
+    // Every second part is inside quotation marks.
+    let unquoted: Vec<&str> = error.message.split(['"', '`', '\u{201c}', '\u{201d}']).step_by(2).collect();
+    let unquoted = unquoted.join(" ");
+    let words = unquoted.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let without_numbers: Vec<&str> = words.filter(|word| !word.chars().any(|c| c.is_ascii_digit())).collect();
+    without_numbers.join(" ").to_lowercase()
 }
 
 #[cfg(test)]

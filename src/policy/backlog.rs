@@ -1,39 +1,42 @@
-//! What is known of the backlog: whether to claim, from where, and how many claims at once.
+//! The backlog of pending courses: whether to claim, from where, and how many claims at once. Pure.
 //!
-//! In a backlog the next claim begins while the one before is still under way: each waits for the database and
-//! its disk, and neither meets the other's courses. Elsewhere there is one at a time, for a second one would
-//! find nothing, or would read twice what is dear to read.
+//! In a large backlog, two claims run at the same time: each waits for the database's disk, and they take different
+//! courses. Otherwise one claim runs at a time, because a second one would find nothing or read the same index entries
+//! again.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Claims that may be under way together.
-const AT_ONCE: usize = 2;
+use crate::course::RowId;
 
-/// The outbox is read from its beginning so often,
-const CURSOR_MAX_AGE: Duration = Duration::from_secs(5);
-/// unless that took more than one part in so many of the time: while somebody holds a snapshot open, what
-/// was claimed since lies there dead, and cannot be removed.
-const BEGINNING_SHARE: u32 = 20;
-/// So often it is in any case: what went back, or was committed late, waits before the bookmark.
-const CURSOR_AGE_LIMIT: Duration = Duration::from_mins(1);
+/// The most claims that may run at the same time.
+const MAX_CONCURRENT_CLAIMS: usize = 2;
 
-/// Where a claim ended. An accelerator past the dead index entries of what was claimed
-/// before, never a truth: a row may always commit behind it, so it is forgotten often.
+/// The age at which the cursor is normally reset, so that the outbox is read from its beginning again.
+const CURSOR_MIN_AGE: Duration = Duration::from_secs(5);
+/// A read from the beginning may use at most this fraction (1/n) of the time; otherwise the cursor becomes older. While
+/// another session keeps a snapshot open, the index entries of claimed courses cannot be removed, and reading past them is
+/// slow.
+const FULL_SCAN_DIVISOR: u32 = 20;
+/// The age at which the cursor is always reset, because courses that were returned or committed late are before it.
+const CURSOR_MAX_AGE: Duration = Duration::from_mins(1);
+
+/// Where a claim ended. The next claim continues there, which only saves reading the dead index entries of claimed courses.
+/// A row before it may commit at any time, so it is reset often.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cursor(Option<(Timestamp, i64)>);
+pub struct Cursor(Option<(Timestamp, RowId)>);
 
 impl Cursor {
-    /// After this course.
+    /// The position after this course.
     #[must_use]
-    pub fn after(due: Timestamp, id: i64) -> Self {
+    pub fn after(due: Timestamp, id: RowId) -> Self {
         Self(Some((due, id)))
     }
 
-    /// The time and the number of that course.
+    /// The due time and the row of that course.
     #[must_use]
-    pub fn place(self) -> Option<(Timestamp, i64)> {
+    pub fn position(self) -> Option<(Timestamp, RowId)> {
         self.0
     }
 
@@ -46,135 +49,141 @@ impl Cursor {
 
 /// What may be left after a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// It took all that were due, as far as nobody else held them.
+pub enum Remaining {
+    /// It took all courses that were due, except rows that another session had locked.
     Nothing,
-    /// Some that were due did not fit, and have to wait for the next one.
-    Behind,
-    /// It took as many as it was allowed to; there may be more after these.
-    Beyond(Cursor),
+    /// Some courses that were due did not fit.
+    FromStart,
+    /// It took as many courses as allowed. There may be more after this position.
+    After(Cursor),
 }
 
-impl Rest {
-    /// Where the next claim may begin.
+impl Remaining {
+    /// Where the next claim starts.
     #[must_use]
     pub fn cursor(self) -> Cursor {
         match self {
-            Self::Nothing | Self::Behind => Cursor::default(),
-            Self::Beyond(cursor) => cursor,
+            Self::Nothing | Self::FromStart => Cursor::default(),
+            Self::After(cursor) => cursor,
         }
     }
 }
 
-/// What is known of the backlog.
+/// The state of the backlog.
 #[derive(Debug)]
 pub struct Backlog {
-    /// There may be something to claim.
-    is_hungry: bool,
+    /// There may be courses to claim.
+    may_have_courses: bool,
     cursor: Cursor,
     /// When the outbox was last read from its beginning.
-    since: Option<Instant>,
-    /// How long that took.
-    cost: Duration,
-    /// How often what was known was given up. What a claim that began before says of the rest is out of date.
-    edition: u64,
+    full_scan_at: Option<Instant>,
+    /// How long that read took.
+    full_scan_took: Duration,
+    /// Counts the resets of the cursor. A claim that started before the last reset has a stale result.
+    generation: u64,
 }
 
-/// A claim that has begun.
+/// A claim that has started.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub struct BegunClaim {
     /// Where to read from.
     pub cursor: Cursor,
-    edition: u64,
+    generation: u64,
 }
 
 /// How a claim ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It was made.
+pub enum ClaimEnd {
+    /// The database executed it.
     Made {
         /// What may be left.
-        rest: Rest,
+        remaining: Remaining,
         /// How long it took.
         took: Duration,
     },
-    /// The database refused it, or did not answer: nothing is claimed until there is a new reason to.
+    /// The database reported an error or did not respond. The next claim waits for a new reason.
     Failed,
-    /// Nothing is known of it.
+    /// The task of the claim ended without a result.
     Lost,
 }
 
 impl Default for Backlog {
     fn default() -> Self {
-        Self { is_hungry: true, cursor: Cursor::default(), since: None, cost: Duration::ZERO, edition: 0 }
+        Self {
+            may_have_courses: true,
+            cursor: Cursor::default(),
+            full_scan_at: None,
+            full_scan_took: Duration::ZERO,
+            generation: 0,
+        }
     }
 }
 
 impl Backlog {
-    /// There is a reason to look.
-    pub fn stir(&mut self) {
-        self.is_hungry = true;
+    /// There may be courses to claim.
+    pub fn expect_courses(&mut self) {
+        self.may_have_courses = true;
     }
 
-    /// Forgets what was learnt of the outbox.
-    pub fn look_anew(&mut self) {
-        self.is_hungry = true;
-        self.since = None;
-        self.cost = Duration::ZERO;
-        self.give_up();
+    /// Forgets the state of the outbox.
+    pub fn reset(&mut self) {
+        self.may_have_courses = true;
+        self.full_scan_at = None;
+        self.full_scan_took = Duration::ZERO;
+        self.forget_cursor();
     }
 
-    fn give_up(&mut self) {
+    fn forget_cursor(&mut self) {
         self.cursor = Cursor::default();
-        self.edition += 1;
+        self.generation += 1;
     }
 
-    /// Whether to claim, while so many claims are under way.
+    /// Whether to start a claim while this many are running.
     #[must_use]
-    pub fn wants_claim(&self, under_way: usize) -> bool {
-        let is_deep = !self.cursor.is_beginning();
-        self.is_hungry && (under_way == 0 || is_deep && under_way < AT_ONCE)
+    pub fn should_claim(&self, running: usize) -> bool {
+        let is_large = !self.cursor.is_beginning();
+        self.may_have_courses && (running == 0 || is_large && running < MAX_CONCURRENT_CLAIMS)
     }
 
-    /// Begins a claim; its end is to be told.
-    pub fn begin(&mut self, now: Instant) -> Begun {
-        let max_age = (self.cost * BEGINNING_SHARE).clamp(CURSOR_MAX_AGE, CURSOR_AGE_LIMIT);
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) > max_age) {
+    /// Starts a claim. The caller passes its end to [`Backlog::end_claim`].
+    pub fn begin_claim(&mut self, now: Instant) -> BegunClaim {
+        let max_age = (self.full_scan_took * FULL_SCAN_DIVISOR).clamp(CURSOR_MIN_AGE, CURSOR_MAX_AGE);
+        if self.full_scan_at.is_none_or(|at| now.saturating_duration_since(at) > max_age) {
             self.cursor = Cursor::default();
         }
         if self.cursor.is_beginning() {
-            self.since = Some(now);
+            self.full_scan_at = Some(now);
         }
-        Begun { cursor: self.cursor, edition: self.edition }
+        BegunClaim { cursor: self.cursor, generation: self.generation }
     }
 
-    /// Takes in how a claim ended.
-    pub fn ended(&mut self, begun: Begun, ended: Ended) {
-        match ended {
-            Ended::Made { rest, took } => {
+    /// Applies the end of a claim.
+    pub fn end_claim(&mut self, begun: BegunClaim, end: ClaimEnd) {
+        match end {
+            ClaimEnd::Made { remaining, took } => {
                 if begun.cursor.is_beginning() {
-                    self.cost = took;
+                    self.full_scan_took = took;
                 }
-                self.learn(begun, rest);
+                self.apply_remaining(begun, remaining);
             }
-            Ended::Failed => self.is_hungry = false,
-            Ended::Lost => {}
+            ClaimEnd::Failed => self.may_have_courses = false,
+            ClaimEnd::Lost => {}
         }
     }
 
-    fn learn(&mut self, begun: Begun, rest: Rest) {
-        let is_up_to_date = begun.edition == self.edition;
-        match rest {
-            Rest::Behind => {
-                self.is_hungry = true;
-                self.give_up();
+    fn apply_remaining(&mut self, begun: BegunClaim, remaining: Remaining) {
+        let is_up_to_date = begun.generation == self.generation;
+        match remaining {
+            Remaining::FromStart => {
+                self.may_have_courses = true;
+                self.forget_cursor();
             }
-            Rest::Nothing | Rest::Beyond(_) if is_up_to_date => {
-                // That nothing is left behind the bookmark says nothing of what lies before it.
-                self.is_hungry = rest != Rest::Nothing || !begun.cursor.is_beginning();
-                self.cursor = rest.cursor();
+            Remaining::Nothing | Remaining::After(_) if is_up_to_date => {
+                // If nothing is left after the cursor, there may still be courses before it.
+                self.may_have_courses = remaining != Remaining::Nothing || !begun.cursor.is_beginning();
+                self.cursor = remaining.cursor();
             }
-            Rest::Nothing | Rest::Beyond(_) => {}
+            Remaining::Nothing | Remaining::After(_) => {}
         }
     }
 }
@@ -184,111 +193,112 @@ mod tests {
     use super::*;
 
     const TOOK: Duration = Duration::from_millis(4);
-    const NOTHING: Ended = Ended::Made { rest: Rest::Nothing, took: TOOK };
-    const BEHIND: Ended = Ended::Made { rest: Rest::Behind, took: TOOK };
+    const NOTHING: ClaimEnd = ClaimEnd::Made { remaining: Remaining::Nothing, took: TOOK };
+    const DID_NOT_FIT: ClaimEnd = ClaimEnd::Made { remaining: Remaining::FromStart, took: TOOK };
 
-    fn beyond(id: i64, took: Duration) -> Ended {
-        Ended::Made { rest: Rest::Beyond(Cursor::after(Timestamp::UNIX_EPOCH, id)), took }
+    fn more_after(id: i64, took: Duration) -> ClaimEnd {
+        ClaimEnd::Made { remaining: Remaining::After(Cursor::after(Timestamp::UNIX_EPOCH, RowId(id))), took }
     }
 
-    /// One claim has ended so.
-    fn after(ended: Ended, now: Instant) -> Backlog {
+    /// A backlog after one claim with this end.
+    fn after_claim(end: ClaimEnd, now: Instant) -> Backlog {
         let mut backlog = Backlog::default();
-        let first = backlog.begin(now);
-        backlog.ended(first, ended);
+        let first = backlog.begin_claim(now);
+        backlog.end_claim(first, end);
         backlog
     }
 
     #[test]
-    fn two_claims_at_once_in_a_backlog_and_one_elsewhere() {
+    fn two_claims_run_at_a_time_in_a_large_backlog_and_one_otherwise() {
         let now = Instant::now();
         let mut backlog = Backlog::default();
-        let first = backlog.begin(now);
-        assert!(!backlog.wants_claim(1), "it is not known yet whether there is a backlog");
-        backlog.ended(first, beyond(1, TOOK));
-        for under_way in 0..AT_ONCE {
-            assert!(backlog.wants_claim(under_way));
-            assert_eq!(backlog.begin(now).cursor, Cursor::after(Timestamp::UNIX_EPOCH, 1));
+        let first = backlog.begin_claim(now);
+        assert!(!backlog.should_claim(1), "it is not yet known whether the backlog is large");
+        backlog.end_claim(first, more_after(1, TOOK));
+        for running in 0..MAX_CONCURRENT_CLAIMS {
+            assert!(backlog.should_claim(running));
+            assert_eq!(backlog.begin_claim(now).cursor, Cursor::after(Timestamp::UNIX_EPOCH, RowId(1)));
         }
-        assert!(!backlog.wants_claim(AT_ONCE));
+        assert!(!backlog.should_claim(MAX_CONCURRENT_CLAIMS));
 
-        for (ended, wants) in [(NOTHING, false), (BEHIND, true), (Ended::Failed, false), (Ended::Lost, true)]
+        for (end, should_claim) in
+            [(NOTHING, false), (DID_NOT_FIT, true), (ClaimEnd::Failed, false), (ClaimEnd::Lost, true)]
         {
-            let mut backlog = after(ended, now);
-            assert_eq!(backlog.wants_claim(0), wants, "after {ended:?}");
-            backlog.stir();
-            assert!(backlog.wants_claim(0));
-            assert!(backlog.begin(now).cursor.is_beginning());
-            assert!(!backlog.wants_claim(1), "two at once after {ended:?}");
+            let mut backlog = after_claim(end, now);
+            assert_eq!(backlog.should_claim(0), should_claim, "after {end:?}");
+            backlog.expect_courses();
+            assert!(backlog.should_claim(0));
+            assert!(backlog.begin_claim(now).cursor.is_beginning());
+            assert!(!backlog.should_claim(1), "a second claim after {end:?}");
         }
     }
 
     #[test]
-    fn what_lies_before_the_bookmark_is_looked_for_before_the_outbox_counts_as_empty() {
+    fn the_outbox_is_read_from_its_beginning_before_it_counts_as_empty() {
         let now = Instant::now();
-        let mut backlog = after(beyond(1, TOOK), now);
-        let (first, second) = (backlog.begin(now), backlog.begin(now));
-        backlog.ended(first, NOTHING);
-        assert!(backlog.wants_claim(0));
-        backlog.ended(second, NOTHING);
-        assert!(backlog.wants_claim(0));
-        let last = backlog.begin(now);
+        let mut backlog = after_claim(more_after(1, TOOK), now);
+        let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
+        backlog.end_claim(first, NOTHING);
+        assert!(backlog.should_claim(0));
+        backlog.end_claim(second, NOTHING);
+        assert!(backlog.should_claim(0));
+        let last = backlog.begin_claim(now);
         assert!(last.cursor.is_beginning());
-        backlog.ended(last, NOTHING);
-        assert!(!backlog.wants_claim(0));
+        backlog.end_claim(last, NOTHING);
+        assert!(!backlog.should_claim(0));
     }
 
     #[test]
-    fn what_one_claim_left_behind_is_not_forgotten_over_what_another_says() {
+    fn courses_left_by_one_claim_are_not_lost_when_another_claim_ends() {
         let now = Instant::now();
-        for other in [NOTHING, beyond(2, TOOK)] {
+        for other in [NOTHING, more_after(2, TOOK)] {
             for is_first in [true, false] {
-                let mut backlog = after(beyond(1, TOOK), now);
-                let (first, second) = (backlog.begin(now), backlog.begin(now));
-                let (begun, ended) = if is_first {
-                    ([first, second], [BEHIND, other])
+                let mut backlog = after_claim(more_after(1, TOOK), now);
+                let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
+                let (begun, end) = if is_first {
+                    ([first, second], [DID_NOT_FIT, other])
                 } else {
-                    ([first, second], [other, BEHIND])
+                    ([first, second], [other, DID_NOT_FIT])
                 };
-                for (begun, ended) in begun.into_iter().zip(ended) {
-                    backlog.ended(begun, ended);
+                for (begun, end) in begun.into_iter().zip(end) {
+                    backlog.end_claim(begun, end);
                 }
-                assert!(backlog.wants_claim(0));
-                assert!(backlog.begin(now).cursor.is_beginning(), "{other:?}, {is_first}");
+                assert!(backlog.should_claim(0));
+                assert!(backlog.begin_claim(now).cursor.is_beginning(), "{other:?}, {is_first}");
             }
         }
     }
 
     #[test]
-    fn what_was_learnt_of_another_lease_is_not_believed() {
+    fn a_claim_that_began_before_a_reset_changes_nothing() {
         let now = Instant::now();
-        for ended in [NOTHING, beyond(2, TOOK)] {
-            let mut backlog = after(beyond(1, TOOK), now);
-            let begun = backlog.begin(now);
-            backlog.look_anew();
-            backlog.ended(begun, ended);
-            assert!(backlog.wants_claim(0));
-            assert!(backlog.begin(now).cursor.is_beginning());
+        for end in [NOTHING, more_after(2, TOOK)] {
+            let mut backlog = after_claim(more_after(1, TOOK), now);
+            let begun = backlog.begin_claim(now);
+            backlog.reset();
+            backlog.end_claim(begun, end);
+            assert!(backlog.should_claim(0));
+            assert!(backlog.begin_claim(now).cursor.is_beginning());
         }
     }
 
     #[test]
-    fn a_backlog_is_read_on_from_the_bookmark_and_now_and_then_from_the_beginning() {
+    fn a_large_backlog_is_read_from_the_cursor_and_regularly_from_its_beginning() {
         let (mut backlog, start) = (Backlog::default(), Instant::now());
         let mut from_beginning = |seconds: std::ops::RangeInclusive<u64>, took| {
             seconds
                 .filter(|second| {
-                    let begun = backlog.begin(start + Duration::from_secs(*second));
-                    backlog.ended(begun, beyond(7, took));
+                    let begun = backlog.begin_claim(start + Duration::from_secs(*second));
+                    backlog.end_claim(begun, more_after(7, took));
                     begun.cursor.is_beginning()
                 })
                 .collect::<Vec<_>>()
         };
         assert_eq!(from_beginning(0..=20, TOOK), [0, 6, 12, 18]);
-        // The dearer, the rarer.
+        // The longer such a read takes, the less often it happens.
         assert_eq!(from_beginning(21..=100, Duration::from_secs(1)), [24, 45, 66, 87]);
         assert_eq!(from_beginning(101..=300, Duration::from_secs(20)), [108, 169, 230, 291]);
-        backlog.look_anew();
-        assert!(backlog.begin(start).cursor.is_beginning());
+        backlog.reset();
+        assert!(backlog.begin_claim(start).cursor.is_beginning());
     }
 }

@@ -1,10 +1,10 @@
-//! How many courses a request may carry at present: fewer where large requests fail and small ones pass.
+//! The batch size in use: smaller than configured while large requests fail and small ones pass. Pure.
 //!
-//! A proxy or HubSpot's own processing limit may refuse large requests (413) or fail at them (502, 504, a timeout).
-//! The same failure may be due to one course, so a size is given up only when two requests of it failed with no
-//! request of that size passing in between. It grows again slowly, and ever more slowly after each failed try. Pure.
+//! A proxy or HubSpot may refuse large requests (413) or fail to process them (502, 504, a timeout). A single course
+//! may cause the same error, so the size is reduced only after two requests of that size failed with no such request
+//! passing in between. It grows again slowly, and more slowly after each attempt that fails.
 
-/// The size in use, and what is known of it.
+/// The size in use.
 #[derive(Debug, Clone)]
 pub struct BatchSize {
     max: u16,
@@ -13,22 +13,23 @@ pub struct BatchSize {
     failed: u32,
     /// Requests of the size in use that passed since it last changed.
     passed: u32,
-    /// So many have to pass before a larger size is tried.
-    patience: u32,
-    /// A smaller size was needed, and the largest has not passed as often since.
+    /// Requests that must pass before a larger size is tried.
+    passes_needed: u32,
+    /// The size was reduced, and the largest size has not passed often enough since.
     is_limited: bool,
 }
 
-/// How many requests pass before a larger size is tried, at first and at most.
-const PATIENCE: u32 = 10;
-const PATIENCE_MAX: u32 = 640;
-/// A size that nothing is known against is given up after so many failures.
+/// Requests that must pass before a larger size is tried for the first time.
+const PASSES_NEEDED: u32 = 10;
+/// The most requests that must pass, after several larger sizes failed.
+const PASSES_NEEDED_MAX: u32 = 640;
+/// The number of failures after which the size is reduced for the first time.
 const FAILURES: u32 = 2;
-/// The size in use grows by one part in so many.
-const GROWTH: u16 = 4;
+/// The size grows by this fraction (1/n).
+const GROWTH_DIVISOR: u16 = 4;
 
 impl BatchSize {
-    /// The largest size that is allowed.
+    /// Starts with the largest size.
     #[must_use]
     pub fn new(max: u16) -> Self {
         Self {
@@ -36,7 +37,7 @@ impl BatchSize {
             current: max.max(1),
             failed: 0,
             passed: 0,
-            patience: PATIENCE,
+            passes_needed: PASSES_NEEDED,
             is_limited: false,
         }
     }
@@ -47,28 +48,28 @@ impl BatchSize {
         self.current
     }
 
-    /// A request of so many courses was answered as it should be.
-    pub fn passed(&mut self, courses: usize) {
+    /// Records that a request of this many courses passed.
+    pub fn record_success(&mut self, courses: usize) {
         if courses < usize::from(self.current) {
             return;
         }
         self.failed = 0;
         self.passed += 1;
-        if self.passed < self.patience {
+        if self.passed < self.passes_needed {
             return;
         }
         if self.current == self.max {
-            (self.patience, self.is_limited) = (PATIENCE, false);
+            (self.passes_needed, self.is_limited) = (PASSES_NEEDED, false);
         } else {
-            self.current = self.current.saturating_add((self.current / GROWTH).max(1)).min(self.max);
+            self.current = self.current.saturating_add((self.current / GROWTH_DIVISOR).max(1)).min(self.max);
             self.passed = 0;
         }
     }
 
-    /// A request of so many courses failed as one that is too large does. `is_certain`: HubSpot, or something in front
-    /// of it, gave the size as the reason. True where a smaller size is used from now on.
-    pub fn failed(&mut self, courses: usize, is_certain: bool) -> bool {
-        // Only what is about as large as the size in use says anything about it; what is larger was sent before it shrank.
+    /// Records that a request of this many courses failed, possibly because of its size. `is_certain`: the response names
+    /// the size as the reason. True if the size was reduced.
+    pub fn record_failure(&mut self, courses: usize, is_certain: bool) -> bool {
+        // Smaller requests prove nothing about this size. Larger ones were sent before the size was reduced.
         let (least, most) = (usize::from(self.current / 2 + 1), usize::from(self.current));
         if courses < 2 || !(least..=most).contains(&courses) {
             return false;
@@ -78,8 +79,8 @@ impl BatchSize {
             return false;
         }
         if self.is_limited && self.passed == 0 {
-            // A try of a larger size, or a size that never passed.
-            self.patience = (self.patience * 2).min(PATIENCE_MAX);
+            // A larger size was tried, or this one never passed.
+            self.passes_needed = (self.passes_needed * 2).min(PASSES_NEEDED_MAX);
         }
         self.current = (self.current / 2).max(1);
         (self.failed, self.passed, self.is_limited) = (0, 0, true);
@@ -92,38 +93,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_failure_may_be_due_to_a_course_and_two_are_not() {
+    fn the_size_is_reduced_after_two_failures_because_a_course_may_cause_one() {
         let mut size = BatchSize::new(100);
-        assert!(!size.failed(100, false));
-        size.passed(100);
-        assert!(!size.failed(100, false));
-        assert!(!size.failed(10, false), "a small request shows nothing about a large one");
-        assert!(size.failed(100, false));
+        assert!(!size.record_failure(100, false));
+        size.record_success(100);
+        assert!(!size.record_failure(100, false));
+        assert!(!size.record_failure(10, false), "a small request shows nothing about a large one");
+        assert!(size.record_failure(100, false));
         assert_eq!(size.current(), 50);
-        assert!(!size.failed(100, false), "it was sent before the size shrank");
-        assert!(size.failed(50, false), "once size is known to matter, one failure is enough");
+        assert!(!size.record_failure(100, false), "it was sent before the size was reduced");
+        assert!(size.record_failure(50, false), "after a first reduction, one failure is enough");
         assert_eq!(size.current(), 25);
     }
 
     #[test]
-    fn a_size_that_is_refused_as_too_large_is_given_up_at_once() {
+    fn a_413_reduces_the_size_at_once() {
         let mut size = BatchSize::new(100);
-        assert!(size.failed(100, true));
+        assert!(size.record_failure(100, true));
         assert_eq!(size.current(), 50);
     }
 
     #[test]
-    fn it_finds_every_limit_and_stays_below_it() {
+    fn every_limit_is_found_and_kept() {
         for limit in [1, 2, 3, 10, 49, 50, 51, 99] {
             let mut size = BatchSize::new(100);
             let mut failures = 0;
             for _ in 0..2_000 {
                 let courses = usize::from(size.current());
                 if courses > limit {
-                    size.failed(courses, false);
+                    size.record_failure(courses, false);
                     failures += 1;
                 } else {
-                    size.passed(courses);
+                    size.record_success(courses);
                 }
             }
             assert!(usize::from(size.current()) <= limit.max(1) * 5 / 4 + 1, "{limit}: {size:?}");
@@ -132,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_back_once_the_limit_is_gone() {
+    fn the_size_grows_back_once_the_limit_is_gone() {
         let mut size = BatchSize::new(100);
-        size.failed(100, true);
-        size.failed(50, false);
+        size.record_failure(100, true);
+        size.record_failure(50, false);
         let mut requests = 0;
         while size.current() < 100 {
-            size.passed(usize::from(size.current()));
+            size.record_success(usize::from(size.current()));
             requests += 1;
         }
         assert!((20..300).contains(&requests), "{requests}");

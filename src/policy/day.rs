@@ -1,81 +1,85 @@
-//! When the account's daily quota starts afresh, as far as HubSpot shows it; and what has to be done so that a pause
-//! in memory and the row by which it outlives a restart agree. Pure: the time is an argument.
+//! The end of the account's day, as far as HubSpot reports it, and how a durable pause in memory is kept consistent
+//! with its row. Pure: the time is an argument.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// What is known of the account's day.
+/// The account's day, as far as it is known.
 #[derive(Debug, Clone, Default)]
-pub struct Day {
+pub struct AccountDay {
     resets_at: Option<Timestamp>,
 }
 
-/// No day is longer: 25 hours, where the clocks are put back, and some for clocks that differ.
-const LONGEST: Duration = Duration::from_hours(26);
-/// The end of a day is believed so long after it: HubSpot's clock is not ours.
-const AFTER: Duration = Duration::from_secs(5);
-/// Probes come within so long after that, not all at once.
-const SPREAD: Duration = Duration::from_secs(55);
+/// No day is longer: 25 hours at the end of summer time, and a margin for clocks that differ.
+const LONGEST_DAY: Duration = Duration::from_hours(26);
+/// The safety margin after the end of a day, because HubSpot's clock may differ from ours.
+const CLOCK_MARGIN: Duration = Duration::from_secs(5);
+/// Probes of several instances are spread over this time.
+const PROBE_SPREAD: Duration = Duration::from_secs(55);
 
-impl Day {
-    /// HubSpot shows when the quota starts afresh. False where that cannot be: its own example lies in the past.
-    pub fn learn_reset(&mut self, resets_at: Timestamp, now: Timestamp) -> bool {
+impl AccountDay {
+    /// Sets when the quota is reset, as HubSpot reported it. False if the time is not plausible: the example in HubSpot's
+    /// documentation is in the past.
+    pub fn set_reset(&mut self, resets_at: Timestamp, now: Timestamp) -> bool {
         let ahead = Duration::try_from(resets_at.duration_since(now));
-        let is_credible = ahead.is_ok_and(|ahead| !ahead.is_zero() && ahead <= LONGEST);
-        if is_credible {
+        let is_plausible = ahead.is_ok_and(|ahead| !ahead.is_zero() && ahead <= LONGEST_DAY);
+        if is_plausible {
             self.resets_at = Some(resets_at);
         }
-        is_credible
+        is_plausible
     }
 
-    /// When the quota starts afresh; `None` where that is not known.
+    /// When the quota is reset, if known.
     #[must_use]
     pub fn end(&self, now: Timestamp) -> Option<Timestamp> {
         self.resets_at.filter(|at| *at > now)
     }
 
-    /// How long until the day is over and a probe may be sent. `jitter` is drawn from 0..1.
+    /// The time until the day is over and a probe may be sent. `jitter` is drawn from 0..1.
     #[must_use]
-    pub fn left(&self, now: Timestamp, jitter: f64) -> Option<Duration> {
+    pub fn remaining(&self, now: Timestamp, jitter: f64) -> Option<Duration> {
         let left = Duration::try_from(self.end(now)?.duration_since(now)).ok()?;
-        Some(left + AFTER + SPREAD.mul_f64(jitter.clamp(0.0, 1.0)))
+        Some(left + CLOCK_MARGIN + PROBE_SPREAD.mul_f64(jitter.clamp(0.0, 1.0)))
     }
 }
 
-/// A pause as this process knows it, or as it last wrote it down: until when, if that is known.
+/// A pause as it is in memory, or as its row was last written or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Noted {
-    /// When it is over.
+pub struct StoredPause {
+    /// When it ends, if known.
     pub ends: Option<Instant>,
 }
 
-/// What is to be done so that memory and row agree.
+/// The change that makes a pause in memory and its row equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agree {
-    /// They do.
-    Already,
-    /// The row is to say what memory knows.
+pub enum PauseSync {
+    /// Nothing: they are equal.
+    InSync,
+    /// Write the pause in memory to the row.
     Write,
-    /// The pause is over: the row is to go.
-    Erase,
-    /// An earlier process has paused: memory is to know.
+    /// The pause is over: delete the row.
+    Delete,
+    /// An earlier process paused: take over the pause of the row.
     Adopt,
-    /// The row has gone, since an operator resumed or its time is over: memory is to forget.
+    /// The row was deleted, because an operator resumed or it expired: end the pause in memory.
     Lift,
 }
 
-/// What is to be done about the row of a pause, given what this process knows, what it wrote down or
-/// read last, and whether the row is there.
+/// Compares the pause in memory, its row as this process last wrote or read it, and whether the row exists now.
 #[must_use]
-pub fn agree(known: Option<Noted>, noted: Option<Noted>, row_is_there: bool) -> Agree {
-    match (known, noted, row_is_there) {
-        (Some(known), Some(noted), true) if known == noted => Agree::Already,
-        (Some(known), Some(noted), false) if known == noted => Agree::Lift,
-        (Some(_), _, _) => Agree::Write,
-        (None, Some(_), true) => Agree::Erase,
-        (None, None, true) => Agree::Adopt,
-        (None, _, false) => Agree::Already,
+pub fn compare_pause(
+    in_memory: Option<StoredPause>,
+    stored: Option<StoredPause>,
+    row_exists: bool,
+) -> PauseSync {
+    match (in_memory, stored, row_exists) {
+        (Some(in_memory), Some(stored), true) if in_memory == stored => PauseSync::InSync,
+        (Some(in_memory), Some(stored), false) if in_memory == stored => PauseSync::Lift,
+        (Some(_), _, _) => PauseSync::Write,
+        (None, Some(_), true) => PauseSync::Delete,
+        (None, None, true) => PauseSync::Adopt,
+        (None, _, false) => PauseSync::InSync,
     }
 }
 
@@ -83,11 +87,14 @@ pub fn agree(known: Option<Noted>, noted: Option<Noted>, row_is_there: bool) -> 
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn hubspots_own_word_comes_first_while_it_can_be_true() {
+    fn a_reset_time_is_accepted_only_if_it_is_plausible() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
-        for (told, is_credible) in [
+        for (shown, is_plausible) in [
             ("2026-11-25T05:00:00Z", true),
             ("2026-11-24T12:00:01Z", true),
             ("2026-11-24T12:00:00Z", false),
@@ -95,49 +102,49 @@ mod tests {
             ("2026-11-25T14:00:01Z", false),
             ("9999-01-01T00:00:00Z", false),
         ] {
-            let mut day = Day::default();
-            assert_eq!(day.learn_reset(at(told), now), is_credible, "{told}");
-            assert_eq!(day.end(now), is_credible.then_some(at(told)), "{told}");
+            let mut day = AccountDay::default();
+            assert_eq!(day.set_reset(at(shown), now), is_plausible, "{shown}");
+            assert_eq!(day.end(now), is_plausible.then_some(at(shown)), "{shown}");
         }
-        let mut day = Day::default();
-        day.learn_reset(at("2026-11-24T13:00:00Z"), now);
+        let mut day = AccountDay::default();
+        day.set_reset(at("2026-11-24T13:00:00Z"), now);
         assert_eq!(day.end(now), Some(at("2026-11-24T13:00:00Z")));
         assert_eq!(day.end(at("2026-11-24T13:00:00Z")), None, "the next day is not known");
     }
 
     #[test]
-    fn nobody_comes_back_before_the_day_is_over_and_not_all_at_once() {
+    fn probes_come_after_the_end_of_the_day_and_are_spread() {
         let now: Timestamp = "2026-11-24T23:00:00Z".parse().unwrap();
-        let mut day = Day::default();
-        assert_eq!(day.left(now, 0.5), None);
-        day.learn_reset("2026-11-25T00:00:00Z".parse().unwrap(), now);
+        let mut day = AccountDay::default();
+        assert_eq!(day.remaining(now, 0.5), None);
+        day.set_reset("2026-11-25T00:00:00Z".parse().unwrap(), now);
         let hour = Duration::from_hours(1);
-        assert_eq!(day.left(now, 0.0), Some(hour + AFTER));
-        assert_eq!(day.left(now, 1.0), Some(hour + AFTER + SPREAD));
+        assert_eq!(day.remaining(now, 0.0), Some(hour + CLOCK_MARGIN));
+        assert_eq!(day.remaining(now, 1.0), Some(hour + CLOCK_MARGIN + PROBE_SPREAD));
     }
 
     #[test]
-    fn memory_and_row_are_brought_to_agree() {
+    fn a_durable_pause_and_its_row_are_kept_equal() {
         let now = Instant::now();
-        let (today, tomorrow, some_day) = (
-            Some(Noted { ends: Some(now) }),
-            Some(Noted { ends: Some(now + LONGEST) }),
-            Some(Noted { ends: None }),
+        let (today, tomorrow, unknown_end) = (
+            Some(StoredPause { ends: Some(now) }),
+            Some(StoredPause { ends: Some(now + LONGEST_DAY) }),
+            Some(StoredPause { ends: None }),
         );
-        for (what, known, noted, row_is_there, expected) in [
-            ("nothing is used up", None, None, false, Agree::Already),
-            ("it is news", today, None, false, Agree::Write),
-            ("it is news, over a row of somebody else's", today, None, true, Agree::Write),
-            ("it stands as it was written", today, today, true, Agree::Already),
-            ("its end has been learnt", today, some_day, true, Agree::Write),
-            ("a person resumed", today, today, false, Agree::Lift),
-            ("a person resumed, and nobody knew the end", some_day, some_day, false, Agree::Lift),
-            ("the next day is used up, too", tomorrow, today, false, Agree::Write),
-            ("there is quota again", None, today, true, Agree::Erase),
-            ("there is quota again, and the row has ended", None, today, false, Agree::Already),
-            ("a restart", None, None, true, Agree::Adopt),
+        for (name, in_memory, stored, row_exists, expected) in [
+            ("no pause", None, None, false, PauseSync::InSync),
+            ("a pause began", today, None, false, PauseSync::Write),
+            ("a pause began, and another instance left a row", today, None, true, PauseSync::Write),
+            ("unchanged", today, today, true, PauseSync::InSync),
+            ("its end became known", today, unknown_end, true, PauseSync::Write),
+            ("an operator resumed", today, today, false, PauseSync::Lift),
+            ("an operator resumed, and the end is unknown", unknown_end, unknown_end, false, PauseSync::Lift),
+            ("the quota of the next day is used up as well", tomorrow, today, false, PauseSync::Write),
+            ("the pause ended", None, today, true, PauseSync::Delete),
+            ("the pause ended, and the row expired", None, today, false, PauseSync::InSync),
+            ("after a restart", None, None, true, PauseSync::Adopt),
         ] {
-            assert_eq!(agree(known, noted, row_is_there), expected, "{what}");
+            assert_eq!(compare_pause(in_memory, stored, row_exists), expected, "{name}");
         }
     }
 }

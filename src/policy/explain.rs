@@ -1,83 +1,74 @@
-//! A course's life, explained: what happened, what happens next and when, what a person can do. Pure.
+//! Explains a course: its state, its timeline, what happens next and when, and what an operator can do. Pure.
 //!
-//! It retells the decisions of this room, so it lives among them: below whoever prints it (`cli`) or shows
-//! it (`admin`), and above the edge that reads a [`Life`] (`outbox/history.rs`), as it does a `Claimed`.
+//! It explains decisions of `policy`, so it belongs here. `outbox/history.rs` reads the history, `report/explain.rs`
+//! puts both together, `cli` and `admin` show the result.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::batch::MAX_COURSES;
-use crate::course::{Category, Status};
+use crate::course::{Category, MAX_COURSES, Status};
+use crate::policy::gate::Reason;
+use crate::policy::leader_report::{PauseReport, ReportedReason};
 
-pub mod life;
-mod mend;
-mod story;
+use history::{CourseHistory, CourseRow, EventKind};
+use remedy::remedy;
+use timeline::{TimelineEntry, build_timeline};
+
+pub mod history;
+pub mod remedy;
 #[cfg(test)]
 mod tests;
+pub mod timeline;
 
-pub use life::Life;
-use life::{Course, Happening};
-pub use mend::mend;
-pub use story::Step;
-
-/// What holds around the course.
+/// The circumstances that decide what happens to a course next.
 #[derive(Debug, Clone)]
-pub struct Situation {
-    /// The time.
+pub struct ExplainContext {
+    /// The current time.
     pub now: Timestamp,
-    /// Whether some instance sends.
-    pub is_led: bool,
-    /// Why nothing is sent.
-    pub pauses: Vec<Standstill>,
-    /// What becomes of a course whose outcome is unknown.
-    pub doubts: Doubts,
+    /// Whether an instance holds the lease.
+    pub has_leader: bool,
+    /// The pauses that concern the course.
+    pub pauses: Vec<PauseReport>,
+    /// What happens to a course whose outcome is unknown.
+    pub unconfirmed: UnconfirmedPolicy,
 }
 
-/// A pause of the whole account.
+/// What happens to a course whose outcome is unknown, by configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standstill {
-    /// Why, in the words of the metric `paused`.
-    pub reason: String,
-    /// What was said.
-    pub message: String,
-}
-
-/// What becomes of a course whose outcome is unknown, by the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubts {
-    /// HubSpot is asked by the unique property, where the course was sent with its key in it; else it is held.
-    LookedUp {
-        /// That property.
+pub enum UnconfirmedPolicy {
+    /// It is looked up by the unique property if it was sent with its key in that property; else it is held.
+    LookUp {
+        /// The unique property.
         by: String,
     },
-    /// It is held for a person.
-    Held,
-    /// It is sent again, and may be created twice; held once it was in doubt so often.
-    SentAgain {
-        /// So often.
-        up_to: u32,
+    /// It is held for an operator.
+    Hold,
+    /// It is sent again, which may create a duplicate. It is held after so many unknown outcomes.
+    Resend {
+        /// The number of unknown outcomes after which it is held.
+        max_attempts: u32,
     },
 }
 
-/// Where a course stands, more closely than its status says.
+/// The state of a course, in more detail than its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Pending, and goes with one of the next requests.
+pub enum DetailedStatus {
+    /// Pending; sent with one of the next requests.
     Waiting,
-    /// Pending, not before its time.
+    /// Pending; not sent before `next_attempt_at`.
     BackingOff,
-    /// Pending, and goes in smaller company, because it or one of its company was refused.
+    /// Pending; sent in a smaller batch, because a request that carried it failed.
     Isolating,
-    /// Pending, while nothing is sent.
+    /// Pending, while sending is paused.
     Paused,
-    /// Claimed, perhaps sent.
+    /// Claimed, possibly sent.
     InFlight,
-    /// In doubt, to be looked up.
+    /// Unconfirmed; will be looked up.
     LookedUp,
-    /// In doubt, held for a person.
+    /// Unconfirmed; held for an operator.
     Held,
-    /// In doubt, to be sent again all the same.
+    /// Unconfirmed; will be sent again without a look-up.
     SentAgain,
     /// In HubSpot.
     Synced,
@@ -85,202 +76,232 @@ pub enum State {
     Failed,
 }
 
-/// A course's life, explained.
+/// A course, explained.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
-    /// Where it stands.
-    pub state: State,
-    /// The same in a sentence.
+    /// Its state.
+    pub state: DetailedStatus,
+    /// Its state in one sentence.
     pub summary: String,
     /// What happened, oldest first.
-    pub happened: Vec<Step>,
+    pub happened: Vec<TimelineEntry>,
     /// What happens next.
     pub next: String,
-    /// When, where that can be told.
+    /// When that happens, if it is known.
     pub next_at: Option<Timestamp>,
-    /// What a person can do; nothing where nothing is needed.
+    /// What an operator can do; empty if nothing is needed.
     pub you_can: Vec<String>,
-    /// What it is told from.
+    /// The data behind the explanation.
     #[serde(flatten)]
-    pub life: Life,
+    pub history: CourseHistory,
 }
 
-/// Explains a life.
+/// Explains a course.
 #[must_use]
-pub fn explain(life: Life, around: &Situation) -> Explanation {
-    let state = state(&life.course, around);
-    let (next, next_at) = next(state, &life.course, around);
+pub fn explain(history: CourseHistory, context: &ExplainContext) -> Explanation {
+    let state = classify(&history.course, context);
+    let (next, next_at) = describe_next(state, &history.course, context);
     Explanation {
         state,
-        summary: summary(state, &life),
-        happened: story::tell(&life),
+        summary: summarize(state, &history),
+        happened: build_timeline(&history),
         next,
         next_at,
-        you_can: you_can(state, &life.course, around),
-        life,
+        you_can: list_actions(state, &history.course, context),
+        history,
     }
 }
 
-fn state(course: &Course, around: &Situation) -> State {
+fn classify(course: &CourseRow, context: &ExplainContext) -> DetailedStatus {
     match course.status {
-        Status::Pending if !around.pauses.is_empty() => State::Paused,
-        Status::Pending if course.next_attempt_at > around.now => State::BackingOff,
-        Status::Pending if course.is_suspect || course.batch_limit < MAX_COURSES => State::Isolating,
-        Status::Pending => State::Waiting,
-        Status::InFlight => State::InFlight,
-        Status::Unconfirmed if course.carried_key => State::LookedUp,
-        Status::Unconfirmed => match around.doubts {
-            Doubts::LookedUp { .. } | Doubts::Held => State::Held,
-            Doubts::SentAgain { up_to } if course.doubts >= up_to => State::Held,
-            Doubts::SentAgain { .. } => State::SentAgain,
+        Status::Pending if !context.pauses.is_empty() => DetailedStatus::Paused,
+        Status::Pending if course.next_attempt_at > context.now => DetailedStatus::BackingOff,
+        Status::Pending if course.is_suspect || course.batch_limit < MAX_COURSES => DetailedStatus::Isolating,
+        Status::Pending => DetailedStatus::Waiting,
+        Status::InFlight => DetailedStatus::InFlight,
+        Status::Unconfirmed if course.carried_key => DetailedStatus::LookedUp,
+        Status::Unconfirmed => match context.unconfirmed {
+            UnconfirmedPolicy::LookUp { .. } | UnconfirmedPolicy::Hold => DetailedStatus::Held,
+            UnconfirmedPolicy::Resend { max_attempts } if course.doubts >= max_attempts => {
+                DetailedStatus::Held
+            }
+            UnconfirmedPolicy::Resend { .. } => DetailedStatus::SentAgain,
         },
-        Status::Synced => State::Synced,
-        Status::Failed => State::Failed,
+        Status::Synced => DetailedStatus::Synced,
+        Status::Failed => DetailedStatus::Failed,
     }
 }
 
-fn summary(state: State, life: &Life) -> String {
-    let course = &life.course;
+fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
+    let course = &history.course;
     let sent = match course.attempts {
         0 => "not sent yet".to_owned(),
         1 => "sent once".to_owned(),
         times => format!("sent {times} times"),
     };
-    let said = course.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
+    let message = course.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
     match state {
-        State::Waiting => format!("pending, {sent}: it waits for its turn"),
-        State::BackingOff if course.is_suspect => {
-            format!("pending, {sent}: it was set aside, and waits: {said}")
+        DetailedStatus::Waiting => format!("pending, {sent}: waiting to be sent"),
+        DetailedStatus::BackingOff if course.is_suspect => {
+            format!(
+                "pending, {sent}: a request that contained it failed; it waits for the next attempt: {message}"
+            )
         }
-        State::BackingOff => format!("pending, {sent}: it waits before it is sent again"),
-        State::Isolating => format!(
-            "pending, {sent}: it was set aside: its request failed without naming a course ({said}), so it goes behind the \
-             others, in a batch of {} at most",
+        DetailedStatus::BackingOff => format!("pending, {sent}: it waits before it is sent again"),
+        DetailedStatus::Isolating => format!(
+            "pending, {sent}: a request that contained it failed, and the response named no course ({message}), so it is sent after \
+             the other courses, in a batch of at most {}",
             course.batch_limit
         ),
-        State::Paused => format!("pending, {sent}: nothing is sent at present"),
-        State::InFlight => "in flight: it was handed to HubSpot and no answer is recorded yet".to_owned(),
-        State::LookedUp => format!("unconfirmed, {sent}: {said}; it is looked up in HubSpot by its key"),
-        State::Held => format!("unconfirmed, {sent}: {said}; it is held for a person"),
-        State::SentAgain => format!("unconfirmed, {sent}: {said}"),
-        State::Synced => {
+        DetailedStatus::Paused => format!("pending, {sent}: sending is paused"),
+        DetailedStatus::InFlight => {
+            "in flight: claimed for a request, and no response is recorded yet".to_owned()
+        }
+        DetailedStatus::LookedUp => {
+            format!("unconfirmed, {sent}: {message}; it will be looked up in HubSpot by its key")
+        }
+        DetailedStatus::Held => format!("unconfirmed, {sent}: {message}; it is held for an operator"),
+        DetailedStatus::SentAgain => format!("unconfirmed, {sent}: {message}"),
+        DetailedStatus::Synced => {
             let id = course.hubspot_id.as_deref().unwrap_or_default();
-            let warning = if said.is_empty() {
+            let warning = if message.is_empty() {
                 String::new()
             } else {
-                format!("; with a warning from HubSpot: {said}")
+                format!("; HubSpot reported a warning: {message}")
             };
-            format!("synced as HubSpot's record {id}{}{warning}", provenance(life))
+            format!("synced as HubSpot record {id}{}{warning}", describe_origin(history))
         }
-        State::Failed => format!("failed, {sent}: {said}"),
+        DetailedStatus::Failed => format!("failed, {sent}: {message}"),
     }
 }
 
-/// How a synced course's record came to be known.
-fn provenance(life: &Life) -> &'static str {
-    let last = life.events.last();
+/// How course-sync learned which record a synced course is, if it was not from the response of a create.
+fn describe_origin(history: &CourseHistory) -> &'static str {
+    let last = history.events.last();
     match last.map(|event| event.event) {
-        Some(Happening::Adopted) => ", which carried its key already",
-        Some(Happening::Confirmed) => ", which was found by its key after its outcome had been in doubt",
-        Some(Happening::Resolved) if last.is_some_and(|event| life.is_settled_by(event)) => {
-            ", as a person said"
+        Some(EventKind::Adopted) => ", which already had its key",
+        Some(EventKind::Confirmed) => ", which was found by its key after an unknown outcome",
+        Some(EventKind::Resolved) if last.is_some_and(|event| history.was_resolved_as_created(event)) => {
+            ", as an operator decided"
         }
         Some(
-            Happening::Resolved
-            | Happening::Failed
-            | Happening::Deferred
-            | Happening::Unconfirmed
-            | Happening::Retried,
+            EventKind::Resolved
+            | EventKind::Failed
+            | EventKind::Deferred
+            | EventKind::Unconfirmed
+            | EventKind::Retried,
         )
         | None => "",
     }
 }
 
-fn next(state: State, course: &Course, around: &Situation) -> (String, Option<Timestamp>) {
-    let nobody = "nobody sends at present: it goes once `course-sync run` runs";
-    let later = Some(course.next_attempt_at);
+fn describe_next(
+    state: DetailedStatus,
+    course: &CourseRow,
+    context: &ExplainContext,
+) -> (String, Option<Timestamp>) {
+    let due = Some(course.next_attempt_at);
     match state {
-        State::Failed => ("nothing, until a person puts it back".to_owned(), None),
-        State::Synced => ("nothing: it is done".to_owned(), None),
-        State::Held => ("nothing, until a person says what became of it".to_owned(), None),
-        State::InFlight if around.is_led => {
-            ("its answer is recorded within seconds; if its sender died, it is put in doubt".to_owned(), None)
+        DetailedStatus::Failed => ("nothing, until an operator retries it".to_owned(), None),
+        DetailedStatus::Synced => ("nothing: the course is synced".to_owned(), None),
+        DetailedStatus::Held => ("nothing, until an operator settles its outcome".to_owned(), None),
+        DetailedStatus::InFlight if context.has_leader => (
+            "the response is recorded within seconds; if the sending instance stopped, the course becomes unconfirmed"
+                .to_owned(),
+            None,
+        ),
+        DetailedStatus::InFlight => {
+            ("no instance is sending: the course becomes unconfirmed when `course-sync run` starts".to_owned(), None)
         }
-        State::InFlight => {
-            ("nobody sends at present: it is put in doubt once `course-sync run` runs".to_owned(), None)
+        DetailedStatus::Paused => {
+            (format!("it is sent when the pause ends: {}", describe_pauses(&context.pauses)), None)
         }
-        State::Paused => (format!("it goes when the pause is over: {}", told(around)), None),
-        State::LookedUp | State::SentAgain if !around.pauses.is_empty() => {
-            (format!("nothing is asked or sent before the pause is over: {}", told(around)), None)
+        DetailedStatus::LookedUp | DetailedStatus::SentAgain if !context.pauses.is_empty() => {
+            (format!("it continues when the pause ends: {}", describe_pauses(&context.pauses)), None)
         }
-        State::Waiting | State::BackingOff | State::Isolating | State::LookedUp | State::SentAgain
-            if !around.is_led =>
+        DetailedStatus::Waiting
+        | DetailedStatus::BackingOff
+        | DetailedStatus::Isolating
+        | DetailedStatus::LookedUp
+        | DetailedStatus::SentAgain
+            if !context.has_leader =>
         {
-            (nobody.to_owned(), None)
+            ("no instance is sending: it continues when `course-sync run` starts".to_owned(), None)
         }
-        State::Waiting => ("it goes with one of the next requests".to_owned(), later),
-        State::BackingOff => ("it is sent again".to_owned(), later),
-        State::Isolating => {
-            (format!("it goes with one of the next requests of {} at most", course.batch_limit), later)
+        DetailedStatus::Waiting => ("it is sent with one of the next requests".to_owned(), due),
+        DetailedStatus::BackingOff => ("it is sent again".to_owned(), due),
+        DetailedStatus::Isolating => {
+            (format!("it is sent with one of the next requests, in a batch of at most {}", course.batch_limit), due)
         }
-        State::LookedUp => {
-            ("HubSpot is asked: found, it is synced; not there, it is sent again".to_owned(), later)
-        }
-        State::SentAgain => ("it is sent again, and may then be there twice".to_owned(), later),
+        DetailedStatus::LookedUp => (
+            "it is looked up in HubSpot: if found, it becomes synced; if not found, it is sent again".to_owned(),
+            due,
+        ),
+        DetailedStatus::SentAgain => ("it is sent again, which may create a duplicate".to_owned(), due),
     }
 }
 
-fn told(around: &Situation) -> String {
-    let pauses: Vec<_> = around.pauses.iter().map(|it| format!("{} ({})", it.reason, it.message)).collect();
+fn describe_pauses(pauses: &[PauseReport]) -> String {
+    let pauses: Vec<_> =
+        pauses.iter().map(|pause| format!("{} ({})", pause.reason.as_str(), pause.message)).collect();
     pauses.join("; ")
 }
 
-fn you_can(state: State, course: &Course, around: &Situation) -> Vec<String> {
-    let key = quoted(&course.key);
-    let is_by_operator = around.pauses.iter().any(|pause| pause.reason == "operator");
+fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainContext) -> Vec<String> {
+    let key = shell_quote(&course.key);
+    let by_operator = ReportedReason::Known(Reason::Operator);
     let error = course.error.as_ref();
     match state {
-        State::Failed => {
+        DetailedStatus::Failed => {
             let code = error.and_then(|error| error.code.as_deref());
             let property = error.and_then(|error| error.property.as_deref());
             vec![
-                mend(error.map(|error| error.category), code, property),
-                format!("then `course-sync retry --key {key}`"),
+                remedy(error.map(|error| error.category), code, property),
+                format!("then run `course-sync retry --key {key}`"),
             ]
         }
-        State::Held => vec![
-            "look for it in HubSpot".to_owned(),
-            format!("if it is there, `course-sync resolve {key} --hubspot-id ID`"),
+        DetailedStatus::Held => vec![
+            "look for the course in HubSpot".to_owned(),
+            format!("if the course exists, run `course-sync resolve {key} --hubspot-id ID`"),
             format!(
-                "if it is certainly not there, `course-sync resolve {key} --not-created`, and it is sent again"
+                "if it certainly does not exist, run `course-sync resolve {key} --not-created` to send it again"
             ),
         ],
-        State::LookedUp if error.is_some_and(|error| error.category == Category::Conflict) => {
-            vec!["if HubSpot holds several records with its key, merge or archive all but one".to_owned()]
+        DetailedStatus::LookedUp if error.is_some_and(|error| error.category == Category::Conflict) => {
+            vec!["if HubSpot has several records with its key, merge or archive all but one".to_owned()]
         }
-        State::Paused if is_by_operator => vec!["`course-sync resume`, if the pause is over".to_owned()],
-        State::Paused => vec!["see `course-sync status` for what stops the account".to_owned()],
-        State::Waiting | State::BackingOff | State::Isolating | State::InFlight | State::LookedUp
-            if !around.is_led =>
+        DetailedStatus::Paused if context.pauses.iter().any(|pause| pause.reason == by_operator) => {
+            vec!["run `course-sync resume` to end the pause".to_owned()]
+        }
+        DetailedStatus::Paused => vec!["see `course-sync status` for the reason of the pause".to_owned()],
+        DetailedStatus::Waiting
+        | DetailedStatus::BackingOff
+        | DetailedStatus::Isolating
+        | DetailedStatus::InFlight
+        | DetailedStatus::LookedUp
+            if !context.has_leader =>
         {
             vec!["start `course-sync run`".to_owned()]
         }
-        State::Waiting
-        | State::BackingOff
-        | State::Isolating
-        | State::InFlight
-        | State::LookedUp
-        | State::SentAgain
-        | State::Synced => Vec::new(),
+        DetailedStatus::Waiting
+        | DetailedStatus::BackingOff
+        | DetailedStatus::Isolating
+        | DetailedStatus::InFlight
+        | DetailedStatus::LookedUp
+        | DetailedStatus::SentAgain
+        | DetailedStatus::Synced => Vec::new(),
     }
 }
 
-/// A key as a shell takes it.
-fn quoted(key: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=-".contains(c);
-    if !key.is_empty() && key.chars().all(is_plain) {
+/// A key, quoted for a shell if necessary.
+fn shell_quote(key: &str) -> String {
+    if !key.is_empty() && key.chars().all(is_plain_in_shell) {
         key.to_owned()
     } else {
         format!("'{}'", key.replace('\'', r"'\''"))
     }
+}
+
+fn is_plain_in_shell(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_./:@%+=-".contains(c)
 }

@@ -1,29 +1,29 @@
-//! Whether the unique property can carry the courses' keys, as its definition shows. Pure.
+//! Whether the unique property can carry the courses' keys, from its definition. Pure.
 
-use super::schema::{Definitions, Schema};
+use crate::hubspot::api::properties::PropertiesResponse;
+use crate::hubspot::api::request::COURSE_NAME;
+use crate::policy::properties::AccountProperties;
 
-/// What the account's list of properties shows about the unique property.
+/// The state of the unique property in the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyProperty {
     /// It can carry the keys.
     Usable,
-    /// There is none of that name.
+    /// There is no property of that name.
     Missing,
-    /// Two records may hold the same value, so nothing is proved by it.
+    /// Two records can have the same value, so a look-up proves nothing.
     NotUnique,
     /// Its values cannot be set.
     ReadOnly,
 }
 
-/// The property that every course has: a list without it is not the list.
-const NAME: &str = "hs_course_name";
-
-/// What this list shows about the property `name`; `None` where it is not a list of the courses' properties.
+/// The state of the property `name` by this list; `None` where it is not a list of the courses' properties.
 #[must_use]
-pub fn key_property(definitions: Definitions, name: &str) -> Option<KeyProperty> {
-    let schema = Schema::of(definitions.listing(), None, None);
-    schema.property(NAME)?;
-    Some(match schema.property(name) {
+pub fn key_property(response: PropertiesResponse, name: &str) -> Option<KeyProperty> {
+    let properties = AccountProperties::new(response.into_list(), None, None);
+    // Every course has this property. A list without it is not the list of the courses' properties.
+    properties.property(COURSE_NAME)?;
+    Some(match properties.property(name) {
         None => KeyProperty::Missing,
         Some(property) if !property.has_unique_value => KeyProperty::NotUnique,
         Some(property) if property.is_read_only => KeyProperty::ReadOnly,
@@ -32,7 +32,7 @@ pub fn key_property(definitions: Definitions, name: &str) -> Option<KeyProperty>
 }
 
 impl KeyProperty {
-    /// What is wrong with the property `name`, and what to do; `None` where nothing is.
+    /// What is wrong with the property `name`, and how to fix it; `None` where it is usable.
     #[must_use]
     pub fn problem(self, name: &str) -> Option<String> {
         let (what, fix) = match self {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_definition_shows() {
+    fn a_definition_shows_whether_the_property_is_usable() {
         for (definition, expected) in [
             ("", KeyProperty::Missing),
             (r#",{"name":"key","type":"string","hasUniqueValue":true}"#, KeyProperty::Usable),

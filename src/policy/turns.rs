@@ -1,52 +1,52 @@
-//! Whose turn it is: courses that did not fail, or suspects. Pure.
+//! Decides whether the next request contains fresh courses or suspects. Pure.
 //!
-//! Suspects go behind the others, and while others wait they get a bounded share of the requests: a thousand of them
-//! hold up nothing, and none of them waits for ever.
+//! While fresh courses wait, suspects get a bounded share of the requests. So a thousand suspects hardly delay fresh
+//! courses, and each suspect is sent eventually.
 
-use super::attribution::Lane;
+use crate::policy::attribution::Lane;
 
-/// While others wait, one request in so many takes suspects.
-pub const SUSPECTS_SHARE: u32 = 10;
+/// While fresh courses wait, one of this many requests contains suspects.
+pub const REQUESTS_PER_SUSPECTS_TURN: u32 = 10;
 
-/// What is there to send.
+/// Which courses wait to be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
-    /// Courses that did not fail may be claimed now.
+pub struct WaitingLanes {
+    /// Fresh courses can be claimed now.
     pub fresh: bool,
-    /// There may be more of them: a claim that is under way has not ended.
+    /// There may be more fresh courses: a claim of fresh courses has not ended.
     pub may_be_fresh: bool,
-    /// Suspects may be claimed now.
+    /// Suspects can be claimed now.
     pub suspects: bool,
 }
 
-/// How the turns went.
+/// The recent turns.
 #[derive(Debug, Clone, Default)]
 pub struct Turns {
-    /// Requests since the last one that took suspects.
+    /// Requests since the last one with suspects.
     since_suspects: u32,
 }
 
 impl Turns {
-    /// Which courses the next request takes. `probe`: which ones it should take, if it is a probe. `None`: there is
-    /// nothing to send now.
+    /// The lane of the next request; `None`: nothing can be claimed now. `probe`: the preferred lane, if the request is a
+    /// probe.
     #[must_use]
-    pub fn next(&self, probe: Option<Lane>, waiting: Waiting) -> Option<Lane> {
-        let is_their_turn = match probe {
+    pub fn next_lane(&self, probe: Option<Lane>, waiting: WaitingLanes) -> Option<Lane> {
+        let is_suspects_turn = match probe {
             Some(lane) => lane == Lane::Suspects,
-            None => self.since_suspects + 1 >= SUSPECTS_SHARE,
+            None => self.since_suspects + 1 >= REQUESTS_PER_SUSPECTS_TURN,
         };
-        let may_be_others = waiting.fresh || waiting.may_be_fresh;
-        if waiting.suspects && (is_their_turn || !may_be_others) {
+        let may_be_fresh = waiting.fresh || waiting.may_be_fresh;
+        if waiting.suspects && (is_suspects_turn || !may_be_fresh) {
             Some(Lane::Suspects)
         } else {
             waiting.fresh.then_some(Lane::Fresh)
         }
     }
 
-    /// A request took these.
-    pub fn took(&mut self, lane: Lane) {
+    /// Records the lane of a request.
+    pub fn record(&mut self, lane: Lane) {
         self.since_suspects = match lane {
-            Lane::Fresh => self.since_suspects.saturating_add(1).min(SUSPECTS_SHARE),
+            Lane::Fresh => self.since_suspects.saturating_add(1).min(REQUESTS_PER_SUSPECTS_TURN),
             Lane::Suspects => 0,
         };
     }
@@ -56,33 +56,39 @@ impl Turns {
 mod tests {
     use super::*;
 
-    const BOTH: Waiting = Waiting { fresh: true, may_be_fresh: false, suspects: true };
+    const BOTH: WaitingLanes = WaitingLanes { fresh: true, may_be_fresh: false, suspects: true };
 
     #[test]
-    fn suspects_get_a_tenth_while_others_wait_and_all_where_none_do() {
+    fn suspects_get_a_tenth_of_the_requests_while_fresh_courses_wait_and_all_otherwise() {
         let mut turns = Turns::default();
         let mut suspects = 0;
         for _ in 0..1_000 {
-            let lane = turns.next(None, BOTH).unwrap();
-            turns.took(lane);
+            let lane = turns.next_lane(None, BOTH).unwrap();
+            turns.record(lane);
             suspects += u32::from(lane == Lane::Suspects);
         }
         assert_eq!(suspects, 100);
-        let alone = Waiting { fresh: false, ..BOTH };
-        assert_eq!(Turns::default().next(None, alone), Some(Lane::Suspects));
-        // Whether others wait is not known before the claim under way has ended.
-        let unknown = Waiting { may_be_fresh: true, ..alone };
-        assert_eq!(Turns::default().next(None, unknown), None);
-        assert_eq!(Turns::default().next(None, Waiting { suspects: false, ..alone }), None);
+        let suspects_only = WaitingLanes { fresh: false, ..BOTH };
+        assert_eq!(Turns::default().next_lane(None, suspects_only), Some(Lane::Suspects));
+        // Whether fresh courses wait is unknown until the running claim ends.
+        let unknown = WaitingLanes { may_be_fresh: true, ..suspects_only };
+        assert_eq!(Turns::default().next_lane(None, unknown), None);
+        assert_eq!(Turns::default().next_lane(None, WaitingLanes { suspects: false, ..suspects_only }), None);
     }
 
     #[test]
-    fn a_probe_takes_what_it_should_as_far_as_it_is_there() {
+    fn a_probe_uses_the_preferred_lane_if_it_has_courses() {
         let turns = Turns::default();
         for lane in [Lane::Fresh, Lane::Suspects] {
-            assert_eq!(turns.next(Some(lane), BOTH), Some(lane));
+            assert_eq!(turns.next_lane(Some(lane), BOTH), Some(lane));
         }
-        assert_eq!(turns.next(Some(Lane::Suspects), Waiting { suspects: false, ..BOTH }), Some(Lane::Fresh));
-        assert_eq!(turns.next(Some(Lane::Fresh), Waiting { fresh: false, ..BOTH }), Some(Lane::Suspects));
+        assert_eq!(
+            turns.next_lane(Some(Lane::Suspects), WaitingLanes { suspects: false, ..BOTH }),
+            Some(Lane::Fresh)
+        );
+        assert_eq!(
+            turns.next_lane(Some(Lane::Fresh), WaitingLanes { fresh: false, ..BOTH }),
+            Some(Lane::Suspects)
+        );
     }
 }

@@ -1,37 +1,41 @@
-//! Logs to stderr: for people on a terminal, one JSON object a line elsewhere.
+//! Logs to stderr: readable text on a terminal, one JSON object per line elsewhere.
 //!
 //! Touches stderr and the process's panic hook. Never blocks the caller, never fails after the start.
 
-mod lines;
+mod output;
 
 use std::any::Any;
 use std::io::{self, IsTerminal as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::LazyLock;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::counter::ConstCounter;
 use tracing::Dispatch;
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::NonBlocking;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Log, LogFormat};
-use lines::Lines;
+use super::events;
+use crate::config::{LogConfig, LogFormat, parse_log_filter};
+use output::DroppedLines;
+pub use output::LogGuard;
 
-/// Log text that waits to be written, at most. Enough for some ten thousand lines.
-const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Log lines that wait to be written, at most: a few megabytes.
+const QUEUE_LINES: usize = 8 * 1024;
 
 /// Log lines dropped by this process so far.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+static DROPPED: LazyLock<DroppedLines> = LazyLock::new(DroppedLines::default);
 
-/// The lines dropped, as a metric.
+/// The metric `log_lines_dropped_total`.
 #[derive(Debug)]
-pub(super) struct DroppedLines;
+pub(super) struct DroppedLinesMetric;
 
-impl Collector for DroppedLines {
+impl Collector for DroppedLinesMetric {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let count = ConstCounter::new(DROPPED.load(Ordering::Relaxed));
-        let help = "Log lines that the reader of stderr was too slow for";
+        let count = ConstCounter::new(DROPPED.count());
+        let help = "Log lines dropped because stderr was read too slowly.";
         count.encode(encoder.encode_descriptor("log_lines_dropped", help, None, count.metric_type())?)
     }
 }
@@ -40,50 +44,37 @@ impl Collector for DroppedLines {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// `log.filter` does not parse.
-    #[error("log.filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// The system refused the thread that writes.
-    #[error("the thread that writes the log cannot start: {0}")]
-    Thread(#[source] io::Error),
+    #[error("log.filter: expected a level or directives such as \"info,course_sync=debug\"")]
+    Filter,
     /// Logging was started before.
     #[error("logging was already started in this process")]
-    Twice,
-}
-
-/// Writes out what is still queued when it is dropped, for a second at most. Keep it until the end of `main`.
-#[must_use = "dropped at once, it would not wait for the last lines"]
-pub struct LogGuard(Lines);
-
-impl Drop for LogGuard {
-    fn drop(&mut self) {
-        self.0.flush();
-    }
+    AlreadyStarted,
 }
 
 /// Installs the process's logger, and a panic hook that logs.
-pub fn init(log: &Log) -> Result<LogGuard, LogError> {
+pub fn init(log: &LogConfig) -> Result<LogGuard, LogError> {
     let terminal = io::stderr().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shape = Shape::of(log.format, terminal, colours);
-    let report = |dropped| {
-        DROPPED.fetch_add(dropped, Ordering::Relaxed);
-        tracing::warn!(dropped, "log lines were dropped: the reader of stderr is too slow");
-    };
-    let colours = matches!(shape, Shape::Pretty { colours: true });
-    let lines = Lines::start(io::stderr(), QUEUE_BYTES, colours, report).map_err(LogError::Thread)?;
-    dispatch(&log.filter, shape, lines.clone())?.try_init().map_err(|_| LogError::Twice)?;
+    let format = LineFormat::new(log.format, terminal, colours);
+    let colours = matches!(format, LineFormat::Pretty { colours: true });
+    let (writer, guard) = output::start(io::stderr(), QUEUE_LINES, colours, &DROPPED, log_dropped_lines);
+    dispatch(&log.filter, format, writer)?.try_init().map_err(|_| LogError::AlreadyStarted)?;
     log_panics();
-    Ok(LogGuard(lines))
+    Ok(guard)
+}
+
+fn log_dropped_lines(dropped: u64) {
+    tracing::warn!(event = events::LOG_LINES_DROPPED, dropped, "log lines dropped");
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum LineFormat {
     Pretty { colours: bool },
     Json,
 }
 
-impl Shape {
-    fn of(format: LogFormat, terminal: bool, colours: bool) -> Self {
+impl LineFormat {
+    fn new(format: LogFormat, terminal: bool, colours: bool) -> Self {
         match format {
             LogFormat::Pretty => Self::Pretty { colours },
             LogFormat::Auto if terminal => Self::Pretty { colours },
@@ -92,23 +83,28 @@ impl Shape {
     }
 }
 
-fn dispatch(filter: &str, shape: Shape, lines: Lines) -> Result<Dispatch, LogError> {
+fn dispatch(filter: &str, format: LineFormat, writer: NonBlocking) -> Result<Dispatch, LogError> {
+    let filter = parse_log_filter(filter).ok_or(LogError::Filter)?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse(filter)?)
-        // They would go to stderr by a way that blocks.
+        // `filter` decides.
+        .with_max_level(LevelFilter::TRACE)
+        // They would be written to stderr directly, which can block.
         .log_internal_errors(false)
-        .with_writer(lines);
-    Ok(match shape {
-        Shape::Pretty { colours } => builder.with_ansi(colours).into(),
-        Shape::Json => builder.json().flatten_event(true).with_span_list(false).into(),
+        .with_writer(writer);
+    Ok(match format {
+        LineFormat::Pretty { colours } => Dispatch::new(builder.with_ansi(colours).finish().with(filter)),
+        LineFormat::Json => {
+            Dispatch::new(builder.json().flatten_event(true).with_span_list(false).finish().with(filter))
+        }
     })
 }
 
-/// The standard hook writes to stderr unredacted, and waits for its reader.
+/// The standard hook writes to stderr unredacted, and blocks while stderr is not read.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, error = panic_text(panic.payload()), "panicked");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let error = panic_text(panic.payload());
+        tracing::error!(event = events::THREAD_PANICKED, location, error, "thread panicked");
     }));
 }
 
@@ -122,9 +118,9 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
-    use super::{LogError, Shape, dispatch};
+    use super::output::{self, DroppedLines, LogGuard};
+    use super::{LineFormat, LogError, NonBlocking, dispatch};
     use crate::config::LogFormat;
-    use crate::telemetry::logging::lines::Lines;
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -139,26 +135,30 @@ mod tests {
         }
     }
 
-    /// What `events` leave in the log.
-    fn logged(filter: &str, shape: Shape, events: impl FnOnce()) -> String {
+    fn start(output: impl Write + Send + 'static, format: LineFormat) -> (NonBlocking, LogGuard) {
+        let colours = matches!(format, LineFormat::Pretty { colours: true });
+        output::start(output, 100, colours, &DroppedLines::default(), |_| ())
+    }
+
+    /// The text that `events` leave in the log.
+    fn logged(filter: &str, format: LineFormat, events: impl FnOnce()) -> String {
         let memory = Memory::default();
-        let colours = matches!(shape, Shape::Pretty { colours: true });
-        let lines = Lines::start(memory.clone(), 10_000, colours, |_| ()).unwrap();
-        tracing::dispatcher::with_default(&dispatch(filter, shape, lines.clone()).unwrap(), events);
-        lines.flush();
+        let (writer, guard) = start(memory.clone(), format);
+        tracing::dispatcher::with_default(&dispatch(filter, format, writer).unwrap(), events);
+        drop(guard);
         String::from_utf8(memory.0.lock().unwrap().clone()).unwrap()
     }
 
-    fn hostile() {
+    fn log_hostile_fields() {
         tracing::info!(course = "a\u{1b}[31m\nWARN forged\u{202e}", token = %"pat-na1-canary", "sent\u{9b}1m");
     }
 
     #[test]
-    fn json_is_one_object_a_line_with_its_fields_on_top() {
-        let text = logged("info", Shape::Json, || {
+    fn json_is_one_object_per_line_with_fields_at_the_top_level() {
+        let text = logged("info", LineFormat::Json, || {
             let span = tracing::info_span!("batch", size = 3);
             let _entered = span.enter();
-            hostile();
+            log_hostile_fields();
             tracing::debug!("not logged");
         });
         assert_eq!(text.lines().count(), 1, "{text}");
@@ -173,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn pretty_is_one_line_without_foreign_escapes() {
+    fn pretty_is_one_line_without_escape_codes_from_fields() {
         for colours in [false, true] {
-            let text = logged("info", Shape::Pretty { colours }, hostile);
+            let text = logged("info", LineFormat::Pretty { colours }, log_hostile_fields);
             assert_eq!(text.lines().count(), 1, "{text}");
             assert_eq!(text.contains("\u{1b}["), colours, "{text:?}");
             assert!(
@@ -191,16 +191,16 @@ mod tests {
 
     #[test]
     fn auto_is_pretty_on_a_terminal_only() {
-        assert_eq!(Shape::of(LogFormat::Auto, true, true), Shape::Pretty { colours: true });
-        assert_eq!(Shape::of(LogFormat::Auto, false, false), Shape::Json);
-        assert_eq!(Shape::of(LogFormat::Json, true, true), Shape::Json);
-        assert_eq!(Shape::of(LogFormat::Pretty, false, false), Shape::Pretty { colours: false });
+        assert_eq!(LineFormat::new(LogFormat::Auto, true, true), LineFormat::Pretty { colours: true });
+        assert_eq!(LineFormat::new(LogFormat::Auto, false, false), LineFormat::Json);
+        assert_eq!(LineFormat::new(LogFormat::Json, true, true), LineFormat::Json);
+        assert_eq!(LineFormat::new(LogFormat::Pretty, false, false), LineFormat::Pretty { colours: false });
     }
 
     #[test]
-    fn a_bad_filter_names_its_setting() {
-        let lines = Lines::start(io::sink(), 1000, false, |_| ()).unwrap();
-        let error: LogError = dispatch("info,x=loud", Shape::Json, lines).unwrap_err();
+    fn bad_filter_is_reported_with_its_setting() {
+        let (writer, _guard) = start(io::sink(), LineFormat::Json);
+        let error: LogError = dispatch("info,x=loud", LineFormat::Json, writer).unwrap_err();
         assert!(error.to_string().starts_with("log.filter: "), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Every metric, in one struct.
 //!
-//! A metric belongs here where its labels come from a closed set; every combination is present at 0
-//! from the start. What concerns one course belongs into its row, the history and the logs.
+//! Labels come from closed sets, and every combination is present at 0 from the start. Data about a single course
+//! belongs in its row, in the history and in the log. docs/metrics.md is generated from the help texts here.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -17,13 +17,12 @@ use prometheus_client::registry::Registry;
 
 use super::logging;
 use super::process::Process;
-use super::summary::Counted;
 use crate::course::Status;
-use crate::policy::interpret::RequestOutcome;
-use crate::policy::pause::Reason;
-use crate::telemetry::trend::{DelayCounter, Delays};
+use crate::hubspot::api::outcome::RequestOutcome;
+use crate::policy::gate::Reason;
+use crate::telemetry::trend::{DelayCounts, DelayRecorder};
 
-/// What became of a course, as counted in `courses_total`.
+/// The outcome of a course, as counted in `courses_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum CourseOutcome {
@@ -38,7 +37,7 @@ impl CourseOutcome {
     /// Every outcome.
     pub const ALL: [Self; 5] = [Self::Synced, Self::Adopted, Self::Failed, Self::Deferred, Self::Unconfirmed];
 
-    /// The label's value.
+    /// The value of the label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +50,7 @@ impl CourseOutcome {
     }
 }
 
-/// What a request to HubSpot is for.
+/// The purpose of a request to HubSpot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Operation {
@@ -65,7 +64,7 @@ impl Operation {
     /// Every operation.
     pub const ALL: [Self; 4] = [Self::Create, Self::Read, Self::Schema, Self::Token];
 
-    /// The label's value.
+    /// The value of the label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,7 +76,7 @@ impl Operation {
     }
 }
 
-/// Why the daemon looked at the outbox.
+/// Why the daemon checked the outbox for courses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Wakeup {
@@ -88,10 +87,10 @@ pub enum Wakeup {
 }
 
 impl Wakeup {
-    /// Every cause.
+    /// Every reason.
     pub const ALL: [Self; 4] = [Self::Notify, Self::Poll, Self::Completion, Self::Resume];
 
-    /// The label's value.
+    /// The value of the label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,7 +102,7 @@ impl Wakeup {
     }
 }
 
-/// Which of the account's quotas a gauge shows.
+/// One of the account's quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Window {
@@ -112,7 +111,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// The label's value.
+    /// The value of the label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -140,6 +139,17 @@ labels! {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
+/// The counters that progress reports are made of, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CounterSnapshot {
+    /// Courses, in the order of [`CourseOutcome::ALL`].
+    pub courses: [u64; CourseOutcome::ALL.len()],
+    /// Requests, in the order of [`Operation::ALL`] and [`RequestOutcome::ALL`].
+    pub requests: [[u64; RequestOutcome::ALL.len()]; Operation::ALL.len()],
+    /// Delays of the synced courses.
+    pub delays: DelayCounts,
+}
+
 /// The metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -148,8 +158,8 @@ pub struct Metrics {
     outbox_courses: Family<ByStatus, Gauge>,
     outbox_oldest: Family<ByStatus, Seconds>,
     sync_delay: Histogram,
-    /// The same, finely: the console tells quantiles of any stretch of time.
-    delays: DelayCounter,
+    /// The same with finer buckets, for the console's quantiles.
+    delays: DelayRecorder,
     requests: Family<ByRequest, Counter>,
     request_duration: Family<ByOperation, Histogram>,
     batch_courses: Histogram,
@@ -158,17 +168,17 @@ pub struct Metrics {
     paused: Family<ByReason, Gauge>,
     leader: Gauge,
     wakeups: Family<ByReason, Counter>,
-    lost_guards: Counter,
+    stale_results: Counter,
 }
 
-/// From the linger of an idle daemon to a backlog of days.
-pub(super) const DELAY_BUCKETS: [f64; 14] =
+/// From `batch.linger` of an idle daemon to a backlog of days.
+const DELAY_BUCKETS: [f64; 14] =
     [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 10_800.0, 86_400.0];
-/// From a fast read to HubSpot's edge giving up.
+/// From a fast read to the timeout of HubSpot's edge.
 const DURATION_BUCKETS: [f64; 11] = [0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 /// Up to HubSpot's largest batch.
 const SIZE_BUCKETS: [f64; 7] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0];
-/// From no wait to a whole window.
+/// From no wait to a full interval of the quota.
 const WAIT_BUCKETS: [f64; 9] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Default for Metrics {
@@ -189,7 +199,7 @@ impl Metrics {
             outbox_courses: Family::default(),
             outbox_oldest: Family::default(),
             sync_delay: Histogram::new(DELAY_BUCKETS),
-            delays: DelayCounter::default(),
+            delays: DelayRecorder::default(),
             requests: Family::default(),
             request_duration,
             batch_courses: Histogram::new(SIZE_BUCKETS),
@@ -198,61 +208,73 @@ impl Metrics {
             paused: Family::default(),
             leader: Gauge::default(),
             wakeups: Family::default(),
-            lost_guards: Counter::default(),
+            stale_results: Counter::default(),
         };
         metrics.register();
-        metrics.touch();
+        metrics.create_series();
         metrics
     }
 
     fn register(&mut self) {
-        self.registry.register_collector(Box::new(Process::starting()));
+        self.registry.register_collector(Box::new(Process::start()));
         let registry = self.registry.sub_registry_with_prefix("course_sync");
-        registry.register("courses", "Courses by what became of them", self.courses.clone());
-        registry.register("outbox_courses", "Courses in the outbox", self.outbox_courses.clone());
+        registry.register(
+            "courses",
+            "Courses by outcome. adopted: a record with the course's key existed already; deferred: will be sent again",
+            self.courses.clone(),
+        );
+        registry.register("outbox_courses", "Courses in the outbox by status", self.outbox_courses.clone());
         registry.register(
             "outbox_oldest_seconds",
-            "Age of the oldest course in this status",
+            "Age of the oldest course with this status; 0 if there is none",
             self.outbox_oldest.clone(),
         );
         registry.register(
             "sync_delay_seconds",
-            "From the catalogue's insert to the course in HubSpot",
+            "Time from the catalogue's insert to the course in HubSpot",
             self.sync_delay.clone(),
         );
-        registry.register("requests", "Requests to HubSpot by outcome", self.requests.clone());
+        registry.register(
+            "requests",
+            "Requests to HubSpot by outcome. partial: some of the courses were refused",
+            self.requests.clone(),
+        );
         registry.register(
             "request_duration_seconds",
-            "Time until a request ended",
+            "Time until a request ended, with any outcome",
             self.request_duration.clone(),
         );
         registry.register("batch_courses", "Courses per create request", self.batch_courses.clone());
         registry.register(
             "rate_limit_wait_seconds",
-            "Time waited for a permit of the quota",
+            "Time that a request waited for the quota",
             self.rate_limit_wait.clone(),
         );
         registry.register(
             "quota_remaining",
-            "Calls left, as HubSpot's headers say",
+            "Calls left according to HubSpot's latest headers; 0 until the first response",
             self.quota_remaining.clone(),
         );
-        registry.register("paused", "1 while nothing is sent for this reason", self.paused.clone());
+        registry.register(
+            "paused",
+            "1 while no course is created for this reason. A pause of look-ups only is not counted",
+            self.paused.clone(),
+        );
         registry.register("leader", "1 on the instance that sends", self.leader.clone());
-        registry.register("wakeups", "Looks at the outbox by cause", self.wakeups.clone());
+        registry.register("wakeups", "Checks of the outbox for courses, by reason", self.wakeups.clone());
         registry.register(
             "lost_guards",
-            "Answers that found their row no longer waiting for them",
-            self.lost_guards.clone(),
+            "Results discarded because another writer had changed the row. Expected only after a leader change",
+            self.stale_results.clone(),
         );
-        registry.register_collector(Box::new(logging::DroppedLines));
+        registry.register_collector(Box::new(logging::DroppedLinesMetric));
         let commit = option_env!("COURSE_SYNC_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
-        registry.register("build", "The running program", build);
+        registry.register("build", "1; the version that is running", build);
     }
 
-    /// Makes every label combination present.
-    fn touch(&self) {
+    /// Creates every combination of labels, at 0.
+    fn create_series(&self) {
         for outcome in CourseOutcome::ALL {
             drop(self.courses.get_or_create(&ByOutcome { outcome: outcome.as_str() }));
         }
@@ -279,36 +301,36 @@ impl Metrics {
         for reason in Reason::ALL {
             drop(self.paused.get_or_create(&ByReason { reason: reason.as_str() }));
         }
-        for cause in Wakeup::ALL {
-            drop(self.wakeups.get_or_create(&ByReason { reason: cause.as_str() }));
+        for reason in Wakeup::ALL {
+            drop(self.wakeups.get_or_create(&ByReason { reason: reason.as_str() }));
         }
     }
 
-    /// `count` courses came to this end.
-    pub fn courses(&self, outcome: CourseOutcome, count: u64) {
+    /// Counts courses with this outcome.
+    pub fn count_courses(&self, outcome: CourseOutcome, count: u64) {
         self.courses.get_or_create(&ByOutcome { outcome: outcome.as_str() }).inc_by(count);
     }
 
-    /// What `courses_total` shows for this outcome.
+    /// The value of `courses_total` for this outcome.
     #[must_use]
     pub fn courses_so_far(&self, outcome: CourseOutcome) -> u64 {
         self.courses.get_or_create(&ByOutcome { outcome: outcome.as_str() }).get()
     }
 
-    /// Courses that came to HubSpot so far, in whatever way.
+    /// Courses that are in HubSpot: synced or adopted by this process.
     #[must_use]
     pub fn synced_so_far(&self) -> u64 {
         self.courses_so_far(CourseOutcome::Synced) + self.courses_so_far(CourseOutcome::Adopted)
     }
 
-    /// What a summary is made of, as counted so far.
+    /// The current counters.
     #[must_use]
-    pub fn counted(&self) -> Counted {
+    pub fn snapshot(&self) -> CounterSnapshot {
         let requests = |operation: Operation, outcome: RequestOutcome| {
             let (operation, outcome) = (operation.as_str(), outcome.as_str());
             self.requests.get_or_create(&ByRequest { operation, outcome }).get()
         };
-        Counted {
+        CounterSnapshot {
             courses: CourseOutcome::ALL.map(|outcome| self.courses_so_far(outcome)),
             requests: Operation::ALL
                 .map(|operation| RequestOutcome::ALL.map(|outcome| requests(operation, outcome))),
@@ -316,68 +338,68 @@ impl Metrics {
         }
     }
 
-    /// The outbox holds `count` courses in this status; the oldest has been there for `oldest`.
-    pub fn outbox(&self, status: Status, count: i64, oldest: Duration) {
+    /// Sets the number of courses with this status and the age of the oldest one.
+    pub fn set_outbox(&self, status: Status, count: i64, oldest: Duration) {
         self.outbox_courses.get_or_create(&ByStatus { status: status.as_str() }).set(count);
         if !matches!(status, Status::Synced | Status::Failed) {
             self.outbox_oldest.get_or_create(&ByStatus { status: status.as_str() }).set(oldest.as_secs_f64());
         }
     }
 
-    /// A course reached HubSpot this long after the catalogue enqueued it.
-    pub fn sync_delay(&self, delay: Duration) {
+    /// Records the time from a course's insert to its sync.
+    pub fn observe_sync_delay(&self, delay: Duration) {
         self.sync_delay.observe(delay.as_secs_f64());
         self.delays.observe(delay);
     }
 
-    /// The delays so far, by size.
+    /// The sync delays so far.
     #[must_use]
-    pub fn delays(&self) -> Delays {
-        self.delays.so_far()
+    pub fn delays(&self) -> DelayCounts {
+        self.delays.counts()
     }
 
-    /// A request ended.
-    pub fn request(&self, operation: Operation, outcome: RequestOutcome, took: Duration) {
+    /// Counts a request that ended.
+    pub fn observe_request(&self, operation: Operation, outcome: RequestOutcome, took: Duration) {
         let operation = operation.as_str();
         self.requests.get_or_create(&ByRequest { operation, outcome: outcome.as_str() }).inc();
         self.request_duration.get_or_create(&ByOperation { operation }).observe(took.as_secs_f64());
     }
 
-    /// A create request carries `courses`.
+    /// Records the size of a create request.
     #[allow(clippy::cast_precision_loss)] // at most 100
-    pub fn batch(&self, courses: usize) {
+    pub fn observe_batch(&self, courses: usize) {
         self.batch_courses.observe(courses as f64);
     }
 
-    /// A permit was waited for.
-    pub fn rate_limit_wait(&self, waited: Duration) {
+    /// Records the time that a request waited for the quota.
+    pub fn observe_rate_limit_wait(&self, waited: Duration) {
         self.rate_limit_wait.observe(waited.as_secs_f64());
     }
 
-    /// HubSpot's headers say that so many calls are left.
-    pub fn quota_remaining(&self, window: Window, calls: u64) {
+    /// Sets the calls that are left according to HubSpot's headers.
+    pub fn set_quota_remaining(&self, window: Window, calls: u64) {
         let gauge = self.quota_remaining.get_or_create(&ByWindow { window: window.as_str() });
         gauge.set(i64::try_from(calls).unwrap_or(i64::MAX));
     }
 
-    /// The reason holds, or no longer does.
-    pub fn paused(&self, reason: Reason, holds: bool) {
-        self.paused.get_or_create(&ByReason { reason: reason.as_str() }).set(i64::from(holds));
+    /// Sets whether sending is paused for this reason.
+    pub fn set_paused(&self, reason: Reason, is_paused: bool) {
+        self.paused.get_or_create(&ByReason { reason: reason.as_str() }).set(i64::from(is_paused));
     }
 
-    /// This instance leads, or does not.
-    pub fn leader(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+    /// Sets whether this instance is the leader.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
     }
 
-    /// The daemon looks at the outbox.
-    pub fn wakeup(&self, cause: Wakeup) {
-        self.wakeups.get_or_create(&ByReason { reason: cause.as_str() }).inc();
+    /// Counts a check of the outbox.
+    pub fn count_wakeup(&self, reason: Wakeup) {
+        self.wakeups.get_or_create(&ByReason { reason: reason.as_str() }).inc();
     }
 
-    /// `count` answers found their row no longer waiting for them.
-    pub fn lost_guards(&self, count: u64) {
-        self.lost_guards.inc_by(count);
+    /// Counts results that were discarded because another writer had changed the row.
+    pub fn count_stale_results(&self, count: u64) {
+        self.stale_results.inc_by(count);
     }
 
     /// The metrics as OpenMetrics text, or as the older Prometheus text format 0.0.4.
@@ -388,13 +410,13 @@ impl Metrics {
         if text::encode(&mut encoded, &self.registry).is_err() || open_metrics {
             return encoded;
         }
-        as_prometheus_text(&encoded)
+        to_prometheus_text(&encoded)
     }
 }
 
-/// The older format names a counter in full where OpenMetrics leaves out `_total`, likewise `_info`,
-/// and knows neither the unit nor the end mark.
-fn as_prometheus_text(open_metrics: &str) -> String {
+/// In the older format, `# HELP` and `# TYPE` name a counter with `_total` and an info with `_info`, and there are
+/// neither units nor an end mark.
+fn to_prometheus_text(open_metrics: &str) -> String {
     let suffix = |kind: &str| match kind {
         "counter" => "_total",
         "info" => "_info",
@@ -403,10 +425,10 @@ fn as_prometheus_text(open_metrics: &str) -> String {
     let kinds = || open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut classic = String::with_capacity(open_metrics.len());
     for line in open_metrics.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
-        let about = line.strip_prefix("# HELP ").map(|rest| ("HELP", rest));
-        let about = about.or_else(|| line.strip_prefix("# TYPE ").map(|rest| ("TYPE", rest)));
+        let comment = line.strip_prefix("# HELP ").map(|rest| ("HELP", rest));
+        let comment = comment.or_else(|| line.strip_prefix("# TYPE ").map(|rest| ("TYPE", rest)));
         // Writing to a string cannot fail.
-        let _written = match about.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
+        let _written = match comment.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
             Some((word, (name, rest))) => {
                 let kind = kinds().find(|(named, _)| *named == name).map_or("", |(_, kind)| kind);
                 let rest = if word == "TYPE" && kind == "info" { "gauge" } else { rest };

@@ -1,8 +1,9 @@
-//! What the program tells about itself.
+//! Logs, metrics and traces.
 
+pub mod events;
 pub mod logging;
 pub mod metrics;
 mod process;
-pub mod summary;
+pub mod progress;
 pub mod traces;
 pub mod trend;

@@ -1,4 +1,4 @@
-//! The usual metrics of a process, read from `/proc` when somebody asks. Where there is none, there are none.
+//! The standard metrics of a process, read from `/proc` at each scrape. Absent on systems without `/proc`.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// The kernel counts a process's time in hundredths of a second, on every system we build for.
+/// The kernel counts CPU time in hundredths of a second on every supported system.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// This process.
@@ -18,8 +18,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// As of now. What was before, the loading of the program, is not counted as its life.
-    pub(super) fn starting() -> Self {
+    /// A process that starts now. The time to load the program is not counted.
+    pub(super) fn start() -> Self {
         Self { started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 }
@@ -30,27 +30,27 @@ impl Collector for Process {
             |name: &str, help: &str, metric: &dyn Encodable| metric.write(&mut encoder, name, help);
         write(
             "process_start_time_seconds",
-            "When the process began, in seconds since 1970",
+            "Start time, in seconds since 1970.",
             &ConstGauge::new(self.started.as_secs_f64()),
         )?;
         if let Some(seconds) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds) {
-            write(
-                "process_cpu_seconds",
-                "Processor time spent, user and system",
-                &ConstCounter::new(seconds),
-            )?;
+            write("process_cpu_seconds", "CPU time, user and system.", &ConstCounter::new(seconds))?;
         }
         if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes)
         {
-            write("process_resident_memory_bytes", "Memory held in RAM", &ConstGauge::new(bytes))?;
+            write("process_resident_memory_bytes", "Resident memory.", &ConstGauge::new(bytes))?;
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            // One of them is this look itself.
+            // One of them is the open directory itself.
             let open = i64::try_from(open.count()).unwrap_or(i64::MAX).saturating_sub(1);
-            write("process_open_fds", "Open files and sockets", &ConstGauge::new(open))?;
+            write("process_open_fds", "Open files and sockets.", &ConstGauge::new(open))?;
         }
-        if let Some(most) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(most_files) {
-            write("process_max_fds", "Open files and sockets allowed", &ConstGauge::new(most))?;
+        if let Some(max) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(max_files) {
+            write(
+                "process_max_fds",
+                "Limit of open files and sockets; absent if there is none.",
+                &ConstGauge::new(max),
+            )?;
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl<T: EncodeMetric> Encodable for T {
     }
 }
 
-/// The fields after the program's name, which may hold anything, are numbered from 3; user time is 14, system 15.
+/// The program's name can contain anything, so fields are counted after it, from 3. User time is 14, system time 15.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(14 - 3);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -80,8 +80,8 @@ fn resident_bytes(status: &str) -> Option<i64> {
     kibibytes.checked_mul(1024)
 }
 
-/// `None` also where there is no limit.
-fn most_files(limits: &str) -> Option<i64> {
+/// `None` also if there is no limit.
+fn max_files(limits: &str) -> Option<i64> {
     limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?
@@ -96,17 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_s_texts_are_read() {
+    fn proc_files_are_parsed() {
         let stat = "7 (a) S 9) S 1 7 7 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 4 0 12345 1000 200";
         assert_eq!(cpu_seconds(stat), Some(4.0));
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t   2048 kB\n"), Some(2 * 1024 * 1024));
         let limits = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024   4096   files\n";
-        assert_eq!(most_files(limits), Some(1024));
-        assert_eq!(most_files("Max open files   unlimited   unlimited   files"), None);
+        assert_eq!(max_files(limits), Some(1024));
+        assert_eq!(max_files("Max open files   unlimited   unlimited   files"), None);
         for nonsense in ["", ")", "VmRSS:", "Max open files"] {
             assert_eq!(cpu_seconds(nonsense), None);
             assert_eq!(resident_bytes(nonsense), None);
-            assert_eq!(most_files(nonsense), None);
+            assert_eq!(max_files(nonsense), None);
         }
     }
 }

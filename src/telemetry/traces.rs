@@ -1,7 +1,7 @@
-//! Spans: what a batch went through and how long each step took, for a tracing system.
+//! Spans: the steps of a batch and how long each took, for a tracing system.
 //!
-//! Touches nothing itself; `otlp` sends in the background, to where the standard `OTEL_…` variables say. Without them
-//! no span is made. A span holds identifiers, numbers and outcomes, never what is in a course.
+//! Touches nothing itself; `otlp` sends in the background, to the endpoint in the standard `OTEL_…` variables. Without
+//! them no span is created. A span contains identifiers, numbers and outcomes, never data of a course.
 
 mod otlp;
 
@@ -12,50 +12,51 @@ use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _, 
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use url::Url;
-use uuid::Uuid;
 
-use crate::policy::interpret::RequestOutcome;
+use super::events;
+use crate::course::{BatchId, Term};
+use crate::hubspot::api::outcome::RequestOutcome;
 
-/// How long the end waits for the last spans to be sent. It lies within the last steps of a forced end.
+/// How long the shutdown waits for the last spans to be sent. Part of the last steps of a forced shutdown.
 const FLUSH_LIMIT: Duration = Duration::from_millis(800);
 
-/// Where spans go; nowhere by default.
+/// Creates and sends spans. Does nothing by default.
 #[derive(Debug, Clone, Default)]
-pub struct Traces(Option<Arc<Sink>>);
+pub struct Traces(Option<Arc<Exporter>>);
 
 #[derive(Debug)]
-struct Sink {
+struct Exporter {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// Who is asked, as a request's span says it.
+    /// HubSpot's address, as attributes of a request's span.
     server: Vec<KeyValue>,
 }
 
-/// A span that is under way. It ends when it is dropped.
+/// An open span. It ends when it is dropped.
 #[derive(Debug, Default)]
 #[must_use = "a span ends when it is dropped"]
-pub struct Span(Option<Open>);
+pub struct Span(Option<OpenSpan>);
 
 #[derive(Debug)]
-struct Open {
-    sink: Arc<Sink>,
+struct OpenSpan {
+    exporter: Arc<Exporter>,
     context: Context,
 }
 
 /// A step of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Courses become in flight, in the database.
+pub enum BatchStep {
+    /// The database marks courses as in flight.
     Claim,
     /// The request to HubSpot.
     Send,
-    /// What became of the courses is written, until the database answers.
+    /// The outcomes are written, until the database responds.
     Record,
 }
 
 impl Traces {
-    /// Sends spans to the endpoint that the environment names, if it names one. What is wrong with those variables
-    /// is logged and costs the spans alone. `hubspot` is the address that requests go to. Needs a runtime.
+    /// Sends spans to the endpoint that the environment names, if any. Invalid variables are logged, and no spans
+    /// are sent. `hubspot` is the address of HubSpot. Needs a runtime.
     #[must_use]
     pub fn start(hubspot: &str) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
@@ -63,46 +64,46 @@ impl Traces {
             Ok(None) => Self::default(),
             Ok(Some(provider)) => {
                 let tracer = provider.tracer("course-sync");
-                Self(Some(Arc::new(Sink { provider, tracer, server: server(hubspot) })))
+                Self(Some(Arc::new(Exporter { provider, tracer, server: server(hubspot) })))
             }
             Err(error) => {
-                tracing::warn!(%error, "no traces are sent");
+                tracing::warn!(event = events::TRACES_DISABLED, %error, "traces disabled");
                 Self::default()
             }
         }
     }
 
-    /// The span of a batch whose claim began at `since` and has just ended.
-    pub fn batch(&self, id: Uuid, term: i64, courses: usize, since: SystemTime) -> Span {
-        let Some(sink) = &self.0 else { return Span::default() };
+    /// Starts the span of a batch whose claim began at `since` and has just ended.
+    pub fn start_batch(&self, id: BatchId, term: Term, courses: usize, since: SystemTime) -> Span {
+        let Some(exporter) = &self.0 else { return Span::default() };
         let attributes = vec![
             KeyValue::new("course_sync.batch", id.to_string()),
-            KeyValue::new("course_sync.term", term),
+            KeyValue::new("course_sync.term", term.0),
             count(courses),
         ];
-        let batch = sink.begin("batch", SpanKind::Internal, attributes, &Context::new(), since);
-        drop(batch.step_since(Step::Claim, since));
+        let batch = exporter.begin("batch", SpanKind::Internal, attributes, &Context::new(), since);
+        drop(batch.start_step_at(BatchStep::Claim, since));
         batch
     }
 
-    /// The span of a request that looks up courses in doubt.
-    pub fn look_up(&self, id: Uuid, courses: usize) -> Span {
-        let Some(sink) = &self.0 else { return Span::default() };
+    /// Starts the span of a request that looks up unconfirmed courses.
+    pub fn start_lookup(&self, id: BatchId, courses: usize) -> Span {
+        let Some(exporter) = &self.0 else { return Span::default() };
         let mut attributes = vec![KeyValue::new("course_sync.batch", id.to_string()), count(courses)];
-        attributes.extend(sink.request());
-        sink.begin("look up", SpanKind::Client, attributes, &Context::new(), SystemTime::now())
+        attributes.extend(exporter.request());
+        exporter.begin("look up", SpanKind::Client, attributes, &Context::new(), SystemTime::now())
     }
 
-    /// Sends what is still queued, for a short time at most. Later spans are lost.
+    /// Sends the queued spans, for a short time at most. Later spans are lost.
     pub async fn close(&self) {
-        let Some(sink) = &self.0 else { return };
-        let provider = sink.provider.clone();
-        // It waits for a thread. What could not be sent was told when it failed.
+        let Some(exporter) = &self.0 else { return };
+        let provider = exporter.provider.clone();
+        // It waits for a thread. Failures were logged when they happened.
         tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_LIMIT)).await.ok();
     }
 }
 
-impl Sink {
+impl Exporter {
     fn begin(
         self: &Arc<Self>,
         name: &'static str,
@@ -113,44 +114,49 @@ impl Sink {
     ) -> Span {
         let span = self.tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
         let span = self.tracer.build_with_context(span.with_start_time(since), parent);
-        Span(Some(Open { sink: Arc::clone(self), context: Context::new().with_span(span) }))
+        Span(Some(OpenSpan { exporter: Arc::clone(self), context: Context::new().with_span(span) }))
     }
 
-    /// What is known of a request to HubSpot before it is sent.
+    /// The attributes of a request to HubSpot that are known before it is sent.
     fn request(&self) -> impl Iterator<Item = KeyValue> + '_ {
         self.server.iter().cloned().chain([KeyValue::new("http.request.method", "POST")])
     }
 }
 
 impl Span {
-    /// A step of this span begins.
-    pub fn step(&self, step: Step) -> Span {
-        self.step_since(step, SystemTime::now())
+    /// Starts the span of a step.
+    pub fn start_step(&self, step: BatchStep) -> Span {
+        self.start_step_at(step, SystemTime::now())
     }
 
-    fn step_since(&self, step: Step, since: SystemTime) -> Span {
-        let Some(Open { sink, context }) = &self.0 else { return Span::default() };
+    fn start_step_at(&self, step: BatchStep, since: SystemTime) -> Span {
+        let Some(OpenSpan { exporter, context }) = &self.0 else { return Span::default() };
         let database = || vec![KeyValue::new("db.system.name", "postgresql")];
         let (name, attributes) = match step {
-            Step::Claim => ("claim", database()),
-            Step::Send => ("send", sink.request().collect()),
-            Step::Record => ("record", database()),
+            BatchStep::Claim => ("claim", database()),
+            BatchStep::Send => ("send", exporter.request().collect()),
+            BatchStep::Record => ("record", database()),
         };
-        sink.begin(name, SpanKind::Client, attributes, context, since)
+        exporter.begin(name, SpanKind::Client, attributes, context, since)
     }
 
-    /// The request ended so.
-    pub fn answered(&self, outcome: RequestOutcome, status: Option<u16>, correlation_id: Option<&str>) {
-        self.ended(outcome);
-        let Some(Open { context, .. }) = &self.0 else { return };
+    /// Sets the result of a request.
+    pub fn record_response(
+        &self,
+        outcome: RequestOutcome,
+        status: Option<u16>,
+        correlation_id: Option<&str>,
+    ) {
+        self.record_outcome(outcome);
+        let Some(OpenSpan { context, .. }) = &self.0 else { return };
         let status = status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
         let correlation = correlation_id.map(|id| KeyValue::new("course_sync.correlation_id", id.to_owned()));
         context.span().set_attributes(status.into_iter().chain(correlation));
     }
 
-    /// It came to this.
-    pub fn ended(&self, outcome: RequestOutcome) {
-        let Some(Open { context, .. }) = &self.0 else { return };
+    /// Sets the outcome.
+    pub fn record_outcome(&self, outcome: RequestOutcome) {
+        let Some(OpenSpan { context, .. }) = &self.0 else { return };
         let (span, name) = (context.span(), outcome.as_str());
         span.set_attribute(KeyValue::new("course_sync.outcome", name));
         match outcome {
@@ -173,7 +179,7 @@ fn count(courses: usize) -> KeyValue {
     KeyValue::new("course_sync.courses", i64::try_from(courses).unwrap_or(i64::MAX))
 }
 
-/// The attributes that name a server.
+/// The attributes for a server's address.
 fn server(url: &str) -> Vec<KeyValue> {
     let Ok(url) = Url::parse(url) else { return Vec::new() };
     let host = url.host_str().map(|host| KeyValue::new("server.address", host.to_owned()));

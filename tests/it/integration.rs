@@ -1,4 +1,4 @@
-//! `docs/integration.md` holds: its SQL runs as it stands, its roles may what it says, and no more.
+//! `docs/integration.md` is correct: its SQL runs unchanged, and each role has the documented privileges and no others.
 
 use course_sync::outbox;
 use sqlx::postgres::PgPoolOptions;
@@ -18,14 +18,14 @@ async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, sqlx::Erro
     Ok(done.rows_affected())
 }
 
-/// A connection that may what `role` may.
-async fn acting_as(role: &str, url: &str) -> PgConnection {
+/// A connection with the privileges of `role`.
+async fn connect_as(role: &str, url: &str) -> PgConnection {
     let mut connection = PgConnection::connect(url).await.unwrap();
     run(&mut connection, &format!("set role {role}")).await.unwrap();
     connection
 }
 
-async fn pool_of(role: &'static str, url: &str) -> PgPool {
+async fn pool_as(role: &'static str, url: &str) -> PgPool {
     let options = PgPoolOptions::new().max_connections(2).after_connect(move |connection, _| {
         Box::pin(async move { run(connection, &format!("set role {role}")).await.map(drop) })
     });
@@ -46,33 +46,33 @@ async fn assert_forbidden(connection: &mut PgConnection, statements: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_documented_statements_and_roles_hold() {
+async fn the_documented_sql_runs_and_each_role_has_only_its_privileges() {
     let cluster = cluster().await;
     let mut server = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     run(&mut server, "create database integration").await.unwrap();
     let url = cluster.url("integration");
     let mut superuser = PgConnection::connect(&url).await.unwrap();
     let sql = blocks();
-    let [enqueue, enqueue_many, look, mend, roles, grants, functions, reader, mender] = sql.as_slice() else {
-        panic!("docs/integration.md has {} blocks of SQL; this test knows nine", sql.len());
+    let [enqueue, enqueue_many, read, fix, roles, grants, functions, reader, editor] = sql.as_slice() else {
+        panic!("docs/integration.md has {} SQL blocks; this test expects nine", sql.len());
     };
 
     run(&mut superuser, roles).await.unwrap();
-    let mut owner = acting_as("course_sync_owner", &url).await;
-    outbox::connect::MIGRATOR.run(&mut owner).await.unwrap();
+    let mut owner = connect_as("course_sync_owner", &url).await;
+    outbox::migrations::MIGRATOR.run(&mut owner).await.unwrap();
     for statements in [grants, functions] {
         run(&mut owner, statements).await.unwrap();
     }
-    for statements in [reader, mender] {
+    for statements in [reader, editor] {
         run(&mut superuser, statements).await.unwrap();
     }
 
-    let mut catalogue = acting_as("catalogue", &url).await;
+    let mut catalogue = connect_as("catalogue", &url).await;
     assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 1, "new");
     assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 0, "again");
     assert_eq!(run(&mut catalogue, enqueue_many).await.unwrap(), 2, "several");
-    assert_forbidden(&mut catalogue, BEYOND_A_CATALOGUE).await;
-    assert_forbidden(&mut catalogue, &[look, mend]).await;
+    assert_forbidden(&mut catalogue, FORBIDDEN_TO_THE_CATALOGUE).await;
+    assert_forbidden(&mut catalogue, &[read, fix]).await;
     for (values, code, constraint) in REFUSED {
         let sql =
             format!("insert into course_outbox (course_key, properties, associations) values ({values})");
@@ -80,27 +80,27 @@ async fn the_documented_statements_and_roles_hold() {
         assert_eq!((found.as_str(), named.as_deref()), (*code, *constraint), "{values}");
     }
 
-    let mut reader = acting_as("course_reader", &url).await;
-    run(&mut reader, look).await.unwrap();
+    let mut reader = connect_as("course_reader", &url).await;
+    run(&mut reader, read).await.unwrap();
     assert_forbidden(&mut reader, &["select properties from course_outbox", enqueue]).await;
 
-    let mut mender = acting_as("course_mender", &url).await;
-    run(&mut mender, mend).await.unwrap();
-    assert_forbidden(&mut mender, &["update course_outbox set status = 'pending'", enqueue]).await;
+    let mut editor = connect_as("course_editor", &url).await;
+    run(&mut editor, fix).await.unwrap();
+    assert_forbidden(&mut editor, &["update course_outbox set status = 'pending'", enqueue]).await;
 
-    let pool = pool_of("course_sync_run", &url).await;
-    outbox::connect::verify(&pool)
+    let pool = pool_as("course_sync_run", &url).await;
+    outbox::connect::verify_schema(&pool)
         .await
-        .expect("a daemon that may not migrate sees that the schema is its own");
+        .expect("a daemon without the privilege to migrate can verify the schema");
     assert_eq!(
-        outbox::report::counts(&pool).await.unwrap().iter().map(|count| count.courses).sum::<i64>(),
+        outbox::overview::count_courses(&pool).await.unwrap().iter().map(|count| count.courses).sum::<i64>(),
         3
     );
-    let mut daemon = acting_as("course_sync_run", &url).await;
-    assert_forbidden(&mut daemon, BEYOND_THE_DAEMON).await;
+    let mut daemon = connect_as("course_sync_run", &url).await;
+    assert_forbidden(&mut daemon, FORBIDDEN_TO_THE_DAEMON).await;
 }
 
-const BEYOND_A_CATALOGUE: &[&str] = &[
+const FORBIDDEN_TO_THE_CATALOGUE: &[&str] = &[
     "insert into course_outbox (course_key, properties, status) values ('forged', '{}', 'pending')",
     "insert into course_outbox (course_key, properties, hubspot_id) values ('forged', '{}', '1')",
     "insert into course_outbox (course_key, properties, error) values ('forged', '{}', '{}')",
@@ -113,21 +113,21 @@ const BEYOND_A_CATALOGUE: &[&str] = &[
     "select course_key from course_outbox for update",
     "select properties from course_outbox",
     "select from course_sync_leader",
-    "create table of_ones_own ()",
+    "create table own_table ()",
 ];
 
-const BEYOND_THE_DAEMON: &[&str] = &[
+const FORBIDDEN_TO_THE_DAEMON: &[&str] = &[
     "alter table course_outbox disable trigger all",
     "truncate course_outbox",
     "delete from course_sync_migrations",
-    "create table of_ones_own ()",
+    "create table own_table ()",
 ];
 
 const KEY: Option<&str> = Some("course_outbox_course_key_usable");
 const PROPERTIES: Option<&str> = Some("course_outbox_properties_flat_object");
 const ASSOCIATIONS: Option<&str> = Some("course_outbox_associations_in_hubspots_shape");
 
-/// What is refused at insert: the values, the SQLSTATE, the constraint.
+/// Inserts that are refused: the values, the SQLSTATE, the constraint.
 const REFUSED: &[(&str, &str, Option<&str>)] = &[
     ("' ', '{}', '[]'", "23514", KEY),
     ("repeat('x', 256), '{}', '[]'", "23514", KEY),

@@ -1,4 +1,4 @@
-//! Every integration test, in one binary: real Postgres, real sockets, the real program.
+//! All integration tests in one binary. They use a real Postgres, real sockets and the real program.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

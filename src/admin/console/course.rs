@@ -1,47 +1,52 @@
-//! The life of the course that was searched for: what happened, what comes next, what a person can do. Pure.
+//! The course that was searched for: its history, what happens next, what an operator can do. Pure.
 
 use maud::{Markup, html};
 
-use super::{Asked, Outbox, pauses::in_code, words};
+use super::{OutboxView, PageQuery, pauses::in_code, words};
 use crate::course::Status;
 use crate::policy::explain::Explanation;
 
-/// What a search for a key found.
+/// The result of a search for a key.
 #[derive(Debug)]
-pub(super) enum Found {
-    Course(Box<Explanation>),
-    /// No course has this key; these keys stand next to it in order.
-    Nobody(Vec<String>),
-    /// Why nothing can be told.
-    Unread(String),
+pub(super) enum SearchResult {
+    Found(Box<Explanation>),
+    /// No course has this key. These keys are next to it in order.
+    NotFound(Vec<String>),
+    /// Why the database could not be read.
+    Failed(String),
 }
 
-/// What was found under the key that was asked for.
-pub(super) fn found(key: &str, found: &Found, outbox: &Outbox<'_>, asked: &Asked) -> Markup {
+/// The result of the search for `key`.
+pub(super) fn search_card(
+    key: &str,
+    result: &SearchResult,
+    outbox: &OutboxView<'_>,
+    asked: &PageQuery,
+) -> Markup {
     html! {
-        section.card.course.(tone(found)) aria-labelledby="found" {
+        section.card.course.(search_tone(result)) aria-labelledby="found" {
             div.titled {
-                h2 #found { "Course " code { (words::clean(key)) } }
+                h2 #found { "Course " code { (words::sanitize(key)) } }
                 a href=(asked.with_course(None).link()) { "close" }
             }
-            @match found {
-                Found::Course(explanation) => (life(explanation, outbox)),
-                Found::Nobody(neighbours) => {
-                    p.said { "No course with this key is in the outbox. A key counts to the letter, capitals and spaces included." }
-                    @if !neighbours.is_empty() {
-                        p.quiet { "Next to it in order:" }
-                        ul { @for key in neighbours { li { a href=(asked.with_course(Some(key)).link()) { (words::clean(key)) } } } }
+            @match result {
+                SearchResult::Found(explanation) => (explanation_details(explanation, outbox)),
+                SearchResult::NotFound(adjacent_keys) => {
+                    p.message { "The outbox has no course with this key. Keys are case-sensitive, and spaces count." }
+                    @if !adjacent_keys.is_empty() {
+                        p.quiet { "The next keys in order:" }
+                        ul { @for key in adjacent_keys { li { a href=(asked.with_course(Some(key)).link()) { (words::sanitize(key)) } } } }
                     }
                 }
-                Found::Unread(why) => p.said { "Its life cannot be read: " (words::clean(why)) },
+                SearchResult::Failed(why) => p.message { "The course cannot be read: " (words::sanitize(why)) },
             }
         }
     }
 }
 
-fn tone(found: &Found) -> &'static str {
-    let Found::Course(explanation) = found else { return "plain" };
-    match explanation.life.course.status {
+fn search_tone(result: &SearchResult) -> &'static str {
+    let SearchResult::Found(explanation) = result else { return "plain" };
+    match explanation.history.course.status {
         Status::Failed => "bad",
         Status::Unconfirmed => "warn",
         Status::Synced => "good",
@@ -49,29 +54,29 @@ fn tone(found: &Found) -> &'static str {
     }
 }
 
-fn life(explanation: &Explanation, outbox: &Outbox<'_>) -> Markup {
+fn explanation_details(explanation: &Explanation, outbox: &OutboxView<'_>) -> Markup {
     html! {
-        p.said { (said(&words::capital(&explanation.summary))) }
+        p.message { (external_text(&words::capitalize(&explanation.summary))) }
         div.halves {
             div {
-                h3 #happened { "What happened" }
+                h3 #happened { "History" }
                 ol.steps aria-labelledby="happened" {
                     @for step in &explanation.happened {
-                        li { span.quiet { (words::relative(step.at, outbox.now)) } " " span { (said(&words::capital(&step.what))) } }
+                        li { span.quiet { (words::relative_time(step.at, outbox.now)) } " " span { (external_text(&words::capitalize(&step.what))) } }
                     }
                 }
             }
             div {
-                h3 { "What comes next" }
+                h3 { "Next" }
                 p {
-                    (said(&words::capital(&explanation.next)))
-                    @if let Some(at) = explanation.next_at.filter(|at| *at > outbox.now) { ", " (words::relative(at, outbox.now)) }
+                    (external_text(&words::capitalize(&explanation.next)))
+                    @if let Some(at) = explanation.next_at.filter(|at| *at > outbox.now) { ", " (words::relative_time(at, outbox.now)) }
                     "."
                 }
                 @if !explanation.you_can.is_empty() {
                     h3 #you-can { "What you can do" }
                     ul aria-labelledby="you-can" {
-                        @for what in &explanation.you_can { li { (said(&words::capital(what))) } }
+                        @for what in &explanation.you_can { li { (external_text(&words::capitalize(what))) } }
                     }
                 }
             }
@@ -79,6 +84,6 @@ fn life(explanation: &Explanation, outbox: &Outbox<'_>) -> Markup {
     }
 }
 
-fn said(text: &str) -> Markup {
-    in_code(&words::clean(text))
+fn external_text(text: &str) -> Markup {
+    in_code(&words::sanitize(text))
 }

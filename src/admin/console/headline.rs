@@ -1,13 +1,14 @@
-//! The state of everything in one line. Pure.
+//! The most important fact about the daemon, in one line. Pure.
 
 use maud::{Markup, html};
 
-use super::pauses::Paused;
-use super::words;
+use super::{pauses, words};
 use crate::course::Status;
-use crate::daemon::status::Readings;
+use crate::outbox::overview::StatusCount;
+use crate::policy::leader_report::PauseReport;
+use crate::report::status::StatusReadings;
 
-/// How good the news is.
+/// How serious the headline is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -16,7 +17,7 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    /// Its class in the stylesheet.
+    /// The class in the stylesheet.
     fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -26,7 +27,7 @@ impl Tone {
     }
 }
 
-/// What a person reads first.
+/// The first line of the page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Headline {
     tone: Tone,
@@ -35,62 +36,97 @@ pub(super) struct Headline {
     rest: String,
 }
 
-/// What it is told from.
-pub(super) struct Known<'a> {
+/// The facts that the headline is chosen from.
+pub(super) struct HeadlineInput<'a> {
     pub is_stopping: bool,
     /// The database cannot be read at present.
-    pub is_away: bool,
-    /// What it said last.
-    pub readings: Option<&'a Readings>,
-    pub pauses: &'a [Paused],
+    pub is_database_down: bool,
+    /// The last readings of the database.
+    pub readings: Option<&'a StatusReadings>,
+    pub pauses: &'a [PauseReport],
     pub seconds_to_empty: Option<f64>,
 }
 
-/// The worst of what is so.
-pub(super) fn headline(known: &Known<'_>) -> Headline {
-    let told = |tone, short, rest: String| Headline { tone, short, rest };
-    if known.is_stopping {
-        return told(Tone::Warn, "Stopping", "Open requests finish; nothing new is sent.".to_owned());
+/// The most serious fact.
+pub(super) fn choose_headline(input: &HeadlineInput<'_>) -> Headline {
+    if input.is_stopping {
+        return Headline::new(Tone::Warn, "Stopping", "Open requests finish; nothing new is sent.");
     }
-    if known.is_away {
-        return told(Tone::Bad, "Database away", String::new());
+    if input.is_database_down {
+        return Headline::new(Tone::Bad, "Database not available", "");
     }
-    let Some(readings) = known.readings else { return told(Tone::Bad, "Nothing known yet", String::new()) };
-    let count = |status: Status| readings.counts.iter().find(|count| count.status == status);
-    let courses = |status: Status| count(status).map_or(0, |count| count.courses);
-    let (pending, in_flight) = (courses(Status::Pending), courses(Status::InFlight));
-    // Where the count is an estimate, none may mean some.
-    let about = if count(Status::Pending).is_some_and(|count| !count.is_exact) { "about " } else { "" };
-    let wait = match (pending, in_flight) {
-        (0, _) if readings.oldest.pending.is_some() => "some courses wait".to_owned(),
-        (0, 1..) => format!("{} under way", words::counted(in_flight, "course")),
-        (0, _) => "no course waits".to_owned(),
-        (1, _) => format!("{about}1 course waits"),
-        _ => format!("{about}{} courses wait", words::number(pending)),
-    };
+    let Some(readings) = input.readings else { return Headline::new(Tone::Bad, "No data yet", "") };
+    let unsent = UnsentCourses::of(readings);
+    let waiting = unsent.describe();
     if readings.leader.is_none() {
-        return told(
-            Tone::Bad,
-            "Nobody sends",
-            format!(
-                "{}. No instance holds the lease; one that runs takes it within seconds.",
-                words::capital(&wait)
-            ),
+        let rest = format!(
+            "{}. No instance holds the lease; a running instance acquires it within seconds.",
+            words::capitalize(&waiting)
         );
+        return Headline::new(Tone::Bad, "No leader", rest);
     }
-    if let Some(pause) = known.pauses.iter().find(|pause| pause.needs_a_person()).or(known.pauses.first()) {
-        let tone = if pause.needs_a_person() { Tone::Bad } else { Tone::Warn };
-        return told(tone, "Paused", format!("{}; {wait}.", words::capital(pause.title())));
+    let first_pause =
+        input.pauses.iter().find(|pause| pauses::needs_operator(pause)).or(input.pauses.first());
+    if let Some(pause) = first_pause {
+        let tone = if pauses::needs_operator(pause) { Tone::Bad } else { Tone::Warn };
+        let rest = format!("{}; {waiting}.", words::capitalize(pauses::pause_title(pause)));
+        return Headline::new(tone, "Paused", rest);
     }
-    if pending + in_flight == 0 && readings.oldest.pending.is_none() {
-        return told(Tone::Good, "Up to date", "No course waits.".to_owned());
+    if unsent.is_empty() {
+        return Headline::new(Tone::Good, "Up to date", "No course is waiting.");
     }
-    let empty = known.seconds_to_empty.filter(|seconds| *seconds >= 1.0);
-    let empty = empty.map(|seconds| format!("; done in about {}", words::duration(seconds)));
-    told(Tone::Good, "Sending", format!("{}{}.", words::capital(&wait), empty.unwrap_or_default()))
+    let time_left = input.seconds_to_empty.filter(|seconds| *seconds >= 1.0);
+    let time_left = time_left.map(|seconds| format!("; done in about {}", words::format_duration(seconds)));
+    let rest = format!("{}{}.", words::capitalize(&waiting), time_left.unwrap_or_default());
+    Headline::new(Tone::Good, "Sending", rest)
+}
+
+/// The courses that are still to be sent.
+struct UnsentCourses {
+    pending: i64,
+    in_flight: i64,
+    /// The pending count is an estimate, so 0 does not mean that no course is pending.
+    is_estimate: bool,
+    has_pending: bool,
+}
+
+impl UnsentCourses {
+    fn of(readings: &StatusReadings) -> Self {
+        let pending = find_count(&readings.counts, Status::Pending);
+        let in_flight = find_count(&readings.counts, Status::InFlight);
+        Self {
+            pending: pending.map_or(0, |count| count.courses),
+            in_flight: in_flight.map_or(0, |count| count.courses),
+            is_estimate: pending.is_some_and(|count| !count.is_exact),
+            has_pending: readings.oldest.pending.is_some(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pending + self.in_flight == 0 && !self.has_pending
+    }
+
+    fn describe(&self) -> String {
+        let about = if self.is_estimate { "about " } else { "" };
+        match (self.pending, self.in_flight) {
+            (0, _) if self.has_pending => "some courses are waiting".to_owned(),
+            (0, 1..) => format!("{} in flight", words::pluralize(self.in_flight, "course")),
+            (0, _) => "no course is waiting".to_owned(),
+            (1, _) => format!("{about}1 course is waiting"),
+            _ => format!("{about}{} courses are waiting", words::format_number(self.pending)),
+        }
+    }
+}
+
+fn find_count(counts: &[StatusCount], status: Status) -> Option<&StatusCount> {
+    counts.iter().find(|count| count.status == status)
 }
 
 impl Headline {
+    fn new(tone: Tone, short: &'static str, rest: impl Into<String>) -> Self {
+        Self { tone, short, rest: rest.into() }
+    }
+
     pub(super) fn draw(&self) -> Markup {
         html! {
             p.headline.(self.tone.class()) {
@@ -104,15 +140,15 @@ impl Headline {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use uuid::Uuid;
 
-    use super::super::pauses::that_hold;
     use super::*;
-    use crate::outbox::report::{Count, Leader, Oldest, Recent};
+    use crate::course::{InstanceId, Term};
+    use crate::outbox::overview::{Leader, OldestTimes, RecentRequests};
+    use crate::policy::leader_report::{LeaderReport, ReportedReason};
 
-    fn readings(pending: i64, in_flight: i64, leader: Option<serde_json::Value>) -> Readings {
-        let count = |status| Count {
+    fn readings(pending: i64, in_flight: i64, has_leader: bool) -> StatusReadings {
+        let counts = Status::ALL.map(|status| StatusCount {
             status,
             courses: match status {
                 Status::Pending => pending,
@@ -120,83 +156,92 @@ mod tests {
                 Status::Unconfirmed | Status::Synced | Status::Failed => 7,
             },
             is_exact: true,
-        };
-        let leader = leader.map(|report| Leader {
-            holder: Uuid::nil(),
+        });
+        let leader = has_leader.then(|| Leader {
+            holder: InstanceId(Uuid::nil()),
             host: None,
-            term: 1,
+            term: Term(1),
             expires_at: None,
             is_current: true,
-            report,
+            report: LeaderReport::default(),
         });
-        Readings {
-            counts: Status::ALL.map(count).to_vec(),
-            oldest: Oldest::default(),
-            recent: Recent::default(),
+        StatusReadings {
+            counts: counts.to_vec(),
+            oldest: OldestTimes::default(),
+            recent: RecentRequests::default(),
             leader,
-            durable: Vec::new(),
+            stored_pauses: Vec::new(),
         }
     }
 
-    /// The headline, its tone's class before it.
-    fn told(known: &Known<'_>) -> String {
-        let Headline { tone, short, rest } = headline(known);
+    fn pause(reason: &str) -> PauseReport {
+        PauseReport {
+            reason: ReportedReason::from(reason.to_owned()),
+            message: String::new(),
+            since: None,
+            author: None,
+            operation: None,
+            until: None,
+            ends: None,
+        }
+    }
+
+    /// The headline as text, with the class of its tone.
+    fn as_text(input: &HeadlineInput<'_>) -> String {
+        let Headline { tone, short, rest } = choose_headline(input);
         format!("{}: {short}. {rest}", tone.class())
     }
 
     #[test]
-    fn the_worst_of_what_is_so_is_told() {
-        let said = |reasons: &[&str]| {
-            let pauses = reasons.iter().map(|reason| json!({ "reason": reason, "message": "" }));
-            Some(json!({ "pauses": pauses.collect::<Vec<_>>() }))
-        };
-        for (readings, expected) in [
-            (readings(0, 0, said(&[])), "good: Up to date. No course waits."),
-            (readings(1, 0, said(&[])), "good: Sending. 1 course waits; done in about 2 min."),
-            (readings(0, 30, said(&[])), "good: Sending. 30 courses under way; done in about 2 min."),
+    fn the_most_serious_fact_is_shown() {
+        for (readings, reasons, expected) in [
+            (readings(0, 0, true), &[] as &[&str], "good: Up to date. No course is waiting."),
+            (readings(1, 0, true), &[], "good: Sending. 1 course is waiting; done in about 2 min."),
+            (readings(0, 30, true), &[], "good: Sending. 30 courses in flight; done in about 2 min."),
             (
-                readings(4_000, 0, said(&["unavailable"])),
-                "warn: Paused. HubSpot is not available; 4,000 courses wait.",
+                readings(4_000, 0, true),
+                &["unavailable"],
+                "warn: Paused. HubSpot is not available; 4,000 courses are waiting.",
             ),
             (
-                readings(2, 0, said(&["interval_quota", "token"])),
-                "bad: Paused. HubSpot does not accept the token; 2 courses wait.",
+                readings(2, 0, true),
+                &["interval_quota", "token"],
+                "bad: Paused. HubSpot does not accept the token; 2 courses are waiting.",
             ),
             (
-                readings(2, 0, said(&["<new>"])),
-                "bad: Paused. For a reason that this version does not know; 2 courses wait.",
+                readings(2, 0, true),
+                &["<new>"],
+                "bad: Paused. The reason is unknown to this version; 2 courses are waiting.",
             ),
         ] {
-            let pauses = that_hold(None, Some(&readings));
-            let known = |is_stopping, is_away| Known {
+            let pauses: Vec<_> = reasons.iter().map(|reason| pause(reason)).collect();
+            let input = |is_stopping, is_database_down| HeadlineInput {
                 is_stopping,
-                is_away,
+                is_database_down,
                 readings: Some(&readings),
                 pauses: &pauses,
                 seconds_to_empty: Some(120.0),
             };
-            assert_eq!(told(&known(false, false)), expected);
-            assert_eq!(told(&known(false, true)), "bad: Database away. ");
-            assert!(told(&known(true, true)).starts_with("warn: Stopping. "));
+            assert_eq!(as_text(&input(false, false)), expected);
+            assert_eq!(as_text(&input(false, true)), "bad: Database not available. ");
+            assert!(as_text(&input(true, true)).starts_with("warn: Stopping. "));
         }
-        let mut estimated = readings(0, 0, said(&[]));
+        let mut estimated = readings(0, 0, true);
         estimated.oldest.pending = Some(jiff::Timestamp::UNIX_EPOCH);
-        let known = Known {
+        let input = HeadlineInput {
             is_stopping: false,
-            is_away: false,
+            is_database_down: false,
             readings: Some(&estimated),
             pauses: &[],
             seconds_to_empty: Some(0.0),
         };
-        assert_eq!(told(&known), "good: Sending. Some courses wait.");
-        let unled = readings(5, 0, None);
-        let known = Known {
-            is_stopping: false,
-            is_away: false,
-            readings: Some(&unled),
-            pauses: &[],
-            seconds_to_empty: None,
-        };
-        assert!(told(&known).starts_with("bad: Nobody sends. 5 courses wait. "), "{}", told(&known));
+        assert_eq!(as_text(&input), "good: Sending. Some courses are waiting.");
+        let without_leader = readings(5, 0, false);
+        let input = HeadlineInput { readings: Some(&without_leader), seconds_to_empty: None, ..input };
+        assert!(
+            as_text(&input).starts_with("bad: No leader. 5 courses are waiting. "),
+            "{}",
+            as_text(&input)
+        );
     }
 }

@@ -5,7 +5,7 @@
   const PATIENCE_MS = 8000;
   const lost = document.querySelector(".lost");
 
-  const isBeingRead = (live) => {
+  const isInUse = (live) => {
     const selection = document.getSelection();
     return document.hidden || (selection && !selection.isCollapsed && live.contains(selection.anchorNode));
   };
@@ -21,7 +21,7 @@
 
   const refresh = async () => {
     const live = document.getElementById("live");
-    if (!isBeingRead(live)) {
+    if (!isInUse(live)) {
       try {
         const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");

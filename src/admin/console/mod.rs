@@ -1,5 +1,6 @@
-//! The console: server-rendered, read-only, everything from outside escaped by the templates and freed of what
-//! could hide or turn its neighbours. Without script it works, too; with it, what is typed and selected stays.
+//! The console: rendered on the server, read-only. Templates escape external text, and characters that could hide or
+//! reorder the text around it are removed. It works without its script; the script updates the page in place, so that
+//! typed and selected text is kept.
 
 mod course;
 mod failures;
@@ -20,37 +21,39 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
-use self::course::Found;
-pub(super) use self::reading::Reader;
-use self::reading::{Known, Snapshot};
-use super::{Admin, QuotaSettings};
+use self::course::SearchResult;
+pub(super) use self::reading::SnapshotReader;
+use self::reading::{LatestSnapshot, OutboxSnapshot};
+use super::AdminState;
 use crate::course::CourseKey;
-use crate::daemon::Shared;
-use crate::telemetry::trend::{EVERY, Point, Sample, Span, Trend};
+use crate::pipeline::context::Context;
+use crate::policy::leader_report::PauseReport;
+use crate::report::status::QuotaSettings;
+use crate::telemetry::trend::{Period, Point, SAMPLE_INTERVAL, Sample, Trend};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("live.js");
 
-/// What the page was asked for.
+/// The query of the page.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct PageQuery {
     /// A course's key.
     course: Option<String>,
-    /// How far back the plots reach: `hour`, or a quarter of one.
+    /// The period of the plots: `hour`, or a quarter of an hour by default.
     span: Option<String>,
-    /// `off`: the page stays as it is.
+    /// `off`: the page does not update itself.
     live: Option<String>,
 }
 
-impl Asked {
+impl PageQuery {
     fn course(&self) -> Option<&str> {
         self.course.as_deref().filter(|key| !key.trim().is_empty())
     }
 
-    fn span(&self) -> Span {
+    fn span(&self) -> Period {
         match self.span.as_deref() {
-            Some("hour") => Span::Hour,
-            _ => Span::Quarter,
+            Some("hour") => Period::Hour,
+            _ => Period::QuarterHour,
         }
     }
 
@@ -58,10 +61,10 @@ impl Asked {
         self.live.as_deref() != Some("off")
     }
 
-    fn with_span(&self, span: Span) -> Self {
+    fn with_span(&self, span: Period) -> Self {
         let span = match span {
-            Span::Quarter => None,
-            Span::Hour => Some("hour".to_owned()),
+            Period::QuarterHour => None,
+            Period::Hour => Some("hour".to_owned()),
         };
         Self { span, ..self.clone() }
     }
@@ -74,7 +77,7 @@ impl Asked {
         Self { course: course.map(str::to_owned), ..self.clone() }
     }
 
-    /// The page that was asked for so.
+    /// The link to the page with this query.
     fn link(&self) -> String {
         let mut query = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
         for (name, value) in
@@ -88,8 +91,8 @@ impl Asked {
     }
 }
 
-/// What this instance knows of itself.
-struct Here {
+/// The state of this instance.
+struct InstanceView {
     leads_since: Option<Timestamp>,
     is_stopping: bool,
     quota: QuotaSettings,
@@ -99,91 +102,90 @@ struct Here {
     last_minute: Point,
 }
 
-/// What the database says.
-struct Outbox<'a> {
-    snapshot: Option<&'a Snapshot>,
-    trouble: Option<&'a str>,
+/// The state of the outbox.
+struct OutboxView<'a> {
+    snapshot: Option<&'a OutboxSnapshot>,
+    /// Why the database cannot be read at present.
+    error: Option<&'a str>,
     seconds_to_empty: Option<f64>,
     now: Timestamp,
 }
 
-/// Remembers how it goes, for ever.
-pub(super) async fn sample(shared: &Shared, trend: &Trend) {
-    let mut turns = tokio::time::interval(EVERY);
-    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Collects samples for the plots. Never returns.
+pub(super) async fn collect_samples(context: &Context, trend: &Trend) {
+    let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        turns.tick().await;
+        ticks.tick().await;
         trend.push(Sample {
             at: Instant::now(),
-            synced: shared.metrics.synced_so_far(),
-            delays: shared.metrics.delays(),
-            quota_used: shared.quota_used(),
+            synced: context.reporting.metrics.synced_so_far(),
+            delays: context.reporting.metrics.delays(),
+            quota_used: context.account.rate_limiter.requests_in_window(),
         });
     }
 }
 
-/// The page's look.
-pub(super) async fn style() -> Response {
+/// The stylesheet.
+pub(super) async fn serve_style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
 }
 
-/// The page's script, without which it is loaded anew now and then.
-pub(super) async fn script() -> Response {
+/// The script. Without it the browser reloads the page regularly.
+pub(super) async fn serve_script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
 /// The page.
-pub(super) async fn show(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
-    let Known { snapshot, trouble } = admin.reader.look().await;
+pub(super) async fn serve_page(State(admin): State<AdminState>, Query(asked): Query<PageQuery>) -> Response {
+    let LatestSnapshot { snapshot, error } = admin.reader.latest().await;
     let found = match asked.course() {
-        Some(key) => Some(find(&admin, key).await),
+        Some(key) => Some(search_course(&admin, key).await),
         None => None,
     };
-    let (shared, quota, now) = (&admin.shared, admin.quota, Instant::now());
-    let here = Here {
-        leads_since: shared.leads_since(),
-        is_stopping: shared.shutdown.has_begun(),
+    let (context, quota, now) = (&admin.context, admin.quota, Instant::now());
+    let here = InstanceView {
+        leads_since: context.leadership.since(),
+        is_stopping: context.runtime.shutdown.has_begun(),
         quota,
-        quota_used: shared.quota_used(),
-        quota_limit: shared.quota_limit(),
+        quota_used: context.account.rate_limiter.requests_in_window(),
+        quota_limit: context.account.rate_limiter.limit(),
         points: admin.trend.points(now, asked.span()),
         last_minute: admin.trend.last_minute(now),
     };
     let readings = snapshot.as_ref().map(|snapshot| &snapshot.readings);
-    let own = here.leads_since.map(|_| shared.account.view());
-    let pauses = pauses::that_hold(own.as_deref(), readings);
-    let to_empty = readings.and_then(|readings| {
-        readings.clone().report(quota.requests, quota.per, quota.batch_size).seconds_to_empty
-    });
-    let outbox = Outbox {
+    let own = here.leads_since.map(|_| context.account.pauses());
+    let pauses = pauses::pauses_in_effect(own, readings);
+    let to_empty = readings.and_then(|readings| readings.clone().into_report(quota).seconds_to_empty);
+    let outbox = OutboxView {
         snapshot: snapshot.as_deref(),
-        trouble: trouble.as_deref(),
+        error: error.as_deref(),
         seconds_to_empty: to_empty.filter(|_| pauses.is_empty()),
         now: Timestamp::now(),
     };
-    let page = page(&asked, &here, &outbox, &pauses, found.as_ref()).into_string();
-    let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let page = render_page(&asked, &here, &outbox, &pauses, found.as_ref()).into_string();
+    let status = if error.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
-async fn find(admin: &Admin, key: &str) -> Found {
+async fn search_course(admin: &AdminState, key: &str) -> SearchResult {
     match CourseKey::parse(key) {
-        Ok(key) => admin.reader.find(key.as_str(), admin.shared.settings.doubts()).await,
-        // No catalogue could have enqueued it.
-        Err(_) => Found::Nobody(Vec::new()),
+        Ok(key) => admin.reader.search(key.as_str(), admin.context.settings.unconfirmed_policy()).await,
+        // The database refuses such a key, so no course has it.
+        Err(_) => SearchResult::NotFound(Vec::new()),
     }
 }
 
-fn page(
-    asked: &Asked,
-    here: &Here,
-    outbox: &Outbox<'_>,
-    pauses: &[pauses::Paused],
-    found: Option<&Found>,
+fn render_page(
+    asked: &PageQuery,
+    here: &InstanceView,
+    outbox: &OutboxView<'_>,
+    pauses: &[PauseReport],
+    found: Option<&SearchResult>,
 ) -> Markup {
-    let headline = headline::headline(&headline::Known {
+    let headline = headline::choose_headline(&headline::HeadlineInput {
         is_stopping: here.is_stopping,
-        is_away: outbox.trouble.is_some(),
+        is_database_down: outbox.error.is_some(),
         readings: outbox.snapshot.map(|snapshot| &snapshot.readings),
         pauses,
         seconds_to_empty: outbox.seconds_to_empty,
@@ -191,48 +193,54 @@ fn page(
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (headline.short) " · course-sync" }
-                link rel="stylesheet" href="/console.css";
-                // A browser that asks for one by itself would be told that there is none.
-                link rel="icon" href="data:,";
-                @if asked.is_live() {
-                    script src="/console.js" defer {}
-                    noscript { meta http-equiv="refresh" content="10"; }
-                }
-            }
+            (page_head(asked, headline.short))
             body {
                 a.skip href="#live" { "Skip to the figures" }
                 header {
                     h1 { a href="/" { "course-sync" } }
-                    (search(asked))
+                    (search_form(asked))
                 }
-                p.lost role="alert" hidden { "This daemon does not answer: what stands here is old." }
+                p.lost role="alert" hidden { "The daemon does not respond: this page is out of date." }
                 main #live tabindex="-1" {
                     (headline.draw())
                     @if let (Some(key), Some(found)) = (asked.course(), found) {
-                        (course::found(key, found, outbox, asked))
+                        (course::search_card(key, found, outbox, asked))
                     }
-                    (trouble(outbox))
-                    (pauses::cards(pauses, outbox.now))
-                    (figures::counts(outbox))
-                    (figures::plots(here, outbox, asked))
-                    (failures::groups(outbox, asked))
+                    (database_error(outbox))
+                    (pauses::pause_cards(pauses, outbox.now))
+                    (figures::status_counts(outbox))
+                    (figures::trend_plots(here, outbox, asked))
+                    (failures::failure_groups(outbox, asked))
                     div.halves {
-                        (sending::requests(outbox))
-                        (sending::leader(here, outbox))
+                        (sending::request_table(outbox))
+                        (sending::leader_card(here, outbox))
                     }
-                    (foot(asked, outbox))
+                    (page_footer(asked, outbox))
                 }
             }
         }
     }
 }
 
-fn search(asked: &Asked) -> Markup {
+fn page_head(asked: &PageQuery, title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            title { (title) " · course-sync" }
+            link rel="stylesheet" href="/console.css";
+            // Otherwise the browser requests /favicon.ico, which does not exist.
+            link rel="icon" href="data:,";
+            @if asked.is_live() {
+                script src="/console.js" defer {}
+                noscript { meta http-equiv="refresh" content="10"; }
+            }
+        }
+    }
+}
+
+fn search_form(asked: &PageQuery) -> Markup {
     html! {
         form role="search" method="get" action="/" {
             label for="course" { "Course" }
@@ -245,17 +253,17 @@ fn search(asked: &Asked) -> Markup {
     }
 }
 
-fn trouble(outbox: &Outbox<'_>) -> Markup {
+fn database_error(outbox: &OutboxView<'_>) -> Markup {
     html! {
-        @if let Some(trouble) = outbox.trouble {
-            section.card.bad role="alert" aria-labelledby="trouble" {
-                h2 #trouble { "The database cannot be read" }
-                p.said { (words::clean(trouble)) }
+        @if let Some(error) = outbox.error {
+            section.card.bad role="alert" aria-labelledby="database-error" {
+                h2 #database-error { "The database cannot be read" }
+                p.message { (words::sanitize(error)) }
                 p {
-                    "Nothing new is sent meanwhile, and answers that came are kept. "
+                    "Until it recovers, nothing new is sent, and responses already received are kept in memory. "
                     @match outbox.snapshot {
-                        Some(snapshot) => { "What follows was so " (words::relative(snapshot.taken, outbox.now)) "." }
-                        None => "Nothing was read of it so far.",
+                        Some(snapshot) => { "The data below was read " (words::relative_time(snapshot.taken, outbox.now)) "." }
+                        None => "No data has been read so far.",
                     }
                 }
             }
@@ -263,15 +271,15 @@ fn trouble(outbox: &Outbox<'_>) -> Markup {
     }
 }
 
-fn foot(asked: &Asked, outbox: &Outbox<'_>) -> Markup {
+fn page_footer(asked: &PageQuery, outbox: &OutboxView<'_>) -> Markup {
     html! {
         footer {
             p {
-                "course-sync " (env!("CARGO_PKG_VERSION")) ", as of " (words::clock(outbox.now)) " UTC. "
+                "course-sync " (env!("CARGO_PKG_VERSION")) ", as of " (words::time_of_day(outbox.now)) " UTC. "
                 @if asked.is_live() {
-                    "Brought up to date every few seconds: " a href=(asked.with_live(false).link()) { "stop that" } "."
+                    "Updated every few seconds: " a href=(asked.with_live(false).link()) { "stop updates" } "."
                 } @else {
-                    "Stays as it is: " a href=(asked.with_live(true).link()) { "keep it up to date" } "."
+                    "Not updated: " a href=(asked.with_live(true).link()) { "start updates" } "."
                 }
             }
             nav aria-label="Other pages" {
@@ -286,14 +294,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_keeps_what_was_asked_for() {
-        let asked = Asked { course: Some("a&b <c>".into()), ..Asked::default() };
+    fn a_link_keeps_the_other_parameters() {
+        let asked = PageQuery { course: Some("a&b <c>".into()), ..PageQuery::default() };
         assert_eq!(asked.link(), "/?course=a%26b+%3Cc%3E");
         assert_eq!(
-            asked.with_span(Span::Hour).with_live(false).link(),
+            asked.with_span(Period::Hour).with_live(false).link(),
             "/?course=a%26b+%3Cc%3E&span=hour&live=off"
         );
-        assert_eq!(asked.with_span(Span::Hour).with_course(None).link(), "/?span=hour");
+        assert_eq!(asked.with_span(Period::Hour).with_course(None).link(), "/?span=hour");
         assert_eq!(asked.with_course(None).with_live(true).link(), "/");
     }
 }

@@ -1,157 +1,121 @@
-//! Why nothing is sent, and what a person can do about it. Pure.
+//! The pauses in effect: why nothing is sent, and what an operator can do about it. Pure.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::words;
-use crate::daemon::account::PauseView;
-use crate::daemon::status::Readings;
-use crate::policy::pause::Reason;
+use crate::policy::gate::Reason;
+use crate::policy::leader_report::PauseReport;
+use crate::report::pauses::merge_pauses;
+use crate::report::status::StatusReadings;
 
-/// A pause, wherever it was learnt of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Paused {
-    /// As it was said; `known` where it is one of ours.
-    pub reason: String,
-    pub message: String,
-    pub author: Option<String>,
-    pub since: Option<Timestamp>,
-    pub until: Option<Timestamp>,
+/// The pauses in effect. The leader passes its own pauses; on any other instance they come from the leader's report.
+pub(super) fn pauses_in_effect(
+    own: Option<Vec<PauseReport>>,
+    readings: Option<&StatusReadings>,
+) -> Vec<PauseReport> {
+    let leader = readings.and_then(|readings| readings.leader.as_ref());
+    let reported = own.or_else(|| leader.map(|leader| leader.report.pauses.clone()));
+    merge_pauses(reported, readings.map(|readings| readings.stored_pauses.as_slice()).unwrap_or_default())
 }
 
-/// The pauses that hold: from the leader's own memory where it is this instance (`own`), else from what the
-/// leader said last; a person's, from the database, wherever the other two have not heard of it yet.
-pub(super) fn that_hold(own: Option<&[PauseView]>, readings: Option<&Readings>) -> Vec<Paused> {
-    let said = readings.and_then(|readings| readings.leader.as_ref()?.report.get("pauses")?.as_array());
-    let mut pauses: Vec<Paused> = match own {
-        Some(own) => own.iter().map(Paused::of).collect(),
-        None => said.into_iter().flatten().map(Paused::said).collect(),
-    };
-    for durable in readings.into_iter().flat_map(|readings| &readings.durable) {
-        match pauses.iter_mut().find(|pause| pause.reason == durable.reason) {
-            Some(pause) => pause.author.clone_from(&durable.author),
-            None => pauses.push(Paused {
-                reason: durable.reason.clone(),
-                message: durable.message.clone(),
-                author: durable.author.clone(),
-                since: Some(durable.since),
-                until: durable.until,
-            }),
-        }
-    }
-    pauses
+/// Whether only an operator can end the pause.
+pub(super) fn needs_operator(pause: &PauseReport) -> bool {
+    pause.reason.known().is_none_or(Reason::needs_operator)
 }
 
-impl Paused {
-    fn of(view: &PauseView) -> Self {
-        Self {
-            reason: view.reason.to_owned(),
-            message: view.message.clone(),
-            author: None,
-            since: Some(view.since),
-            until: view.until,
+/// The reason in a few words.
+pub(super) fn pause_title(pause: &PauseReport) -> &'static str {
+    match pause.reason.known() {
+        Some(Reason::Operator) => "an operator paused sending",
+        Some(Reason::Token) => "HubSpot does not accept the token",
+        Some(Reason::Scopes) => "the token lacks a scope",
+        Some(Reason::ObjectType) => "Courses are not available in the account",
+        Some(Reason::IntervalQuota) => "the quota of the rolling window is used up",
+        Some(Reason::DailyQuota) => "the daily quota is used up",
+        Some(Reason::Unavailable) => "HubSpot is not available",
+        Some(Reason::Schema) => "the unique property cannot be used",
+        Some(Reason::Rejected) => "HubSpot rejects every course for the same reason",
+        None => "the reason is unknown to this version",
+    }
+}
+
+/// What an operator can do.
+fn suggest_fix(pause: &PauseReport) -> &'static str {
+    match pause.reason.known() {
+        Some(Reason::Operator) => "Run `course-sync resume` to continue.",
+        Some(Reason::Token) => {
+            "Set a valid token in HUBSPOT_ACCESS_TOKEN or in the token file, which is read again \
+             automatically. Sending is retried at least once a minute."
         }
-    }
-
-    fn said(pause: &Value) -> Self {
-        let text = |name: &str| pause.get(name).and_then(Value::as_str);
-        let time = |name: &str| text(name).and_then(|time| time.parse().ok());
-        Self {
-            reason: text("reason").unwrap_or_default().to_owned(),
-            message: text("message").unwrap_or_default().to_owned(),
-            author: text("author").map(str::to_owned),
-            since: time("since"),
-            until: time("until"),
+        Some(Reason::Scopes) => {
+            "Add the scopes crm.objects.courses.read and crm.objects.courses.write to the private app, or \
+             switch Courses on; `course-sync check` shows which. Sending is retried at least once a \
+             minute."
         }
-    }
-
-    fn known(&self) -> Option<Reason> {
-        Reason::ALL.into_iter().find(|reason| reason.as_str() == self.reason)
-    }
-
-    /// Whether it ends by a person's hand only.
-    pub(super) fn needs_a_person(&self) -> bool {
-        self.known().is_none_or(Reason::needs_a_person)
-    }
-
-    /// In a few words.
-    pub(super) fn title(&self) -> &'static str {
-        match self.known() {
-            Some(Reason::Operator) => "a person paused the sending",
-            Some(Reason::Token) => "HubSpot does not accept the token",
-            Some(Reason::Scopes) => "the token lacks a scope",
-            Some(Reason::ObjectType) => "the account has no courses",
-            Some(Reason::IntervalQuota) => "the quota of the moment is used up",
-            Some(Reason::DailyQuota) => "the quota of the day is used up",
-            Some(Reason::Unavailable) => "HubSpot is not available",
-            Some(Reason::Schema) => "the unique property cannot be used",
-            Some(Reason::Rejected) => "HubSpot refuses every course for the same reason",
-            None => "for a reason that this version does not know",
+        Some(Reason::ObjectType) => {
+            "Switch Courses on in the account's object library, or correct hubspot.base_url. Sending is \
+             retried at least once a minute."
         }
-    }
-
-    /// What a person can do.
-    fn mend(&self) -> &'static str {
-        match self.known() {
-            Some(Reason::Operator) => "Run `course-sync resume` to go on.",
-            Some(Reason::Token) => {
-                "Give it a valid token (HUBSPOT_ACCESS_TOKEN; a token file is read again by itself). It is tried again at least once a minute."
-            }
-            Some(Reason::Scopes) => {
-                "Give the private app crm.objects.courses.read and crm.objects.courses.write; or switch Courses on, which `course-sync check` tells apart. It is tried again at least once a minute."
-            }
-            Some(Reason::ObjectType) => {
-                "Switch Courses on in the account's object library, or mend hubspot.base_url. It is tried again at least once a minute."
-            }
-            Some(Reason::IntervalQuota) => {
-                "Nothing to do: it goes on by itself. If it comes often, lower rate_limit.requests, or see what else uses the account."
-            }
-            Some(Reason::DailyQuota) => {
-                "It goes on by itself at the account's midnight. If there are more calls before, run `course-sync resume`; if it comes often, see what else uses the account, or lower rate_limit.daily_reserve."
-            }
-            Some(Reason::Unavailable) => {
-                "Nothing to do: it is tried again by itself, with one course first. If it lasts, see status.hubspot.com and the way there."
-            }
-            Some(Reason::Schema) => {
-                "Create the property that hubspot.unique_property names, with unique values (`course-sync check --fix`), or name another one. Its definition is read again at least once a minute."
-            }
-            Some(Reason::Rejected) => {
-                "Fix what HubSpot's message names (a record limit, a property that is required now, a property that is gone), then run `course-sync resume`. One course is tried at least once a minute; none fails meanwhile."
-            }
-            None => "See the log of the instance that leads.",
+        Some(Reason::IntervalQuota) => {
+            "Nothing: sending continues automatically. If this happens often, lower rate_limit.requests, \
+             or check which other integrations use the account."
         }
+        Some(Reason::DailyQuota) => {
+            "Nothing: sending continues at midnight in the account's time zone. If the account has calls \
+             left earlier, run `course-sync resume`. If this happens often, check which other integrations \
+             use the account, or lower rate_limit.daily_reserve."
+        }
+        Some(Reason::Unavailable) => {
+            "Nothing: sending is retried automatically, with one course first. If it lasts, check \
+             status.hubspot.com and the network."
+        }
+        Some(Reason::Schema) => {
+            "Create the property named by hubspot.unique_property, with unique values (`course-sync check \
+             --fix`), or configure another property. Its definition is read again at least once a minute."
+        }
+        Some(Reason::Rejected) => {
+            "Fix what HubSpot's message names (a record limit, a property that is now required, a deleted \
+             property), then run `course-sync resume`. One course is retried at least once a minute; no \
+             course fails meanwhile."
+        }
+        None => "See the log of the leader.",
     }
 }
 
 /// The pauses as cards.
-pub(super) fn cards(pauses: &[Paused], now: Timestamp) -> Markup {
+pub(super) fn pause_cards(pauses: &[PauseReport], now: Timestamp) -> Markup {
     html! {
         @if !pauses.is_empty() {
             section.pauses aria-labelledby="pauses" {
                 h2.unseen #pauses { "Paused" }
-                @for pause in pauses {
-                    article.card.(if pause.needs_a_person() { "bad" } else { "warn" }) {
-                        h3 { (words::capital(pause.title())) " " code { (words::clean(&pause.reason)) } }
-                        @if !pause.message.is_empty() { p.said { (words::clean(&pause.message)) } }
-                        p.quiet {
-                            @if let Some(author) = &pause.author { "By " (words::clean(author)) ". " }
-                            @if let Some(since) = pause.since { "Since " (words::clock(since)) " UTC, " (words::relative(since, now)) ". " }
-                            @match pause.until {
-                                Some(until) if until > now => { "Next try " (words::relative(until, now)) "." }
-                                Some(_) => { "The next try is due." }
-                                None => { "Until a person ends it." }
-                            }
-                        }
-                        p.mend { strong { "What to do: " } (in_code(pause.mend())) }
-                    }
-                }
+                @for pause in pauses { (pause_card(pause, now)) }
             }
         }
     }
 }
 
-/// What stands between backticks, as code. Only for texts of our own.
+fn pause_card(pause: &PauseReport, now: Timestamp) -> Markup {
+    html! {
+        article.card.(if needs_operator(pause) { "bad" } else { "warn" }) {
+            h3 { (words::capitalize(pause_title(pause))) " " code { (words::sanitize(pause.reason.as_str())) } }
+            @if !pause.message.is_empty() { p.message { (words::sanitize(&pause.message)) } }
+            p.quiet {
+                @if let Some(author) = &pause.author { "By " (words::sanitize(author)) ". " }
+                @if let Some(since) = pause.since { "Since " (words::time_of_day(since)) " UTC, " (words::relative_time(since, now)) ". " }
+                // The leader knows the next attempt. A stored pause that it has not read yet has only its end.
+                @match pause.until.or(pause.ends) {
+                    Some(until) if until > now => { "Next attempt " (words::relative_time(until, now)) "." }
+                    Some(_) => { "The next attempt is due." }
+                    None => { "Until an operator ends it." }
+                }
+            }
+            p { strong { "What to do: " } (in_code(suggest_fix(pause))) }
+        }
+    }
+}
+
+/// The text, with parts between backticks as code.
 pub(super) fn in_code(text: &str) -> Markup {
     html! {
         @for (number, part) in text.split('`').enumerate() {
@@ -162,52 +126,71 @@ pub(super) fn in_code(text: &str) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
+    use crate::course::{InstanceId, Term};
+    use crate::outbox::overview::{Leader, OldestTimes, RecentRequests};
     use crate::outbox::pause::DurablePause;
-    use crate::outbox::report::{Leader, Oldest, Recent};
+    use crate::policy::leader_report::LeaderReport;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn reported(reason: Reason, since: Option<Timestamp>, until: Option<Timestamp>) -> PauseReport {
+        PauseReport {
+            reason: reason.into(),
+            message: "m".into(),
+            since,
+            author: None,
+            operation: None,
+            until,
+            ends: None,
+        }
+    }
 
     #[test]
-    fn a_pause_is_told_once_by_who_knows_it_best() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let report = json!({ "pauses": [
-            { "reason": "operator", "message": "m", "since": at(10) },
-            { "reason": "token", "message": "t", "since": "nonsense", "until": at(99) },
-        ] });
-        let leader =
-            Leader { holder: Uuid::nil(), host: None, term: 1, expires_at: None, is_current: true, report };
-        let person = |reason: &str| DurablePause {
-            reason: reason.to_owned(),
+    fn the_leader_shows_its_own_pauses_and_a_standby_those_of_the_report() {
+        let pauses =
+            vec![reported(Reason::Operator, Some(at(10)), None), reported(Reason::Token, None, Some(at(99)))];
+        let leader = Leader {
+            holder: InstanceId(Uuid::nil()),
+            host: None,
+            term: Term(1),
+            expires_at: None,
+            is_current: true,
+            report: LeaderReport { pauses, ..LeaderReport::default() },
+        };
+        let stored = DurablePause {
+            reason: "operator".to_owned(),
             message: "m".into(),
             author: Some("Ada".into()),
             since: at(9),
             until: None,
             seconds_left: None,
         };
-        let readings = Readings {
+        let readings = StatusReadings {
             counts: Vec::new(),
-            oldest: Oldest::default(),
-            recent: Recent::default(),
+            oldest: OldestTimes::default(),
+            recent: RecentRequests::default(),
             leader: Some(leader),
-            durable: vec![person("operator")],
+            stored_pauses: vec![stored],
         };
-        let told = |own: Option<&[PauseView]>| {
-            let short = |pause: Paused| (pause.reason, pause.author, pause.since, pause.until);
-            that_hold(own, Some(&readings)).into_iter().map(short).collect::<Vec<_>>()
+        let shown = |own: Option<Vec<PauseReport>>| {
+            let pauses = pauses_in_effect(own, Some(&readings)).into_iter();
+            pauses
+                .map(|it| (it.reason.into(), it.author, it.since, it.until))
+                .collect::<Vec<(String, _, _, _)>>()
         };
         let ada = Some("Ada".to_owned());
-        // A standby: as the leader said, with the author from the row.
+        // A standby shows the leader's report, with author and begin from the row.
         assert_eq!(
-            told(None),
-            [
-                ("operator".into(), ada.clone(), Some(at(10)), None),
-                ("token".into(), None, None, Some(at(99)))
-            ]
+            shown(None),
+            [("operator".into(), ada.clone(), Some(at(9)), None), ("token".into(), None, None, Some(at(99)))]
         );
-        // The leader: what it said some seconds ago is over; the row is news to it.
-        assert_eq!(told(Some(&[])), [("operator".into(), ada, Some(at(9)), None)]);
-        assert_eq!(that_hold(Some(&[]), None), []);
+        // On the leader the reported pauses are over, and it has not read the row yet.
+        assert_eq!(shown(Some(Vec::new())), [("operator".into(), ada, Some(at(9)), None)]);
+        assert_eq!(pauses_in_effect(Some(Vec::new()), None), []);
     }
 }

@@ -1,8 +1,8 @@
-//! What the console reads of the database: once a second at most, however many look, and one statement at a time.
-//! Beside it, one search at a time for a course.
+//! Reads the database for the console: at most once a second for all viewers together, and one statement at a time.
+//! Also searches for courses, one search at a time.
 //!
-//! While the database does not answer, the one reading that waits for it is waited for by all; no further one
-//! is begun, and what was read last is shown with its age.
+//! While the database does not respond, all viewers wait for the same read; no other read is started, and the last
+//! snapshot is shown with its age.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,155 +11,158 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::course::Found;
-use crate::daemon::explain;
-use crate::daemon::status::Readings;
-use crate::outbox::failures::{self, Group};
-use crate::outbox::requests::{self, Request};
+use super::course::SearchResult;
+use crate::outbox::failures::{self, ErrorGroup};
+use crate::outbox::ops::requests::{self, JournalRequest};
 use crate::outbox::{Database, OutboxError, history};
-use crate::policy::explain::Doubts;
+use crate::policy::explain::UnconfirmedPolicy;
+use crate::report::explain::read_explanation;
+use crate::report::status::StatusReadings;
 
-/// How long a reading, or its failure, serves everybody.
-const FRESH: Duration = Duration::from_secs(1);
-/// The longest that a page waits for one.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The newest requests that are shown.
-const REQUESTS: i64 = 12;
-/// Grouping failures may take this share of the time at most: one part in so many. Where they are hundreds of
-/// thousands it costs more than all else together.
+/// How long a snapshot, or the failure to read one, is reused.
+const REUSE_TIME: Duration = Duration::from_secs(1);
+/// How long a page waits for the database.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The number of requests that are shown.
+const SHOWN_REQUESTS: i64 = 12;
+/// Grouping failures may take at most one part in so many of the time: with hundreds of thousands of failures it
+/// costs more than all other statements together.
 const GROUPING_SHARE: u32 = 50;
 
 /// The outbox at one moment.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct OutboxSnapshot {
     pub taken: Timestamp,
-    pub readings: Readings,
-    pub requests: Vec<Request>,
-    pub failures: Arc<Failures>,
+    pub readings: StatusReadings,
+    pub requests: Vec<JournalRequest>,
+    pub failures: Arc<GroupedFailures>,
 }
 
-/// The failed courses, grouped; of a while ago where grouping them takes long.
+/// The grouped failures. They may be older than the rest of the snapshot if grouping takes long.
 #[derive(Debug)]
-pub(super) struct Failures {
-    pub groups: Vec<Group>,
+pub(super) struct GroupedFailures {
+    pub groups: Vec<ErrorGroup>,
     read_at: Instant,
     took: Duration,
 }
 
-/// What is known of the outbox.
+/// The last snapshot, and why there is no newer one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    /// What was read last.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// Why it could not be read again.
-    pub trouble: Option<String>,
+pub(super) struct LatestSnapshot {
+    pub snapshot: Option<Arc<OutboxSnapshot>>,
+    /// Why the database could not be read again.
+    pub error: Option<String>,
 }
 
-/// Reads for all pages together.
+/// Reads the database for all viewers.
 #[derive(Debug)]
-pub(in crate::admin) struct Reader {
+pub(in crate::admin) struct SnapshotReader {
     database: Database,
     /// The account's rolling window.
     per: Duration,
-    state: Mutex<State>,
+    state: Mutex<ReaderState>,
     searches: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    known: Known,
-    tried: Option<Instant>,
-    under_way: Option<JoinHandle<Result<Snapshot, OutboxError>>>,
+struct ReaderState {
+    latest: LatestSnapshot,
+    last_attempt: Option<Instant>,
+    open_read: Option<JoinHandle<Result<OutboxSnapshot, OutboxError>>>,
 }
 
-impl Reader {
+impl SnapshotReader {
     pub(in crate::admin) fn new(database: Database, per: Duration) -> Self {
         Self { database, per, state: Mutex::default(), searches: Arc::new(Semaphore::new(1)) }
     }
 
-    /// The outbox as of a second ago at most, or why not.
-    pub(super) async fn look(&self) -> Known {
-        // Held while it is read: who comes meanwhile takes the same reading.
+    /// A snapshot that is at most a second old; otherwise the last one and the error.
+    pub(super) async fn latest(&self) -> LatestSnapshot {
+        // The lock is held during the read, so that concurrent viewers share it.
         let mut state = self.state.lock().await;
-        if state.tried.is_some_and(|tried| tried.elapsed() < FRESH) {
-            return state.known.clone();
+        if state.last_attempt.is_some_and(|at| at.elapsed() < REUSE_TIME) {
+            return state.latest.clone();
         }
-        // It stays there while it is waited for: should this page be given up, the next one waits on.
-        let State { known, under_way, .. } = &mut *state;
-        let reading = under_way.get_or_insert_with(|| {
-            let failures = known.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.failures));
-            tokio::spawn(read(self.database.clone(), self.per, failures))
+        // The task is stored before it is awaited: if this viewer disconnects, the next one waits for the same read.
+        let ReaderState { latest, open_read, .. } = &mut *state;
+        let reading = open_read.get_or_insert_with(|| {
+            let failures = latest.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.failures));
+            tokio::spawn(read_snapshot(self.database.clone(), self.per, failures))
         });
-        let ended = tokio::time::timeout(PATIENCE, reading).await;
+        let ended = tokio::time::timeout(TIMEOUT, reading).await;
         if ended.is_ok() {
-            *under_way = None;
+            *open_read = None;
         }
-        known.trouble = match ended {
+        latest.error = match ended {
             Ok(Ok(Ok(snapshot))) => {
-                known.snapshot = Some(Arc::new(snapshot));
+                latest.snapshot = Some(Arc::new(snapshot));
                 None
             }
             Ok(Ok(Err(error))) => Some(error.to_string()),
             Ok(Err(_)) => Some(INTERRUPTED.to_owned()),
-            Err(_) => Some(silent()),
+            Err(_) => Some(timeout_message()),
         };
-        state.tried = Some(Instant::now());
-        state.known.clone()
+        state.last_attempt = Some(Instant::now());
+        state.latest.clone()
     }
 
-    /// The course with this key.
-    pub(super) async fn find(&self, key: &str, doubts: Doubts) -> Found {
+    /// Searches for the course with this key.
+    pub(super) async fn search(&self, key: &str, unconfirmed: UnconfirmedPolicy) -> SearchResult {
         let (searches, database, key) = (Arc::clone(&self.searches), self.database.clone(), key.to_owned());
         let search = async move {
-            // The task keeps it: a search that hangs in the database is the only one that does.
+            // The task keeps the permit, so that at most one search can hang in the database.
             let permit = searches.acquire_owned().await;
             let searching = tokio::spawn(async move {
-                let found = find(&database, &key, doubts).await;
+                let result = search_course(&database, &key, unconfirmed).await;
                 drop(permit);
-                found
+                result
             });
             searching.await
         };
-        match tokio::time::timeout(PATIENCE, search).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(error))) => Found::Unread(error.to_string()),
-            Ok(Err(_)) => Found::Unread(INTERRUPTED.to_owned()),
-            Err(_) => Found::Unread(silent()),
+        match tokio::time::timeout(TIMEOUT, search).await {
+            Ok(Ok(Ok(result))) => result,
+            Ok(Ok(Err(error))) => SearchResult::Failed(error.to_string()),
+            Ok(Err(_)) => SearchResult::Failed(INTERRUPTED.to_owned()),
+            Err(_) => SearchResult::Failed(timeout_message()),
         }
     }
 }
 
 const INTERRUPTED: &str = "reading the database was interrupted";
 
-fn silent() -> String {
-    format!("the database did not answer within {} s", PATIENCE.as_secs())
+fn timeout_message() -> String {
+    format!("the database did not respond within {} s", TIMEOUT.as_secs())
 }
 
-async fn find(database: &Database, key: &str, doubts: Doubts) -> Result<Found, OutboxError> {
-    match explain::read(database, key, doubts).await? {
-        Some(explanation) => Ok(Found::Course(Box::new(explanation))),
-        None => history::neighbours(database, key).await.map(Found::Nobody),
+async fn search_course(
+    database: &Database,
+    key: &str,
+    unconfirmed: UnconfirmedPolicy,
+) -> Result<SearchResult, OutboxError> {
+    match read_explanation(database, key, unconfirmed).await? {
+        Some(explanation) => Ok(SearchResult::Found(Box::new(explanation))),
+        None => history::read_adjacent_keys(database, key).await.map(SearchResult::NotFound),
     }
 }
 
-async fn read(
+async fn read_snapshot(
     database: Database,
     per: Duration,
-    failures: Option<Arc<Failures>>,
-) -> Result<Snapshot, OutboxError> {
-    Ok(Snapshot {
-        readings: Readings::take(&database, per).await?,
-        requests: requests::newest(&database, REQUESTS).await?,
+    failures: Option<Arc<GroupedFailures>>,
+) -> Result<OutboxSnapshot, OutboxError> {
+    Ok(OutboxSnapshot {
+        readings: StatusReadings::read(&database, per).await?,
+        requests: requests::newest_requests(&database, SHOWN_REQUESTS).await?,
         failures: match failures {
-            Some(known) if known.read_at.elapsed() < known.took * GROUPING_SHARE => known,
-            _ => Arc::new(group(&database).await?),
+            Some(recent) if recent.read_at.elapsed() < recent.took * GROUPING_SHARE => recent,
+            _ => Arc::new(group_failures(&database).await?),
         },
         taken: Timestamp::now(),
     })
 }
 
-async fn group(database: &Database) -> Result<Failures, OutboxError> {
+async fn group_failures(database: &Database) -> Result<GroupedFailures, OutboxError> {
     let began = Instant::now();
-    let groups = failures::groups(database, None).await?;
-    Ok(Failures { groups, took: began.elapsed(), read_at: Instant::now() })
+    let groups = failures::group_failures(database, None).await?;
+    Ok(GroupedFailures { groups, took: began.elapsed(), read_at: Instant::now() })
 }

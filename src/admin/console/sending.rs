@@ -1,71 +1,88 @@
-//! Who sends, and the newest requests. Pure.
+//! The leader and the newest requests. Pure.
 
+use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{Here, Outbox, figures, words};
-use crate::outbox::requests::Request;
-use crate::policy::interpret::RequestOutcome;
+use super::{InstanceView, OutboxView, figures, words};
+use crate::hubspot::api::outcome::RequestOutcome;
+use crate::outbox::ops::requests::JournalRequest;
+use crate::outbox::overview::Leader;
+use crate::policy::leader_report::ReportedQuota;
 
-/// Who leads, since when, and what the account has left.
-pub(super) fn leader(here: &Here, outbox: &Outbox<'_>) -> Markup {
+/// The leader and the calls left today.
+pub(super) fn leader_card(here: &InstanceView, outbox: &OutboxView<'_>) -> Markup {
     let leader = outbox.snapshot.and_then(|snapshot| snapshot.readings.leader.as_ref());
-    let said = |name: &str| leader.and_then(|leader| leader.report.get(name)).cloned().unwrap_or_default();
-    let since = here.leads_since.or_else(|| said("since").as_str().and_then(|since| since.parse().ok()));
-    let hubspot = said("quota");
-    let left = |name: &str| hubspot.get(name).and_then(serde_json::Value::as_i64).map(words::number);
+    let since = here.leads_since.or_else(|| leader?.report.since);
+    let calls = leader.and_then(|leader| leader.report.quota.as_ref()).and_then(calls_today);
     html! {
         section aria-labelledby="leader" {
-            h2 #leader { "Who sends" }
+            h2 #leader { "Leader" }
             dl.facts.card {
                 div {
                     dt { "Leader" }
                     dd {
                         @match leader {
-                            Some(leader) => strong { (words::clean(leader.host.as_deref().unwrap_or("unknown"))) },
-                            None => "nobody",
+                            Some(leader) => strong { (words::sanitize(leader.host.as_deref().unwrap_or("unknown"))) },
+                            None => "none",
                         }
                         @if here.leads_since.is_some() { " (this instance)" }
                     }
                 }
                 @if let Some(leader) = leader {
-                    div {
-                        dt { "Since" }
-                        dd {
-                            @match since {
-                                Some(since) => { (words::clock(since)) " UTC, " (words::relative(since, outbox.now)) }
-                                None => "it has not said yet",
-                            }
-                        }
-                    }
-                    div { dt { "Term" } dd { (leader.term) } }
-                    div { dt { "Instance" } dd { code { (leader.holder) } } }
+                    (term_entries(leader, since, outbox.now))
                 }
                 @if here.leads_since.is_none() {
-                    div { dt { "This instance" } dd { (figures::stands_by(outbox)) } }
+                    div { dt { "This instance" } dd { (figures::standby_note(outbox)) } }
                 }
                 @if let Some(snapshot) = outbox.snapshot {
                     @let recent = snapshot.readings.recent;
                     div {
                         dt { "Last minute" }
-                        dd { (words::counted(recent.requests, "request")) ", " (words::counted(recent.courses, "course")) " sent" }
+                        dd { (words::pluralize(recent.requests, "request")) ", " (words::pluralize(recent.courses, "course")) " sent" }
                     }
                 }
-                @if let (Some(daily), Some(remaining)) = (left("daily"), left("daily_remaining")) {
-                    div { dt { "Day's quota" } dd { (remaining) " of " (daily) " calls left, HubSpot says" } }
+                @if let Some((left, daily)) = calls {
+                    div { dt { "Daily quota" } dd { (left) " of " (daily) " calls left, as reported by HubSpot" } }
                 }
             }
         }
     }
 }
 
+/// The entries of [`leader_card`] about the leader's term.
+fn term_entries(leader: &Leader, since: Option<Timestamp>, now: Timestamp) -> Markup {
+    html! {
+        div {
+            dt { "Since" }
+            dd {
+                @match since {
+                    Some(since) => { (words::time_of_day(since)) " UTC, " (words::relative_time(since, now)) }
+                    None => "not reported yet",
+                }
+            }
+        }
+        div { dt { "Term" } dd { (leader.term.0) } }
+        div { dt { "Instance" } dd { code { (leader.holder.0) } } }
+    }
+}
+
+/// Calls left today, and calls allowed in a day.
+fn calls_today(quota: &ReportedQuota) -> Option<(String, String)> {
+    Some((format_calls(quota.daily_remaining?), format_calls(quota.daily?)))
+}
+
+fn format_calls(calls: u64) -> String {
+    words::format_number(i64::try_from(calls).unwrap_or(i64::MAX))
+}
+
 /// The newest requests, newest first.
-pub(super) fn requests(outbox: &Outbox<'_>) -> Markup {
+pub(super) fn request_table(outbox: &OutboxView<'_>) -> Markup {
     let Some(snapshot) = outbox.snapshot else { return html! {} };
     html! {
         section aria-labelledby="requests" {
             h2 #requests { "Recent requests" }
             @if snapshot.requests.is_empty() {
-                p.card.quiet { "None yet." }
+                p.card.quiet { "No requests yet." }
             } @else {
                 table.card.requests {
                     caption.unseen { "The newest " (snapshot.requests.len()) " requests to HubSpot" }
@@ -78,37 +95,37 @@ pub(super) fn requests(outbox: &Outbox<'_>) -> Markup {
                             th.n.took scope="col" { "Took" }
                         }
                     }
-                    tbody { @for request in &snapshot.requests { (row(request, outbox)) } }
+                    tbody { @for request in &snapshot.requests { (request_row(request, outbox)) } }
                 }
             }
         }
     }
 }
 
-fn row(request: &Request, outbox: &Outbox<'_>) -> Markup {
-    // A partial answer did its work; the courses that it refused tell of it themselves.
+fn request_row(request: &JournalRequest, outbox: &OutboxView<'_>) -> Markup {
+    // A partial response did its work: the courses that it refused are shown as failures.
     let good = [RequestOutcome::Ok, RequestOutcome::Partial].map(RequestOutcome::as_str);
     let is_good = request.outcome.as_deref().is_none_or(|outcome| good.contains(&outcome));
     html! {
         tr {
-            td { (words::clock(request.claimed_at)) }
-            td { (words::clean(&request.operation)) }
-            td.n { (words::number(request.courses.into())) }
+            td { (words::time_of_day(request.claimed_at)) }
+            td { (words::sanitize(&request.operation)) }
+            td.n { (words::format_number(request.courses.into())) }
             td.(if is_good { "fine" } else { "odd" }) {
                 @match &request.outcome {
-                    Some(outcome) => (words::clean(outcome).replace('_', " ")),
+                    Some(outcome) => (words::sanitize(outcome).replace('_', " ")),
                     None if request.is_open => "open",
                     None if request.answered_at.is_some() => "not sent",
-                    None => "not kept",
+                    None => "not stored",
                 }
                 @if let Some(status) = request.http_status { " " span.quiet { (status) } }
                 @if let (false, Some(id)) = (is_good, &request.correlation_id) {
-                    small title="HubSpot's identifier of the request, for its support" { code { (words::clean(id)) } }
+                    small title="Correlation id, for HubSpot support" { code { (words::sanitize(id)) } }
                 }
             }
             td.n.took {
                 @if let Some(end) = request.answered_at.or(request.is_open.then_some(outbox.now)) {
-                    (words::duration(words::between(request.claimed_at, end)))
+                    (words::format_duration(words::seconds_between(request.claimed_at, end)))
                 }
             }
         }

@@ -1,77 +1,97 @@
-//! The checks of the database: reachable, the schema ours, the role's rights, the wake-up.
+//! The checks of the database: connection, schema, rights of the role, notifications.
 
-use super::Finding;
+use super::result::CheckResult;
+use crate::cli::connections::session_mode;
+use crate::cli::output::describe_error;
 use crate::config::Config;
-use crate::outbox::{Database, OutboxError, connect, rights};
+use crate::outbox::ops::rights;
+use crate::outbox::{Database, OutboxError, connect};
 
-/// All of them; what depends on one that failed is not checked.
-pub(super) async fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
+/// Makes all checks. A check that depends on a failed one is not made.
+pub(super) async fn check_database(config: &Config) -> anyhow::Result<Vec<CheckResult>> {
     let url = config.database_url()?;
-    let (place, database) = match connect::reach(&url).await {
-        Ok(place) => (place, connect::database(&url, 2, super::super::sessions(config))?),
-        Err(error) => {
-            let mut findings = vec![Finding::wrong(
-                "database",
-                text_of(error),
-                "start the server, or fix database.url (DATABASE_URL)",
-            )];
-            findings.extend(
-                ["schema", "grants", "wakeup"]
-                    .map(|code| Finding::skipped(code, "the database cannot be reached")),
-            );
-            return Ok(findings);
-        }
+    let (place, database) = match connect::test_connection(&url).await {
+        Ok(place) => (place, connect::open_pool(&url, 2, session_mode(config))?),
+        Err(error) => return Ok(report_unreachable(error)),
     };
-    let reached = Finding::fine("database", format!("{place} answers"));
-    let findings = match connect::verify(&database).await {
+    let reached = CheckResult::ok("database", format!("connected to {place}"));
+    let results = match connect::verify_schema(&database).await {
         Ok(()) => {
-            let current = Finding::fine("schema", "it is this program's");
-            vec![reached, current, grants(&database).await, wakeup(config, &database).await]
+            let current = CheckResult::ok("schema", "up to date");
+            vec![
+                reached,
+                current,
+                check_grants(&database).await,
+                check_notifications(config, &database).await,
+            ]
         }
         Err(error) => {
-            let fix = match error {
-                OutboxError::Newer(_) => "replace this program, or restore the database of its version",
-                _ => "`run` brings it up to date by itself if database.migrate is true and its role may",
-            };
-            let why = "the schema is not this program's";
-            let wrong = Finding::wrong("schema", text_of(error), fix);
-            vec![reached, wrong, Finding::skipped("grants", why), Finding::skipped("wakeup", why)]
+            let why = "the schema is not usable";
+            vec![
+                reached,
+                report_unusable_schema(error),
+                CheckResult::not_checked("grants", why),
+                CheckResult::not_checked("wakeup", why),
+            ]
         }
     };
     database.close().await;
-    Ok(findings)
+    Ok(results)
 }
 
-async fn grants(database: &Database) -> Finding {
-    match rights::lacking(database).await {
-        Ok(lacking) if lacking.is_empty() => Finding::fine("grants", "this role may do all that run needs"),
+fn report_unreachable(error: OutboxError) -> Vec<CheckResult> {
+    let fix = "start the server, or fix database.url (DATABASE_URL)";
+    let why = "the database cannot be reached";
+    vec![
+        CheckResult::failed("database", error_line(error), fix),
+        CheckResult::not_checked("schema", why),
+        CheckResult::not_checked("grants", why),
+        CheckResult::not_checked("wakeup", why),
+    ]
+}
+
+fn report_unusable_schema(error: OutboxError) -> CheckResult {
+    let fix = match error {
+        OutboxError::Newer(_) => "update this program, or restore the database that belongs to this version",
+        _ => "run `course-sync migrate`; `run` does so too if database.migrate is true and its role may",
+    };
+    CheckResult::failed("schema", error_line(error), fix)
+}
+
+async fn check_grants(database: &Database) -> CheckResult {
+    match rights::missing_privileges(database).await {
+        Ok(lacking) if lacking.is_empty() => {
+            CheckResult::ok("grants", "this role has all rights that `run` needs")
+        }
         Ok(lacking) => {
             let fix = format!("as the tables' owner: grant {}, to this role", lacking.join(", grant "));
-            Finding::wrong("grants", format!("this role lacks {}", lacking.join(", ")), fix)
+            CheckResult::failed("grants", format!("this role lacks {}", lacking.join(", ")), fix)
         }
-        Err(error) => Finding::wrong("grants", text_of(error), "then check again"),
+        Err(error) => CheckResult::failed("grants", error_line(error), "fix this error, then check again"),
     }
 }
 
-async fn wakeup(config: &Config, database: &Database) -> Finding {
+async fn check_notifications(config: &Config, database: &Database) -> CheckResult {
     let poll = humantime::format_duration(config.outbox.poll_interval);
     if !config.outbox.listen {
         let text =
-            format!("not by notification (outbox.listen = false): new courses are found within {poll}");
-        return Finding::fine("wakeup", text);
+            format!("notifications are off (outbox.listen = false): new courses are found within {poll}");
+        return CheckResult::ok("wakeup", text);
     }
-    let fix = "set outbox.listen = false if there is a pooler in transaction mode before the database, or give \
-                database.url a way around it";
-    match rights::hears(database).await {
-        Ok(true) => Finding::fine("wakeup", "a notification arrives: new courses are sent at once"),
-        Ok(false) => {
-            Finding::wrong("wakeup", format!("notifications do not arrive: new courses wait {poll}"), fix)
-        }
-        Err(error) => Finding::wrong("wakeup", text_of(error), fix),
+    let fix = "if a connection pooler in transaction mode is in use, set outbox.listen = false, or let database.url bypass \
+                the pooler";
+    match rights::receives_notifications(database).await {
+        Ok(true) => CheckResult::ok("wakeup", "notifications arrive: new courses are sent at once"),
+        Ok(false) => CheckResult::failed(
+            "wakeup",
+            format!("notifications do not arrive: new courses wait up to {poll}"),
+            fix,
+        ),
+        Err(error) => CheckResult::failed("wakeup", error_line(error), fix),
     }
 }
 
-/// The error, on one line and without anything secret.
-fn text_of(error: OutboxError) -> String {
-    super::super::told(&anyhow::Error::from(error)).lines().collect::<Vec<_>>().join(" ")
+/// The error on one line.
+fn error_line(error: OutboxError) -> String {
+    describe_error(&anyhow::Error::from(error)).lines().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! Whether HubSpot keeps values unique among simultaneous requests: tried in a sandbox only.
+//! Tests whether HubSpot enforces unique values for simultaneous requests. Only in a sandbox.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,82 +7,92 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::Finding;
+use super::result::CheckResult;
 use crate::config::Config;
 use crate::hubspot::Client;
-use crate::policy::schema::Ending;
+use crate::policy::read_result::ReadResult;
 
 const CODE: &str = "uniqueness";
-/// How many requests carry the value at once.
+/// The number of simultaneous requests with the same value.
 pub(super) const CONNECTIONS: usize = 20;
-/// The accounts whose records are not needed.
-const SANDBOXES: [&str; 3] = ["SANDBOX", "DEVELOPER_TEST", "APP_DEVELOPER"];
+/// The account types that count as a sandbox.
+const SANDBOX_TYPES: [&str; 3] = ["SANDBOX", "DEVELOPER_TEST", "APP_DEVELOPER"];
 
-/// What became of one request.
-enum Sent {
-    Made(Vec<String>),
+/// The result of one request.
+enum ProbeResult {
+    Created(Vec<String>),
     Refused,
     Unknown,
 }
 
-pub(super) async fn check(config: &Config, client: &Arc<Client>) -> Finding {
+pub(super) async fn probe_uniqueness(config: &Config, client: &Arc<Client>) -> CheckResult {
     let unique = config.hubspot.unique_property.as_deref().unwrap_or_default();
-    match client.account().await.ending().map(|details| details.account_type) {
-        Ending::Told(Some(kind)) if SANDBOXES.contains(&kind.as_str()) => {}
-        Ending::Told(kind) => {
+    match client.account_details().await.result().map(|details| details.account_type) {
+        ReadResult::Found(Some(kind)) if SANDBOX_TYPES.contains(&kind.as_str()) => {}
+        ReadResult::Found(kind) => {
             let kind = kind.as_deref().unwrap_or("unknown");
-            let text = format!("nothing was tried: HubSpot calls this account {kind}, which is no sandbox");
-            return Finding::wrong(CODE, text, "use the token of a sandbox or a developer's test account");
+            let text = format!("not tested: HubSpot reports the account type {kind}, which is not a sandbox");
+            return CheckResult::failed(CODE, text, "use the token of a sandbox or a developer test account");
         }
-        Ending::Denied(why, _) | Ending::Refused(why) | Ending::Away(why) => return unclear(&why),
-        Ending::Stop(trouble) => return unclear(&trouble.message),
+        ReadResult::Denied(why, _) | ReadResult::Refused(why) | ReadResult::Unavailable(why) => {
+            return account_type_unknown(&why);
+        }
+        ReadResult::Stop(incident) => return account_type_unknown(&incident.message),
     }
     let key = format!("course-sync-probe-{}", Uuid::new_v4());
-    let (mut made, mut refused, mut unknown) = (BTreeSet::new(), 0, 0);
-    for sent in at_once(client, unique, &key).await {
-        match sent {
-            Sent::Made(ids) => made.extend(ids),
-            Sent::Refused => refused += 1,
-            Sent::Unknown => unknown += 1,
+    let (mut created, mut refused, mut unknown) = (BTreeSet::new(), 0, 0);
+    for result in send_at_once(client, unique, &key).await {
+        match result {
+            ProbeResult::Created(ids) => created.extend(ids),
+            ProbeResult::Refused => refused += 1,
+            ProbeResult::Unknown => unknown += 1,
         }
     }
-    let ids: Vec<String> = made.into_iter().collect();
+    let ids: Vec<String> = created.into_iter().collect();
     let cleaned = match ids.as_slice() {
         [] => true,
-        ids => matches!(client.archive(ids).await.ending(), Ending::Told(())),
+        ids => matches!(client.archive(ids).await.result(), ReadResult::Found(())),
     };
-    judged(&ids, refused, unknown, cleaned, &key)
+    evaluate(&ids, refused, unknown, cleaned, &key)
 }
 
-fn judged(ids: &[String], refused: usize, unknown: usize, cleaned: bool, key: &str) -> Finding {
+fn evaluate(ids: &[String], refused: usize, unknown: usize, cleaned: bool, key: &str) -> CheckResult {
     let count = ids.len();
     let records = if count == 1 { "1 record".to_owned() } else { format!("{count} records") };
-    let left = if cleaned { "moved to the recycle bin" } else { "which could not be archived: please do" };
+    let left = if cleaned {
+        "moved to the recycle bin"
+    } else {
+        "which could not be archived (archive them in HubSpot)"
+    };
     let text = format!(
-        "{CONNECTIONS} simultaneous creates of {key:?} made {records}, {left}; {refused} were refused, {unknown} without a \
-         clear answer"
+        "{CONNECTIONS} simultaneous requests to create {key:?} created {records}, {left}; {refused} were rejected, \
+         {unknown} had an unknown outcome"
     );
     match (count, unknown, cleaned) {
-        (1, 0, true) => Finding::fine(CODE, text),
-        (0 | 1, ..) => Finding::wrong(CODE, text, "try again; search HubSpot for the value before"),
-        _ => Finding::wrong(
+        (1, 0, true) => CheckResult::ok(CODE, text),
+        (0 | 1, ..) => CheckResult::failed(
             CODE,
             text,
-            "HubSpot does not keep this property unique: exactly-once does not hold; report it to HubSpot's support",
+            "search HubSpot for the value and archive the records found, then try again",
+        ),
+        _ => CheckResult::failed(
+            CODE,
+            text,
+            "HubSpot does not keep this property unique, so exactly-once does not hold: contact HubSpot support",
         ),
     }
 }
 
-fn unclear(why: &str) -> Finding {
-    Finding::wrong(
+fn account_type_unknown(why: &str) -> CheckResult {
+    CheckResult::failed(
         CODE,
-        format!("nothing was tried: whether this is a sandbox could not be read: {why}"),
-        "then try again",
+        format!("not tested: the account type could not be read: {why}"),
+        "fix this error, then try again",
     )
 }
 
-/// Sends the same value by as many requests as there are connections, let go at one instant.
-async fn at_once(client: &Arc<Client>, unique: &str, key: &str) -> Vec<Sent> {
+/// Sends the same value over every connection at the same instant.
+async fn send_at_once(client: &Arc<Client>, unique: &str, key: &str) -> Vec<ProbeResult> {
     let barrier = Arc::new(Barrier::new(CONNECTIONS));
     let mut requests = JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -90,11 +100,15 @@ async fn at_once(client: &Arc<Client>, unique: &str, key: &str) -> Vec<Sent> {
         let (unique, key) = (unique.to_owned(), key.to_owned());
         requests.spawn(async move {
             barrier.wait().await;
-            match client.create_probe(&unique, &key).await.ending() {
-                Ending::Told(created) if !created.ids().is_empty() => Sent::Made(created.ids()),
-                Ending::Told(_) => Sent::Unknown,
-                Ending::Refused(_) => Sent::Refused,
-                Ending::Denied(..) | Ending::Stop(_) | Ending::Away(_) => Sent::Unknown,
+            match client.create_probe(&unique, &key).await.result() {
+                ReadResult::Found(created) if !created.ids().is_empty() => {
+                    ProbeResult::Created(created.ids())
+                }
+                ReadResult::Found(_) => ProbeResult::Unknown,
+                ReadResult::Refused(_) => ProbeResult::Refused,
+                ReadResult::Denied(..) | ReadResult::Stop(_) | ReadResult::Unavailable(_) => {
+                    ProbeResult::Unknown
+                }
             }
         });
     }

@@ -5,7 +5,7 @@ pub(super) const READ: &str = "crm.objects.courses.read";
 /// The scope of creates.
 pub(super) const WRITE: &str = "crm.objects.courses.write";
 
-/// The scope to add: the one that the call is known to need, or those that HubSpot names in its place.
-pub(super) fn lacking(scope: &str, named: &[String]) -> String {
+/// The scope to add: the one that the call needs, or those that HubSpot names instead.
+pub(super) fn missing_scope(scope: &str, named: &[String]) -> String {
     if named.is_empty() || named.iter().any(|it| it == scope) { scope.to_owned() } else { named.join(" or ") }
 }

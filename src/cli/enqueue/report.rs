@@ -1,51 +1,51 @@
-//! What became of the lines of a file, and how a person or a script reads it.
+//! The report on the lines of a file, as text and as JSON.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// Refused lines that a report lists; the rest are counted.
-const LISTED: usize = 20;
-/// Characters of a key that a line of the report shows.
-const SHOWN_KEY_CHARS: usize = 60;
+/// The largest number of refused lines that are listed; the rest are counted.
+const MAX_LISTED: usize = 20;
+/// Characters of a key that are shown.
+const MAX_KEY_CHARS: usize = 60;
 
-/// A line that is not in the outbox because of what it holds.
+/// A line that was refused because of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// The line of the file at which it begins, from 1.
+pub struct RefusedLine {
+    /// The first line of the record, from 1.
     pub line: u64,
-    /// The course's key, where it could be read.
+    /// The course's key, if it could be read.
     pub key: Option<String>,
     /// What is wrong.
     pub reason: String,
 }
 
-/// The closing count. Every line that holds anything is counted once.
+/// The counts. Every line that is not blank is counted once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Nothing was written; `added` says how many the outbox would have been offered.
+pub struct EnqueueReport {
+    /// Nothing was written; `added` is the number of courses that would be enqueued.
     pub dry_run: bool,
-    /// New in the outbox.
+    /// Courses that were added.
     pub added: u64,
-    /// Keys the outbox already held; unknown in a dry run.
+    /// Keys that were already in the outbox; unknown in a dry run.
     pub already_there: Option<u64>,
-    /// Keys that an earlier line of the file has; the first one counts.
+    /// Keys that occur earlier in the file; the first line counts.
     pub repeated: u64,
-    /// Lines refused.
+    /// Refused lines.
     pub refused: u64,
-    /// The first of them in order of line.
-    pub refusals: Vec<Refusal>,
+    /// The first refused lines, in order.
+    pub refusals: Vec<RefusedLine>,
 }
 
-impl Report {
+impl EnqueueReport {
     /// Counts a refused line, and keeps it if it is among the first.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(super) fn add_refused(&mut self, refusal: RefusedLine) {
         self.refused += 1;
-        self.keep(refusal);
+        self.list_refused(refusal);
     }
 
     /// Adds another part of the same file.
-    pub(super) fn add(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         self.added += other.added;
         self.already_there = match (self.already_there, other.already_there) {
             (None, None) if self.dry_run => None,
@@ -53,24 +53,29 @@ impl Report {
         };
         self.repeated += other.repeated;
         self.refused += other.refused;
-        other.refusals.into_iter().for_each(|refusal| self.keep(refusal));
+        other.refusals.into_iter().for_each(|refusal| self.list_refused(refusal));
     }
 
-    fn keep(&mut self, refusal: Refusal) {
+    fn list_refused(&mut self, refusal: RefusedLine) {
         let at = self.refusals.partition_point(|kept| kept.line <= refusal.line);
         self.refusals.insert(at, refusal);
-        self.refusals.truncate(LISTED);
+        self.refusals.truncate(MAX_LISTED);
     }
 
     /// Writes the counts to `out`; the refused lines go to `err`, or into the JSON.
-    pub(super) fn print(&self, json: bool, out: &mut impl Write, err: &mut impl Write) -> io::Result<()> {
+    pub(super) fn print_report(
+        &self,
+        json: bool,
+        out: &mut impl Write,
+        err: &mut impl Write,
+    ) -> io::Result<()> {
         if json {
             return writeln!(out, "{}", serde_json::to_string(self)?);
         }
-        for Refusal { line, key, reason } in &self.refusals {
+        for RefusedLine { line, key, reason } in &self.refusals {
             match key {
                 Some(key) => {
-                    let shown: String = key.chars().take(SHOWN_KEY_CHARS).collect();
+                    let shown: String = key.chars().take(MAX_KEY_CHARS).collect();
                     let cut = if shown.len() < key.len() { "…" } else { "" };
                     writeln!(err, "line {line}, course {:?}: {reason}", format!("{shown}{cut}"))?;
                 }
@@ -96,18 +101,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_refused_lines_are_listed_and_the_rest_counted() {
-        let mut report = Report::default();
+    fn the_first_refused_lines_are_listed_and_the_others_counted() {
+        let mut report = EnqueueReport::default();
         for line in (1..=25).rev() {
-            report.refuse(Refusal { line, key: Some("K\n".to_owned()), reason: "no".into() });
+            report.add_refused(RefusedLine { line, key: Some("K\n".to_owned()), reason: "no".into() });
         }
-        report.add(Report { added: 3, already_there: Some(1), ..Report::default() });
+        report.merge(EnqueueReport { added: 3, already_there: Some(1), ..EnqueueReport::default() });
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        report.print(false, &mut out, &mut err).unwrap();
+        report.print_report(false, &mut out, &mut err).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "added 3, already there 1, repeated 0, refused 25\n");
         let err = String::from_utf8(err).unwrap();
         assert!(err.starts_with("line 1, course \"K\\n\": no\n"), "{err}");
         assert!(err.ends_with("and 5 more refused lines\n"), "{err}");
-        assert_eq!(err.lines().count(), LISTED + 1);
+        assert_eq!(err.lines().count(), MAX_LISTED + 1);
     }
 }

@@ -1,31 +1,31 @@
-//! What sending would do, counted in bounded memory.
+//! Counts what sending would do, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::terminal::{counted, plain};
+use crate::cli::format::{pluralize, sanitize};
+use crate::config::RateLimit;
+use crate::course::ClaimedCourse;
 use crate::course::CourseError;
-use crate::policy::batch::Claimed;
-use crate::policy::reconcile::Finding;
+use crate::pipeline::reconcile::meaning::LookupFinding;
 
-/// Kinds of faults that are listed one by one; further ones are only counted.
-const KINDS: usize = 200;
-/// Examples of each.
-const EXAMPLES: usize = 5;
-/// Refused courses that are listed with all their faults.
-const COURSES: usize = 100;
+/// The largest number of kinds of faults that are listed; further ones are only counted.
+const MAX_KINDS: usize = 200;
+/// The largest number of examples of each kind.
+const MAX_EXAMPLES: usize = 5;
+/// The largest number of refused courses that are listed with all their faults.
+const MAX_COURSES_LISTED: usize = 100;
 /// Bytes that a course adds to a request besides its properties.
 const ENVELOPE_BYTES: u64 = 160;
 
-/// How fast courses may be sent.
+/// The limits of sending: batch size and quota.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rate {
+pub(super) struct SendingLimits {
     pub batch_size: usize,
     pub batch_bytes: u64,
-    pub requests: u32,
-    pub per: Duration,
+    pub quota: RateLimit,
 }
 
 /// What sending would do.
@@ -33,14 +33,14 @@ pub(super) struct Rate {
 pub(super) struct Forecast {
     has_schema: bool,
     has_unique: bool,
-    /// There are pending courses that were not looked at.
+    /// There are pending courses that were not checked.
     pub has_more: bool,
     created: u64,
     adopted: u64,
     unclear: u64,
     refused: u64,
     bytes: u64,
-    kinds: BTreeMap<(String, String), Kind>,
+    kinds: BTreeMap<(String, String), FaultKind>,
     /// Faults of further kinds.
     others: u64,
     /// The first refused courses, each with all its faults.
@@ -73,7 +73,7 @@ impl Fault {
 
 /// One kind of fault.
 #[derive(Debug)]
-struct Kind {
+struct FaultKind {
     count: u64,
     message: String,
     examples: Vec<String>,
@@ -96,138 +96,156 @@ impl Forecast {
         }
     }
 
-    /// A course would be refused, for all these faults.
-    pub(super) fn refused(&mut self, key: &str, faults: &[Fault]) {
+    /// Counts a course that would be refused for these faults.
+    pub(super) fn add_refused(&mut self, key: &str, faults: &[Fault]) {
         self.refused += 1;
         for fault in faults {
-            self.count(key, fault);
+            self.count_fault(key, fault);
         }
-        if self.courses.len() < COURSES {
+        if self.courses.len() < MAX_COURSES_LISTED {
             self.courses.push((key.to_owned(), faults.to_vec()));
         }
     }
 
-    fn count(&mut self, key: &str, fault: &Fault) {
+    fn count_fault(&mut self, key: &str, fault: &Fault) {
         let kind = (fault.code.clone(), fault.property.clone());
-        if self.kinds.len() >= KINDS && !self.kinds.contains_key(&kind) {
+        if self.kinds.len() >= MAX_KINDS && !self.kinds.contains_key(&kind) {
             self.others += 1;
             return;
         }
-        let new = || Kind { count: 0, message: fault.message.clone(), examples: Vec::new() };
-        let kind = self.kinds.entry(kind).or_insert_with(new);
+        let kind = self.kinds.entry(kind).or_insert_with(|| FaultKind {
+            count: 0,
+            message: fault.message.clone(),
+            examples: Vec::new(),
+        });
         kind.count += 1;
-        if kind.examples.len() < EXAMPLES {
+        if kind.examples.len() < MAX_EXAMPLES {
             kind.examples.push(key.to_owned());
         }
     }
 
-    /// A good course would be sent; this is who holds its key.
-    pub(super) fn found(&mut self, course: &Claimed, finding: &Finding) {
+    /// Counts a course that would be sent. `finding` is the result of looking up its key.
+    pub(super) fn add_sendable(&mut self, course: &ClaimedCourse, finding: &LookupFinding) {
         let key = course.key.as_str();
         match finding {
-            Finding::Absent => self.created += 1,
-            Finding::Held(_) => self.adopted += 1,
-            Finding::Similar(holder) => {
+            LookupFinding::Absent => self.created += 1,
+            LookupFinding::Found(_) => self.adopted += 1,
+            LookupFinding::SimilarKey(holder) => {
                 let message = format!(
-                    "HubSpot's record {} carries a key that equals this one after HubSpot's normalisation",
+                    "HubSpot record {} has a key that HubSpot treats as equal to this one",
                     holder.id.as_str()
                 );
-                return self.refused(key, &[Fault::new("key_collision", "", &message)]);
+                return self.add_refused(key, &[Fault::new("key_collision", "", &message)]);
             }
-            Finding::Several(_) | Finding::InBin(_) | Finding::Unclear => self.unclear += 1,
+            LookupFinding::Duplicates(_) | LookupFinding::Archived(_) | LookupFinding::Inconclusive => {
+                self.unclear += 1;
+            }
         }
         let properties: usize =
-            course.properties.sent().map(|(name, value)| name.len() + value.len() + 6).sum();
+            course.properties.sent_values().map(|(name, value)| name.len() + value.len() + 6).sum();
         self.bytes +=
             properties as u64 + course.associations.to_json().to_string().len() as u64 + ENVELOPE_BYTES;
     }
 
-    fn looked_at(&self) -> u64 {
+    fn count_checked(&self) -> u64 {
         self.created + self.adopted + self.unclear + self.refused
     }
 
-    /// Requests: full batches, and one read for each hundred that turn out to exist.
-    fn requests(&self, rate: &Rate) -> u64 {
+    /// The requests needed: full batches, and one read for each hundred courses that already exist.
+    fn count_requests(&self, limits: &SendingLimits) -> u64 {
         let sent = self.created + self.adopted + self.unclear;
-        let by_number = sent.div_ceil((rate.batch_size as u64).max(1));
-        let by_bytes = self.bytes.div_ceil(rate.batch_bytes.max(1));
+        let by_number = sent.div_ceil((limits.batch_size as u64).max(1));
+        let by_bytes = self.bytes.div_ceil(limits.batch_bytes.max(1));
         by_number.max(by_bytes) + (self.adopted + self.unclear).div_ceil(100)
     }
 
-    fn seconds(&self, rate: &Rate) -> f64 {
-        let requests = u32::try_from(self.requests(rate)).unwrap_or(u32::MAX);
-        f64::from(requests) / f64::from(rate.requests.max(1)) * rate.per.as_secs_f64()
+    fn estimate_seconds(&self, limits: &SendingLimits) -> f64 {
+        let requests = u32::try_from(self.count_requests(limits)).unwrap_or(u32::MAX);
+        f64::from(requests) / f64::from(limits.quota.requests.max(1)) * limits.quota.per.as_secs_f64()
     }
 
-    pub(super) fn as_json(&self, rate: &Rate) -> Value {
-        let reason = |((code, property), kind): (&(String, String), &Kind)| {
-            json!({
-                "code": code,
-                "property": (!property.is_empty()).then_some(property),
-                "count": kind.count,
-                "message": kind.message,
-                "examples": kind.examples,
-            })
-        };
-        let course = |(key, faults): &(String, Vec<Fault>)| json!({ "key": key, "faults": faults.iter().map(Fault::as_json).collect::<Vec<_>>() });
+    pub(super) fn as_json(&self, limits: &SendingLimits) -> Value {
         json!({
-            "looked_at": self.looked_at(),
+            "looked_at": self.count_checked(),
             "has_more": self.has_more,
             "created": self.created,
             "adopted": self.adopted,
             "refused": self.refused,
             "unclear": self.unclear,
-            "refusals": self.kinds.iter().map(reason).collect::<Vec<_>>(),
+            "refusals": self.kinds.iter().map(kind_as_json).collect::<Vec<_>>(),
             "refused_for_other_reasons": self.others,
-            "refused_courses": self.courses.iter().map(course).collect::<Vec<_>>(),
-            "requests": self.requests(rate),
-            "seconds": self.seconds(rate),
+            "refused_courses": self.courses.iter().map(refused_course_as_json).collect::<Vec<_>>(),
+            "requests": self.count_requests(limits),
+            "seconds": self.estimate_seconds(limits),
             "properties_known": self.has_schema,
             "keys_looked_up": self.has_unique,
         })
     }
 
-    pub(super) fn in_words(&self, rate: &Rate) -> String {
+    pub(super) fn to_text(&self, limits: &SendingLimits) -> String {
         let more = if self.has_more { "; there are more" } else { "" };
         let mut lines = vec![
-            format!("{} pending courses looked at, nothing sent{more}", self.looked_at()),
+            format!("{} pending courses checked, nothing sent{more}", self.count_checked()),
             format!("{:>10} would be created", self.created),
-            format!("{:>10} would be adopted: HubSpot holds their keys already", self.adopted),
+            format!("{:>10} would be adopted: HubSpot already has records with their keys", self.adopted),
             format!("{:>10} would be refused", self.refused),
         ];
         if self.unclear > 0 {
-            lines.push(format!("{:>10} are unclear: HubSpot's answer leaves them open", self.unclear));
+            lines.push(format!(
+                "{:>10} are unclear: HubSpot's response does not show whether they exist",
+                self.unclear
+            ));
         }
+        lines.extend(self.fault_lines());
+        lines.extend(self.limitation_lines().map(str::to_owned));
+        let (requests, per) = (self.count_requests(limits), humantime::format_duration(limits.quota.per));
+        let time = humantime::format_duration(Duration::from_secs_f64(self.estimate_seconds(limits).ceil()));
+        lines.push(format!(
+            "sending takes {}, about {time} at {} requests in {per}",
+            pluralize(i64::try_from(requests).unwrap_or(i64::MAX), "request"),
+            limits.quota.requests
+        ));
+        lines.join("\n")
+    }
+
+    /// Why courses would be refused, the most frequent reason first.
+    fn fault_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, kind)| std::cmp::Reverse(kind.count));
         for ((code, property), kind) in kinds {
             let about = if property.is_empty() { String::new() } else { format!(" {property}") };
-            lines.push(plain(&format!("refused, {} × {code}{about}: {}", kind.count, kind.message)));
-            lines.push(plain(&format!("    such as {}", kind.examples.join(", "))));
+            lines.push(sanitize(&format!("refused, {} × {code}{about}: {}", kind.count, kind.message)));
+            lines.push(sanitize(&format!("    for example {}", kind.examples.join(", "))));
         }
         if self.others > 0 {
             lines.push(format!("refused, {} × for other reasons", self.others));
         }
         if self.kinds.values().map(|kind| kind.count).sum::<u64>() + self.others > self.refused {
-            lines.push("a course with several faults counts once for each of them".to_owned());
+            lines.push("a course with several errors counts once for each error".to_owned());
         }
-        if !self.has_schema {
-            lines
-                .push("this token may not read the account's properties: HubSpot may refuse more".to_owned());
-        }
-        if !self.has_unique {
-            lines.push(
-                "hubspot.unique_property is not set: whether HubSpot holds a course already is not known"
-                    .to_owned(),
-            );
-        }
-        let (requests, per) = (self.requests(rate), humantime::format_duration(rate.per));
-        let time = humantime::format_duration(Duration::from_secs_f64(self.seconds(rate).ceil()));
-        lines.push(format!(
-            "sending takes {}, about {time} at {} requests in {per}",
-            counted(i64::try_from(requests).unwrap_or(i64::MAX), "request"),
-            rate.requests
-        ));
-        lines.join("\n")
+        lines
     }
+
+    /// What the preview could not check.
+    fn limitation_lines(&self) -> impl Iterator<Item = &'static str> {
+        let schema = "this token may not read the account's properties, so HubSpot may refuse more courses";
+        let unique =
+            "hubspot.unique_property is not set, so courses that already exist in HubSpot are not detected";
+        [(!self.has_schema).then_some(schema), (!self.has_unique).then_some(unique)].into_iter().flatten()
+    }
+}
+
+fn kind_as_json(((code, property), kind): (&(String, String), &FaultKind)) -> Value {
+    json!({
+        "code": code,
+        "property": (!property.is_empty()).then_some(property),
+        "count": kind.count,
+        "message": kind.message,
+        "examples": kind.examples,
+    })
+}
+
+fn refused_course_as_json((key, faults): &(String, Vec<Fault>)) -> Value {
+    json!({ "key": key, "faults": faults.iter().map(Fault::as_json).collect::<Vec<_>>() })
 }

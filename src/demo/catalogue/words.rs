@@ -1,6 +1,6 @@
-//! The words that course names are made of.
+//! Word lists for course names.
 
-/// Departments: the code in a course's key, and the field.
+/// Departments: the code in the course key, and the field.
 pub(super) const SUBJECTS: [(&str, &str); 32] = [
     ("ANTH", "Anthropology"),
     ("ARCH", "Architecture"),
@@ -36,7 +36,7 @@ pub(super) const SUBJECTS: [(&str, &str); 32] = [
     ("THEA", "Theatre"),
 ];
 
-/// What narrows a field.
+/// Prefixes that narrow a field.
 pub(super) const TOPICS: [&str; 15] = [
     "General",
     "Applied",
@@ -55,7 +55,7 @@ pub(super) const TOPICS: [&str; 15] = [
     "Urban",
 ];
 
-/// How a course goes about it.
+/// Templates of course names.
 pub(super) const FORMS: [&str; 12] = [
     "Introduction to {}",
     "{} I",

@@ -1,20 +1,20 @@
 //! Finds the programs of an installed PostgreSQL server.
 //!
-//! May touch: the environment, `pg_config`, and the folders where packages put them; reads only.
+//! May touch: the environment, `pg_config`, and the folders where packages install them; reads only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where server programs lie, and what they need to run.
+/// Where the server programs are, and what they need to run.
 #[derive(Debug, Clone)]
 pub(super) struct Installation {
     /// The folder of `initdb`, `postgres` and `pg_ctl`.
     pub(super) bin_dir: PathBuf,
-    /// `LD_LIBRARY_PATH`, if the libraries are not where the system looks.
+    /// `LD_LIBRARY_PATH`, if the libraries are outside the system's folders.
     pub(super) library_path: Option<String>,
 }
 
-/// Folders of packages, `*` being a version; searched in this order, the highest version first.
+/// Parent folder, prefix before the version, subfolder. Searched in this order, the highest version first.
 const USUAL_FOLDERS: [(&str, &str, &str); 6] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -43,7 +43,7 @@ fn pg_config() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }
 
-/// Client packages bring `pg_config` and `psql` alone; only all three programs make a server.
+/// Whether all programs of a server are there: client packages have only `pg_config` and `psql`.
 pub(super) fn is_complete(folder: &Path) -> bool {
     folder.is_absolute() && ["initdb", "postgres", "pg_ctl"].iter().all(|name| folder.join(name).is_file())
 }
@@ -63,7 +63,7 @@ pub(super) fn versions(parent: &str, prefix: &str, bin: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// The major version in `15`, `@17`, `16.4`; 0 where there is none.
+/// The major version in `15`, `@17`, `16.4`; 0 if there is none.
 fn version_in(name: &str) -> u32 {
     let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

@@ -1,8 +1,8 @@
-//! The shell that owns the cluster: starts and stops it on request, ends it when the pipe closes.
+//! The shell script that owns the cluster: starts and stops it on request, and removes it when the pipe closes.
 //!
-//! May touch: one child process and its pipes; the directories that dead watchdogs left behind.
-//! The log file is the watchdog's standard error and carries a file lock, which thus lasts exactly
-//! as long as the watchdog: a directory whose log can be locked is nobody's.
+//! May touch: one child process and its pipes; directories left behind by watchdogs that died.
+//! The log file is the watchdog's standard error and has a file lock, so the lock is held exactly as long as the
+//! watchdog lives. A directory whose log can be locked is abandoned.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -14,18 +14,19 @@ use std::time::{Duration, SystemTime};
 
 use super::binaries::Installation;
 use super::user::Identity;
-use super::{PostgresError, SUPERUSER, Shutdown};
+use super::{PostgresError, SUPERUSER, StopMode};
+use crate::telemetry::events;
 
-/// How the throwaway directories are called, so that the sweep knows them.
+/// Prefix of the throwaway directories, by which abandoned ones are recognised.
 pub(super) const DIRECTORY_PREFIX: &str = "course-sync-pg-";
 const LOG: &str = "log";
-/// Lines of the log that an error shows.
+/// Lines of the log in an error message.
 const LOG_LINES: usize = 20;
-/// A directory younger than this may be about to get its watchdog.
-const NEWBORN: Duration = Duration::from_mins(1);
+/// The watchdog of a directory younger than this may not have started yet.
+const STARTUP_TIME: Duration = Duration::from_mins(1);
 
-/// Reads one command a line from standard input and answers each with one line.
-/// Signals of the terminal are ignored: only the end of the pipe ends it.
+/// Reads commands from standard input, one per line, and answers each with one line.
+/// Ignores the terminal's signals: it ends only when the pipe closes.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 dir=$1 superuser=$2
@@ -58,19 +59,19 @@ cd / && rm -rf -- "$dir"
 #[derive(Debug)]
 pub(super) struct Watchdog {
     log: PathBuf,
-    line: Mutex<Line>,
+    pipe: Mutex<Pipe>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct Pipe {
     child: Child,
-    /// `None` once the pipe was closed on purpose.
+    /// `None` after the pipe was closed by `shut_down`.
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Watchdog {
-    /// Starts the shell as the user of the cluster, before anything else is put in the directory.
+    /// Starts the shell as the user of the cluster, before anything else is written to the directory.
     pub(super) fn spawn(root: &Path, identity: &Identity) -> Result<Self, PostgresError> {
         let log_path = root.join(LOG);
         let log = File::options()
@@ -78,7 +79,7 @@ impl Watchdog {
             .append(true)
             .open(&log_path)
             .map_err(PostgresError::io(format!("create {}", log_path.display())))?;
-        identity.give(&log_path)?;
+        identity.own(&log_path)?;
         log.lock().map_err(PostgresError::io(format!("lock {}", log_path.display())))?;
         let mut child = identity
             .command("sh")
@@ -86,7 +87,7 @@ impl Watchdog {
             .arg(root)
             .arg(SUPERUSER)
             .current_dir("/")
-            // A group of its own: the terminal's Ctrl-C is for this process, not for the cluster.
+            // Its own process group: the terminal's Ctrl-C must not reach the cluster.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,14 +96,16 @@ impl Watchdog {
             .map_err(PostgresError::io("start a shell for Postgres"))?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(commands), Some(answers)) => {
-                let line = Line { child, commands: Some(commands), answers: BufReader::new(answers) };
-                Ok(Self { log: log_path, line: Mutex::new(line) })
+                let pipe = Pipe { child, commands: Some(commands), answers: BufReader::new(answers) };
+                Ok(Self { log: log_path, pipe: Mutex::new(pipe) })
             }
-            _ => Err(PostgresError::io("talk to the shell of Postgres")(ErrorKind::BrokenPipe.into())),
+            _ => {
+                Err(PostgresError::io("communicate with the shell of Postgres")(ErrorKind::BrokenPipe.into()))
+            }
         }
     }
 
-    /// Makes the cluster and starts it on the first of the ports that is free; returns that port.
+    /// Creates the cluster and starts it on the first free port of these; returns that port.
     pub(super) fn init(&self, installation: &Installation, ports: &[u16]) -> Result<u16, PostgresError> {
         let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
         let library = installation.library_path.as_ref().map(|path| format!("lib {path}\n"));
@@ -112,28 +115,28 @@ impl Watchdog {
             library.unwrap_or_default(),
             ports.join(" ")
         );
-        let answer = self.ask(&command, "start")?;
-        answer.parse().map_err(|_| self.failure("start"))
+        let answer = self.send_command(&command, "start")?;
+        answer.parse().map_err(|_| self.server_error("start"))
     }
 
     pub(super) fn start_server(&self) -> Result<(), PostgresError> {
-        self.ask("start", "start again").map(drop)
+        self.send_command("start", "start again").map(drop)
     }
 
-    pub(super) fn stop_server(&self, how: Shutdown) -> Result<(), PostgresError> {
-        let command = match how {
-            Shutdown::Fast => "stop fast",
-            Shutdown::Immediate => "stop immediate",
+    pub(super) fn stop_server(&self, mode: StopMode) -> Result<(), PostgresError> {
+        let command = match mode {
+            StopMode::Fast => "stop fast",
+            StopMode::Immediate => "stop immediate",
         };
-        self.ask(command, "stop").map(drop)
+        self.send_command(command, "stop").map(drop)
     }
 
     /// Closes the pipe and waits until the shell has cleaned up.
-    pub(super) fn finish(&self) -> Result<(), PostgresError> {
-        let mut line = self.line();
-        line.commands = None;
-        line.child.wait().map_err(PostgresError::io("wait for the end of Postgres"))?;
-        // The shell's user may empty the directory; to remove it takes the right to write beside it.
+    pub(super) fn shut_down(&self) -> Result<(), PostgresError> {
+        let mut pipe = self.pipe();
+        pipe.commands = None;
+        pipe.child.wait().map_err(PostgresError::io("wait until Postgres has stopped"))?;
+        // The shell's user can empty the directory, but may lack the right to remove it from its parent.
         match self.log.parent().map(fs::remove_dir_all) {
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
                 Err(PostgresError::io("remove the directory of Postgres")(error))
@@ -142,23 +145,23 @@ impl Watchdog {
         }
     }
 
-    /// Sends a command; what follows the `ok` of its answer.
-    fn ask(&self, command: &str, doing: &'static str) -> Result<String, PostgresError> {
-        let mut line = self.line();
+    /// Sends a command. Returns what follows `ok` in the answer.
+    fn send_command(&self, command: &str, doing: &'static str) -> Result<String, PostgresError> {
+        let mut pipe = self.pipe();
         let mut answer = String::new();
-        let exchanged = match &mut line.commands {
+        let exchanged = match &mut pipe.commands {
             Some(commands) => writeln!(commands, "{command}").and_then(|()| commands.flush()),
             None => Err(ErrorKind::BrokenPipe.into()),
         }
-        .and_then(|()| line.answers.read_line(&mut answer));
-        exchanged.map_err(PostgresError::io("talk to the shell of Postgres"))?;
+        .and_then(|()| pipe.answers.read_line(&mut answer));
+        exchanged.map_err(PostgresError::io("communicate with the shell of Postgres"))?;
         match answer.trim_end().strip_prefix("ok") {
             Some(rest) => Ok(rest.trim().to_owned()),
-            None => Err(self.failure(doing)),
+            None => Err(self.server_error(doing)),
         }
     }
 
-    fn failure(&self, doing: &'static str) -> PostgresError {
+    fn server_error(&self, doing: &'static str) -> PostgresError {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
@@ -166,23 +169,29 @@ impl Watchdog {
         PostgresError::Server { doing, log: tail.join("\n") }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pipe(&self) -> MutexGuard<'_, Pipe> {
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Removes the directories whose watchdog is dead (killed by force, or the machine went down).
+/// Removes the directories whose watchdog is dead (killed by SIGKILL, or the machine was restarted).
 ///
-/// A Postgres that still runs in one ends by itself: it looks every minute whether its lock file
-/// is there. No process id is taken from a file, so no stranger is ever killed. What cannot be read
-/// or removed belongs to somebody else and stays.
-pub(super) fn sweep(temp: &Path) {
+/// A Postgres that still runs in such a directory stops by itself, because it checks every minute whether its lock
+/// file exists. Process IDs in files are not used, so no unrelated process can be killed. What cannot be read or
+/// removed belongs to another user and is kept.
+pub(super) fn remove_abandoned(temp: &Path) {
     let Ok(entries) = fs::read_dir(temp) else { return };
     for entry in entries.flatten() {
-        let named = entry.file_name().to_string_lossy().starts_with(DIRECTORY_PREFIX);
-        let stale = named && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_abandoned(&entry.path());
-        if stale && let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::debug!(directory = %entry.path().display(), %error, "left a stale cluster alone");
+        let has_prefix = entry.file_name().to_string_lossy().starts_with(DIRECTORY_PREFIX);
+        let is_stale =
+            has_prefix && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_abandoned(&entry.path());
+        if is_stale && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::debug!(
+                event = events::STALE_CLUSTER_NOT_REMOVED,
+                directory = %entry.path().display(),
+                %error,
+                "stale cluster not removed"
+            );
         }
     }
 }
@@ -190,11 +199,11 @@ pub(super) fn sweep(temp: &Path) {
 fn is_abandoned(root: &Path) -> bool {
     let log = root.join(LOG);
     match fs::symlink_metadata(&log) {
-        // Whatever else stands there was put there by a stranger: a pipe would block the opening.
+        // Only a regular file is opened: a named pipe of another user would block.
         Ok(meta) => meta.is_file() && File::open(log).is_ok_and(|log| log.try_lock().is_ok()),
         Err(error) if error.kind() == ErrorKind::NotFound => fs::metadata(root)
             .and_then(|meta| meta.modified())
-            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > NEWBORN)),
+            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > STARTUP_TIME)),
         Err(_) => false,
     }
 }

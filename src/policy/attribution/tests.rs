@@ -1,5 +1,4 @@
-//! What the end of one request means, by what went before it: tables. Whole runs against an adversary are in
-//! `tests/it/policy/attribution.rs`.
+//! Single requests in sequence. Complete runs with poisoned courses are in `tests/it/policy/attribution.rs`.
 
 use std::time::Duration;
 
@@ -7,224 +6,237 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::course::{Category, HubSpotId};
-use crate::policy::interpret::RequestOutcome;
+use crate::hubspot::api::outcome::RequestOutcome;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn reading(signal: Signal, verdicts: Vec<Verdict>) -> Interpretation {
+fn interpretation(signal: Signal, verdicts: Vec<Verdict>) -> Interpretation {
     Interpretation { verdicts, signal, outcome: RequestOutcome::Ok, surplus: 0, may_be_size: false }
 }
 
 fn failed(reason: Reason) -> Interpretation {
-    reading(Signal::Failed(Trouble { reason, retry_after: None, message: "why".into() }), Vec::new())
+    interpretation(Signal::Failed(Incident { reason, retry_after: None, message: "why".into() }), Vec::new())
 }
 
 fn created() -> Interpretation {
     let hubspot_id = HubSpotId::parse("7").unwrap();
-    reading(Signal::Passed, vec![Verdict::Created { hubspot_id, warning: None }])
+    interpretation(Signal::Passed, vec![Verdict::Created { hubspot_id, warning: None }])
 }
 
 fn refused(messages: &[&str]) -> Interpretation {
-    let error = |message: &&str| CourseError::new(Category::Validation, message, Timestamp::UNIX_EPOCH);
-    reading(Signal::Judged, messages.iter().map(|message| Verdict::Refused(error(message))).collect())
+    let errors =
+        messages.iter().map(|message| CourseError::new(Category::Validation, message, Timestamp::UNIX_EPOCH));
+    interpretation(Signal::Judged, errors.map(Verdict::Refused).collect())
 }
 
-/// Requests that end one after the other, a second each.
-struct Run {
+/// Requests that end one after the other, one per second.
+struct RequestSequence {
     attribution: Attribution,
     now: Instant,
 }
 
-impl Run {
+impl RequestSequence {
     fn new() -> Self {
         Self { attribution: Attribution::new(100), now: Instant::now() }
     }
 
-    fn ends(&mut self, lane: Lane, reading: &Interpretation) -> Decision {
-        let sent = Sent { courses: reading.verdicts.len().max(1), lane, began: self.now };
+    fn end_request(&mut self, lane: Lane, interpretation: &Interpretation) -> Decision {
+        let sent = SentRequest { courses: interpretation.verdicts.len().max(1), lane, began: self.now };
         self.now += SECOND;
-        self.attribution.on_response(sent, reading, false, self.now)
+        self.attribution.on_response(sent, interpretation, false, self.now)
     }
 }
 
 fn is_pause(decision: &Decision, reason: Reason) -> bool {
-    matches!(&decision.effect, Effect::Pause(trouble) if trouble.reason == reason)
+    matches!(&decision.effect, GateEffect::Pause(incident) if incident.reason == reason)
 }
 
 #[test]
-fn the_first_failure_after_a_success_asks_for_a_probe_and_the_second_pauses() {
+fn the_first_failure_requires_a_probe_and_the_second_pauses() {
     for reason in [Reason::Token, Reason::Scopes, Reason::ObjectType, Reason::Unavailable] {
-        let mut run = Run::new();
-        assert_eq!(run.ends(Lane::Fresh, &created()).effect, Effect::Passed);
-        let first = run.ends(Lane::Fresh, &failed(reason));
-        assert_eq!((first.effect, first.passed), (Effect::Probe, Some(false)));
-        assert!(is_pause(&run.ends(Lane::Fresh, &failed(reason)), reason));
-        // Once others pass, it is a single failure again.
-        assert_eq!(run.ends(Lane::Fresh, &created()).effect, Effect::Passed);
-        assert_eq!(run.ends(Lane::Fresh, &failed(reason)).effect, Effect::Probe);
+        let mut run = RequestSequence::new();
+        assert_eq!(run.end_request(Lane::Fresh, &created()).effect, GateEffect::Passed);
+        let first = run.end_request(Lane::Fresh, &failed(reason));
+        assert_eq!((first.effect, first.passed), (GateEffect::Probe, Some(false)));
+        assert!(is_pause(&run.end_request(Lane::Fresh, &failed(reason)), reason));
+        // After a success, the next failure is a first one again.
+        assert_eq!(run.end_request(Lane::Fresh, &created()).effect, GateEffect::Passed);
+        assert_eq!(run.end_request(Lane::Fresh, &failed(reason)).effect, GateEffect::Probe);
     }
 }
 
 #[test]
 fn a_term_whose_first_request_fails_pauses_at_once() {
-    let mut run = Run::new();
-    assert!(is_pause(&run.ends(Lane::Fresh, &failed(Reason::Token)), Reason::Token));
-    run.ends(Lane::Fresh, &created());
+    let mut run = RequestSequence::new();
+    assert!(is_pause(&run.end_request(Lane::Fresh, &failed(Reason::Token)), Reason::Token));
+    run.end_request(Lane::Fresh, &created());
     run.attribution.begin_term();
-    assert!(is_pause(&run.ends(Lane::Fresh, &failed(Reason::Token)), Reason::Token));
+    assert!(is_pause(&run.end_request(Lane::Fresh, &failed(Reason::Token)), Reason::Token));
 }
 
 #[test]
-fn what_had_begun_before_the_failure_was_known_means_nothing_more() {
-    let mut run = Run::new();
-    run.ends(Lane::Fresh, &created());
-    let before = Sent { courses: 100, lane: Lane::Fresh, began: run.now };
-    run.ends(Lane::Fresh, &failed(Reason::Unavailable));
+fn requests_sent_before_a_failure_was_known_change_nothing() {
+    let mut run = RequestSequence::new();
+    run.end_request(Lane::Fresh, &created());
+    let before = SentRequest { courses: 100, lane: Lane::Fresh, began: run.now };
+    run.end_request(Lane::Fresh, &failed(Reason::Unavailable));
     let late = run.attribution.on_response(before, &failed(Reason::Unavailable), false, run.now);
-    assert_eq!((late.effect, late.passed), (Effect::None, Some(false)), "it is evidence all the same");
+    assert_eq!(
+        (late.effect, late.passed),
+        (GateEffect::None, Some(false)),
+        "it is still evidence for the journal"
+    );
     run.attribution.on_response(before, &created(), false, run.now);
     assert!(
-        is_pause(&run.ends(Lane::Fresh, &failed(Reason::Unavailable)), Reason::Unavailable),
-        "what passed had begun before, too"
+        is_pause(&run.end_request(Lane::Fresh, &failed(Reason::Unavailable)), Reason::Unavailable),
+        "the request that passed was sent before the failure as well"
     );
 }
 
 #[test]
-fn probes_that_fail_are_followed_by_other_courses() {
-    let mut run = Run::new();
+fn a_failed_probe_is_followed_by_one_with_other_courses() {
+    let mut run = RequestSequence::new();
     let mut probes = Vec::new();
     for _ in 0..PROBES.len() {
-        probes.push(run.attribution.probe());
-        run.ends(Lane::Fresh, &failed(Reason::Unavailable));
+        probes.push(run.attribution.next_probe());
+        run.end_request(Lane::Fresh, &failed(Reason::Unavailable));
     }
     assert_eq!(probes, PROBES);
-    run.ends(Lane::Fresh, &failed(Reason::Unavailable));
-    run.ends(Lane::Fresh, &created());
-    assert_eq!(run.attribution.probe(), PROBES[1], "where one passed there may be more");
+    run.end_request(Lane::Fresh, &failed(Reason::Unavailable));
+    run.end_request(Lane::Fresh, &created());
+    assert_eq!(run.attribution.next_probe(), PROBES[1], "more courses may pass at the end where one passed");
     let mut sizes = Vec::new();
     while run.attribution.is_cautious() {
         let courses = usize::from(run.attribution.limit());
         sizes.push(courses);
         let many = Interpretation { verdicts: vec![created().verdicts[0].clone(); courses], ..created() };
-        run.ends(Lane::Fresh, &many);
+        run.end_request(Lane::Fresh, &many);
     }
-    assert_eq!(sizes, [2, 4, 8, 16, 32, 64], "twice as many with each one that passes");
-    assert_eq!((run.attribution.probe(), run.attribution.limit()), (PROBES[0], 100));
+    assert_eq!(sizes, [2, 4, 8, 16, 32, 64], "doubled with each request that passes");
+    assert_eq!((run.attribution.next_probe(), run.attribution.limit()), (PROBES[0], 100));
 }
 
 #[test]
 fn suspects_that_fail_while_others_pass_stop_nothing() {
-    let mut run = Run::new();
-    run.ends(Lane::Fresh, &created());
-    let alone = run.ends(Lane::Suspects, &failed(Reason::Scopes));
-    assert_eq!((alone.effect, alone.passed), (Effect::None, None));
-    run.ends(Lane::Fresh, &failed(Reason::Scopes));
+    let mut run = RequestSequence::new();
+    run.end_request(Lane::Fresh, &created());
+    let first = run.end_request(Lane::Suspects, &failed(Reason::Scopes));
+    assert_eq!((first.effect, first.passed), (GateEffect::None, None));
+    run.end_request(Lane::Fresh, &failed(Reason::Scopes));
     assert!(
-        is_pause(&run.ends(Lane::Suspects, &failed(Reason::Scopes)), Reason::Scopes),
+        is_pause(&run.end_request(Lane::Suspects, &failed(Reason::Scopes)), Reason::Scopes),
         "nothing passed since"
     );
-    run.ends(Lane::Fresh, &created());
-    let sent = Sent { courses: 1, lane: Lane::Suspects, began: run.now };
+    run.end_request(Lane::Fresh, &created());
+    let sent = SentRequest { courses: 1, lane: Lane::Suspects, began: run.now };
     let while_paused = run.attribution.on_response(sent, &failed(Reason::Scopes), true, run.now);
-    assert!(is_pause(&while_paused, Reason::Scopes), "while sending is paused they are the probes");
+    assert!(is_pause(&while_paused, Reason::Scopes), "while sending is paused, suspects are used as probes");
 }
 
 #[test]
-fn what_no_course_can_cause_pauses_whatever_passed() {
-    let quota = Trouble { reason: Reason::IntervalQuota, retry_after: None, message: "429".into() };
-    let mut run = Run::new();
-    run.ends(Lane::Fresh, &created());
+fn a_reason_that_no_course_can_cause_pauses_at_once() {
+    let quota = Incident { reason: Reason::IntervalQuota, retry_after: None, message: "429".into() };
+    let mut run = RequestSequence::new();
+    run.end_request(Lane::Fresh, &created());
     for lane in [Lane::Fresh, Lane::Suspects] {
-        let decision = run.ends(lane, &reading(Signal::Pause(quota.clone()), Vec::new()));
-        assert_eq!((decision.effect, decision.passed), (Effect::Pause(quota.clone()), None));
+        let decision = run.end_request(lane, &interpretation(Signal::Pause(quota.clone()), Vec::new()));
+        assert_eq!((decision.effect, decision.passed), (GateEffect::Pause(quota.clone()), None));
     }
 }
 
 #[test]
-fn when_everything_is_refused_alike_a_sample_decides() {
+fn a_sample_decides_whether_courses_or_the_account_cause_equal_refusals() {
     let limit = refused(&["limit of 1000 reached", "limit of 1000 reached"]);
-    let mut run = Run::new();
+    let mut run = RequestSequence::new();
     for _ in 0..3 {
-        let decision = run.ends(Lane::Fresh, &limit);
-        assert_eq!((decision.effect, decision.others), (Effect::Judged, Others::Pass));
-        assert_eq!(run.attribution.limit(), FEW);
+        let decision = run.end_request(Lane::Fresh, &limit);
+        assert_eq!((decision.effect, decision.others), (GateEffect::Judged, OtherRequests::Pass));
+        assert_eq!(run.attribution.limit(), CAUTIOUS_BATCH_SIZE);
     }
-    assert_eq!(run.attribution.probe(), (Lane::Fresh, Sample::Newest));
-    // The sample passes: the refusals were the courses' own.
-    let mut passes = Run { attribution: run.attribution.clone(), now: run.now };
-    passes.ends(Lane::Fresh, &created());
-    assert_eq!((passes.attribution.probe().1, passes.attribution.limit()), (Sample::Oldest, 100));
+    assert_eq!(run.attribution.next_probe(), (Lane::Fresh, ClaimOrder::Newest));
+    // The sample passes: the courses themselves cause the error.
+    let mut passes = RequestSequence { attribution: run.attribution.clone(), now: run.now };
+    passes.end_request(Lane::Fresh, &created());
+    assert_eq!((passes.attribution.next_probe().1, passes.attribution.limit()), (ClaimOrder::Oldest, 100));
     for _ in 0..5 {
-        assert_eq!(passes.ends(Lane::Fresh, &limit).effect, Effect::Judged);
-        assert_eq!(passes.attribution.limit(), 100, "these words are known to be the courses' own");
+        assert_eq!(passes.end_request(Lane::Fresh, &limit).effect, GateEffect::Judged);
+        assert_eq!(passes.attribution.limit(), 100, "the courses themselves cause this error");
     }
-    passes.now += OWN_FOR;
-    passes.ends(Lane::Fresh, &limit);
-    assert_eq!(passes.attribution.limit(), FEW, "the account may have changed");
-    // The sample is refused alike: it is the account, and no course fails for it any more.
-    let decision = run.ends(Lane::Fresh, &limit);
-    assert!(is_pause(&decision, Reason::Rejected) && decision.others == Others::RefusedAlike);
-    assert!(run.ends(Lane::Fresh, &limit).others == Others::RefusedAlike);
-    // Two that pass may be what still fits.
-    run.ends(Lane::Fresh, &created());
-    assert_eq!((run.attribution.probe().1, run.attribution.limit()), (Sample::Oldest, 100));
+    passes.now += COURSE_ERROR_MAX_AGE;
+    passes.end_request(Lane::Fresh, &limit);
+    assert_eq!(passes.attribution.limit(), CAUTIOUS_BATCH_SIZE, "the account may have changed");
+    // The sample is refused with the same error: the account causes it, and no further course fails.
+    let decision = run.end_request(Lane::Fresh, &limit);
+    assert!(is_pause(&decision, Reason::Rejected) && decision.others == OtherRequests::RefusedEqually);
+    assert!(run.end_request(Lane::Fresh, &limit).others == OtherRequests::RefusedEqually);
+    // A course that passes may be the last one that fits.
+    run.end_request(Lane::Fresh, &created());
+    assert_eq!((run.attribution.next_probe().1, run.attribution.limit()), (ClaimOrder::Oldest, 100));
     assert!(
-        run.ends(Lane::Fresh, &limit).others == Others::RefusedAlike,
-        "the next refusal is one of that kind"
+        run.end_request(Lane::Fresh, &limit).others == OtherRequests::RefusedEqually,
+        "the next refusal with this error counts as equal at once"
     );
-    // Where not even one fits, what passes later shows that the account is well.
-    assert!(run.ends(Lane::Fresh, &refused(&["limit of 1000 reached"])).others == Others::RefusedAlike);
-    run.ends(Lane::Fresh, &created());
-    assert_eq!(run.ends(Lane::Fresh, &limit).others, Others::Pass);
+    // After a single course was refused, a course that passes later shows that the account recovered.
+    assert!(
+        run.end_request(Lane::Fresh, &refused(&["limit of 1000 reached"])).others
+            == OtherRequests::RefusedEqually
+    );
+    run.end_request(Lane::Fresh, &created());
+    assert_eq!(run.end_request(Lane::Fresh, &limit).others, OtherRequests::Pass);
 }
 
 #[test]
-fn refusals_in_different_words_are_the_courses_own() {
-    let mut run = Run::new();
+fn refusals_with_different_errors_are_attributed_to_the_courses() {
+    let mut run = RequestSequence::new();
     for messages in [["no name"; 2], ["no date"; 2], ["no name"; 2], ["no date"; 2]] {
-        assert_eq!(run.ends(Lane::Fresh, &refused(&messages)).effect, Effect::Judged);
+        assert_eq!(run.end_request(Lane::Fresh, &refused(&messages)).effect, GateEffect::Judged);
     }
-    run.ends(Lane::Fresh, &refused(&["no name", "no date"]));
-    assert_eq!((run.attribution.probe().1, run.attribution.limit()), (Sample::Oldest, 100));
+    run.end_request(Lane::Fresh, &refused(&["no name", "no date"]));
+    assert_eq!((run.attribution.next_probe().1, run.attribution.limit()), (ClaimOrder::Oldest, 100));
 }
 
 #[test]
-fn a_pause_of_an_earlier_process_keeps_refusals_from_the_first_one_on() {
-    let mut run = Run::new();
+fn refusals_are_not_final_while_a_saved_rejection_is_in_effect() {
+    let mut run = RequestSequence::new();
     run.attribution.adopt_rejection(run.now);
-    let decision = run.ends(Lane::Fresh, &refused(&["limit reached"]));
-    assert!(decision.others == Others::RefusedAlike && is_pause(&decision, Reason::Rejected));
-    run.attribution.forget_rejection(run.now);
+    let decision = run.end_request(Lane::Fresh, &refused(&["limit reached"]));
+    assert!(decision.others == OtherRequests::RefusedEqually && is_pause(&decision, Reason::Rejected));
+    run.attribution.end_rejection(run.now);
     for _ in 0..5 {
         assert_eq!(
-            run.ends(Lane::Fresh, &refused(&["limit reached"])).effect,
-            Effect::Judged,
+            run.end_request(Lane::Fresh, &refused(&["limit reached"])).effect,
+            GateEffect::Judged,
             "as the operator decided"
         );
     }
-    assert_eq!(run.ends(Lane::Fresh, &refused(&["limit reached"])).others, Others::Pass);
+    assert_eq!(run.end_request(Lane::Fresh, &refused(&["limit reached"])).others, OtherRequests::Pass);
 }
 
 #[test]
-fn words_are_the_same_without_what_is_the_courses_own() {
-    let words = |message: &str| words(&CourseError::new(Category::Refused, message, Timestamp::UNIX_EPOCH));
+fn refusals_that_differ_in_numbers_and_quotations_are_equal() {
     for (one, other, is_same) in [
         ("The limit of 1000 is reached", "The limit of 1001 is reached", true),
         ("\"Algebra\" is not allowed", "\"Botany\" is not allowed", true),
         ("Course A-17 is refused", "Course A-18 is refused", true),
         ("The limit is reached", "The name is missing", false),
     ] {
-        assert_eq!(words(one) == words(other), is_same, "{one} / {other}");
+        let [one_error, other_error] =
+            [one, other].map(|message| CourseError::new(Category::Refused, message, Timestamp::UNIX_EPOCH));
+        assert_eq!(
+            comparable_error(&one_error) == comparable_error(&other_error),
+            is_same,
+            "{one} / {other}"
+        );
     }
 }
 
 #[test]
 fn a_group_of_a_hundred_is_down_to_one_in_two_steps() {
-    let mut company = 100;
+    let mut batch_size = 100;
     let mut sizes = Vec::new();
-    while company > 1 {
-        company = usize::from(narrowed(company));
-        sizes.push(company);
+    while batch_size > 1 {
+        batch_size = usize::from(isolation_group_size(batch_size));
+        sizes.push(batch_size);
     }
     assert_eq!(sizes, [10, 1]);
 }

@@ -1,20 +1,21 @@
-//! Every state of a course, and what is said of it.
+//! Every state of a course, and its explanation.
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::life::{Course, Event, Purpose, Request};
 use super::*;
-use crate::course::CourseError;
+use crate::course::{BatchId, CourseError};
+use crate::policy::explain::history::{CourseEvent, CourseRequest, Purpose};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+const BATCH: BatchId = BatchId(Uuid::nil());
 
 fn at(seconds: i64) -> Timestamp {
     NOW + SignedDuration::from_secs(seconds)
 }
 
-fn life(status: Status) -> Life {
-    let course = Course {
+fn history(status: Status) -> CourseHistory {
+    let course = CourseRow {
         key: "A-1".into(),
         name: None,
         status,
@@ -31,151 +32,180 @@ fn life(status: Status) -> Life {
         updated_at: at(-50),
         synced_at: None,
     };
-    Life { course, events: Vec::new(), requests: Vec::new(), is_cut: false }
+    CourseHistory { course, events: Vec::new(), requests: Vec::new(), is_truncated: false }
 }
 
-fn failed(category: Category) -> Life {
-    let mut life = life(Status::Failed);
-    life.course.error = Some(CourseError::new(category, "HubSpot's words", at(-50)));
-    life
+fn failed(category: Category) -> CourseHistory {
+    let mut history = history(Status::Failed);
+    history.course.error = Some(CourseError::new(category, "HubSpot's words", at(-50)));
+    history
 }
 
-fn doubted() -> Life {
-    let mut life = life(Status::Unconfirmed);
-    let error = CourseError::new(Category::UnknownOutcome, "it is not known: no answer", at(-50));
-    life.course.error = Some(error);
-    life.course.next_attempt_at = at(20);
-    life
+fn unconfirmed() -> CourseHistory {
+    let mut history = history(Status::Unconfirmed);
+    let error = CourseError::new(Category::UnknownOutcome, "it is not known: no response", at(-50));
+    history.course.error = Some(error);
+    history.course.next_attempt_at = at(20);
+    history
 }
 
-fn synced(how: Option<Happening>) -> Life {
-    let mut life = life(Status::Synced);
-    life.course.hubspot_id = Some("77".into());
-    life.course.synced_at = Some(at(-10));
-    life.events.extend(how.map(|event| Event { at: at(-10), event, request: None, error: None }));
-    life
+fn synced(by: Option<EventKind>) -> CourseHistory {
+    let mut history = history(Status::Synced);
+    history.course.hubspot_id = Some("77".into());
+    history.course.synced_at = Some(at(-10));
+    history.events.extend(by.map(|event| CourseEvent { at: at(-10), event, request: None, error: None }));
+    history
 }
 
-fn looked_up() -> Doubts {
-    Doubts::LookedUp { by: "course_key".into() }
+fn look_up() -> UnconfirmedPolicy {
+    UnconfirmedPolicy::LookUp { by: "course_key".into() }
 }
 
-fn around(doubts: Doubts) -> Situation {
-    Situation { now: NOW, is_led: true, pauses: Vec::new(), doubts }
+fn context(unconfirmed: UnconfirmedPolicy) -> ExplainContext {
+    ExplainContext { now: NOW, has_leader: true, pauses: Vec::new(), unconfirmed }
 }
 
-fn paused(reason: &str) -> Situation {
-    let pauses = vec![Standstill { reason: reason.into(), message: "because".into() }];
-    Situation { pauses, ..around(looked_up()) }
+fn paused(reason: Reason) -> ExplainContext {
+    let pause = PauseReport {
+        reason: reason.into(),
+        message: "because".into(),
+        since: None,
+        author: None,
+        operation: None,
+        until: None,
+        ends: None,
+    };
+    ExplainContext { pauses: vec![pause], ..context(look_up()) }
 }
 
-fn with(mut life: Life, change: impl FnOnce(&mut Course)) -> Life {
-    change(&mut life.course);
-    life
+fn without_leader() -> ExplainContext {
+    ExplainContext { has_leader: false, ..context(look_up()) }
 }
 
-/// Checks the state, parts of the summary, of what is next and of what to do, and the seconds until then.
-fn told(life: Life, around: &Situation, state: State, parts: [&str; 3], seconds: Option<i64>) {
-    let told = explain(life, around);
+fn with(mut history: CourseHistory, change: impl FnOnce(&mut CourseRow)) -> CourseHistory {
+    change(&mut history.course);
+    history
+}
+
+/// Checks the state, the seconds until the next step, and parts of the summary, of the next step and of the advice.
+fn assert_explained(
+    history: CourseHistory,
+    context: &ExplainContext,
+    state: DetailedStatus,
+    parts: [&str; 3],
+    seconds: Option<i64>,
+) {
+    let explanation = explain(history, context);
     let [summary, next, you_can] = parts;
-    assert_eq!(told.state, state, "{told:?}");
-    assert!(told.summary.contains(summary), "{told:?}");
-    assert!(told.next.contains(next), "{told:?}");
-    assert_eq!(told.next_at, seconds.map(at), "{told:?}");
-    let advice = told.you_can.join("\n");
-    assert!(advice.contains(you_can) && advice.is_empty() == you_can.is_empty(), "{told:?}");
+    assert_eq!(explanation.state, state, "{explanation:?}");
+    assert!(explanation.summary.contains(summary), "{explanation:?}");
+    assert!(explanation.next.contains(next), "{explanation:?}");
+    assert_eq!(explanation.next_at, seconds.map(at), "{explanation:?}");
+    let advice = explanation.you_can.join("\n");
+    assert!(advice.contains(you_can) && advice.is_empty() == you_can.is_empty(), "{explanation:?}");
 }
 
 #[test]
-fn pending_in_each_way() {
-    let pending = || life(Status::Pending);
-    let fresh = with(pending(), |it| it.attempts = 0);
-    let backing_off = with(pending(), |it| it.next_attempt_at = at(30));
-    let isolated = with(pending(), |it| it.batch_limit = 7);
-    let led = around(looked_up());
-    let nobody = Situation { is_led: false, ..led.clone() };
-    told(fresh, &led, State::Waiting, ["not sent yet", "next requests", ""], Some(-60));
-    told(backing_off, &led, State::BackingOff, ["sent once", "sent again", ""], Some(30));
-    told(isolated, &led, State::Isolating, ["a batch of 7 at most", "of 7 at most", ""], Some(-60));
-    let by_a_person = ["nothing is sent", "operator (because)", "course-sync resume"];
-    told(pending(), &paused("operator"), State::Paused, by_a_person, None);
-    let by_the_account = ["nothing is sent", "token (because)", "course-sync status"];
-    told(pending(), &paused("token"), State::Paused, by_the_account, None);
-    told(pending(), &nobody, State::Waiting, ["waits for its turn", "nobody sends", "course-sync run"], None);
+fn a_pending_course_is_explained_in_each_state() {
+    use DetailedStatus::{BackingOff, Isolating, Paused, Waiting};
+    let fresh = with(history(Status::Pending), |course| course.attempts = 0);
+    let backing_off = with(history(Status::Pending), |course| course.next_attempt_at = at(30));
+    let isolated = with(history(Status::Pending), |course| course.batch_limit = 7);
+    let running = context(look_up());
+    assert_explained(fresh, &running, Waiting, ["not sent yet", "next requests", ""], Some(-60));
+    assert_explained(backing_off, &running, BackingOff, ["sent once", "sent again", ""], Some(30));
+    let in_batches = ["a batch of at most 7", "a batch of at most 7", ""];
+    assert_explained(isolated, &running, Isolating, in_batches, Some(-60));
+    let by_operator = ["sending is paused", "operator (because)", "course-sync resume"];
+    assert_explained(history(Status::Pending), &paused(Reason::Operator), Paused, by_operator, None);
+    let by_account = ["sending is paused", "token (because)", "course-sync status"];
+    assert_explained(history(Status::Pending), &paused(Reason::Token), Paused, by_account, None);
+    let not_running = ["waiting to be sent", "no instance is sending", "course-sync run"];
+    assert_explained(history(Status::Pending), &without_leader(), Waiting, not_running, None);
+}
+
+fn without_key() -> CourseHistory {
+    with(unconfirmed(), |course| course.carried_key = false)
 }
 
 #[test]
-fn in_flight_and_in_doubt_in_each_way() {
-    use Doubts::Held;
-    let flying = || life(Status::InFlight);
-    let nobody = Situation { is_led: false, ..around(looked_up()) };
-    told(flying(), &around(looked_up()), State::InFlight, ["handed to HubSpot", "within seconds", ""], None);
-    told(flying(), &nobody, State::InFlight, ["handed to HubSpot", "nobody sends", "course-sync run"], None);
-    let by_its_key = ["looked up in HubSpot", "HubSpot is asked", ""];
-    told(doubted(), &around(looked_up()), State::LookedUp, by_its_key, Some(20));
-    told(
-        doubted(),
-        &paused("unavailable"),
-        State::LookedUp,
-        ["looked up", "unavailable (because)", ""],
+fn a_course_in_flight_or_unconfirmed_is_explained_in_each_state() {
+    use DetailedStatus::{Held, InFlight, LookedUp, SentAgain};
+    let running = context(look_up());
+    assert_explained(
+        history(Status::InFlight),
+        &running,
+        InFlight,
+        ["claimed for a request", "within seconds", ""],
         None,
     );
-    let held = ["held for a person", "until a person", "resolve A-1 --hubspot-id ID"];
-    let doubted_blindly = || with(doubted(), |it| it.carried_key = false);
-    told(doubted_blindly(), &around(Held), State::Held, held, None);
-    told(doubted_blindly(), &around(looked_up()), State::Held, held, None);
-    let again = around(Doubts::SentAgain { up_to: 2 });
-    told(doubted_blindly(), &again, State::SentAgain, ["it is not known", "there twice", ""], Some(20));
-    told(with(doubted_blindly(), |it| it.doubts = 2), &again, State::Held, held, None);
-    told(doubted(), &around(Held), State::LookedUp, by_its_key, Some(20));
-    let several = with(doubted(), |it| {
-        it.error = Some(CourseError::new(Category::Conflict, "several records", at(-50)));
+    let not_running = ["claimed for a request", "no instance is sending", "course-sync run"];
+    assert_explained(history(Status::InFlight), &without_leader(), InFlight, not_running, None);
+    let by_its_key = ["looked up in HubSpot", "looked up in HubSpot", ""];
+    assert_explained(unconfirmed(), &running, LookedUp, by_its_key, Some(20));
+    let during_pause = ["looked up", "unavailable (because)", ""];
+    assert_explained(unconfirmed(), &paused(Reason::Unavailable), LookedUp, during_pause, None);
+    let held = ["held for an operator", "until an operator", "resolve A-1 --hubspot-id ID"];
+    assert_explained(without_key(), &context(UnconfirmedPolicy::Hold), Held, held, None);
+    assert_explained(without_key(), &running, Held, held, None);
+    let resend = context(UnconfirmedPolicy::Resend { max_attempts: 2 });
+    assert_explained(without_key(), &resend, SentAgain, ["it is not known", "duplicate", ""], Some(20));
+    assert_explained(with(without_key(), |course| course.doubts = 2), &resend, Held, held, None);
+    assert_explained(unconfirmed(), &context(UnconfirmedPolicy::Hold), LookedUp, by_its_key, Some(20));
+    let several = with(unconfirmed(), |course| {
+        course.error = Some(CourseError::new(Category::Conflict, "several records", at(-50)));
     });
-    told(
-        several,
-        &around(looked_up()),
-        State::LookedUp,
-        ["several", "asked", "archive all but one"],
-        Some(20),
-    );
+    let ambiguous = ["several", "looked up", "archive all but one"];
+    assert_explained(several, &running, LookedUp, ambiguous, Some(20));
 }
 
 #[test]
-fn synced_and_failed_in_each_way() {
-    let led = around(looked_up());
-    for (how, words) in [
+fn a_synced_or_failed_course_is_explained_in_each_state() {
+    let running = context(look_up());
+    for (by, words) in [
         (None, "record 77"),
-        (Some(Happening::Confirmed), "in doubt"),
-        (Some(Happening::Adopted), "carried its key"),
-        (Some(Happening::Resolved), "a person said"),
-        (Some(Happening::Retried), "record 77"),
+        (Some(EventKind::Confirmed), "unknown outcome"),
+        (Some(EventKind::Adopted), "already had its key"),
+        (Some(EventKind::Resolved), "an operator decided"),
+        (Some(EventKind::Retried), "record 77"),
     ] {
-        told(synced(how), &led, State::Synced, [words, "done", ""], None);
+        let parts = [words, "the course is synced", ""];
+        assert_explained(synced(by), &running, DetailedStatus::Synced, parts, None);
     }
-    let mut sent_again = synced(Some(Happening::Resolved));
+    let mut sent_again = synced(Some(EventKind::Resolved));
     sent_again.events[0].at = at(-30);
-    let told_of_it = explain(sent_again, &led);
-    assert!(!told_of_it.summary.contains("a person said"), "{}", told_of_it.summary);
-    assert!(told_of_it.happened.iter().any(|step| step.what.ends_with("it was not created")));
+    let explanation = explain(sent_again, &running);
+    assert!(!explanation.summary.contains("an operator decided"), "{}", explanation.summary);
+    assert!(explanation.happened.iter().any(|entry| entry.what.ends_with("the course was not created")));
     for category in Category::ALL {
-        let parts = ["HubSpot's words", "until a person", "retry --key A-1"];
-        told(failed(category), &led, State::Failed, parts, None);
+        let parts = ["HubSpot's words", "until an operator", "retry --key A-1"];
+        assert_explained(failed(category), &running, DetailedStatus::Failed, parts, None);
     }
 }
 
 #[test]
-fn a_failed_course_is_told_the_mend_of_its_category() {
+fn a_failed_course_is_explained_with_the_remedy_of_its_category() {
     for category in Category::ALL {
-        let told = explain(failed(category), &around(looked_up()));
-        assert_eq!(told.you_can[0], mend(Some(category), None, None));
+        let explanation = explain(failed(category), &context(look_up()));
+        assert_eq!(explanation.you_can[0], remedy(Some(category), None, None));
     }
 }
 
-#[test]
-fn what_happened_is_told_in_order_with_the_requests_that_carried_it() {
-    let mut life = synced(Some(Happening::Confirmed));
-    let request = |seconds, operation, courses, http_status, outcome: Option<&str>| Request {
-        id: Uuid::nil(),
+/// The sentences of the timeline.
+fn timeline_of(history: CourseHistory) -> Vec<String> {
+    explain(history, &context(look_up())).happened.into_iter().map(|entry| entry.what).collect()
+}
+
+/// A request at this time. With an HTTP status: its response has the correlation id `c-1`.
+fn request(
+    seconds: i64,
+    operation: Purpose,
+    courses: u32,
+    http_status: Option<u16>,
+    outcome: Option<&str>,
+) -> CourseRequest {
+    CourseRequest {
+        id: BATCH,
         operation,
         at: at(seconds),
         courses,
@@ -183,46 +213,50 @@ fn what_happened_is_told_in_order_with_the_requests_that_carried_it() {
         http_status,
         correlation_id: http_status.map(|_| "c-1".into()),
         outcome: outcome.map(str::to_owned),
-    };
-    life.requests = vec![
+    }
+}
+
+#[test]
+fn the_timeline_is_in_order_and_contains_the_requests() {
+    let mut history = synced(Some(EventKind::Confirmed));
+    history.requests = vec![
         request(-40, Purpose::Create, 100, Some(207), Some("partial")),
         request(-20, Purpose::Read, 2, None, None),
     ];
-    let error = CourseError::new(Category::UnknownOutcome, "its answer leaves it out", at(-39));
-    let doubt = Event { at: at(-39), event: Happening::Unconfirmed, request: None, error: Some(error) };
-    life.events.insert(0, doubt);
-    let told: Vec<_> =
-        explain(life, &around(looked_up())).happened.into_iter().map(|step| step.what).collect();
+    let error = CourseError::new(Category::UnknownOutcome, "the response does not contain it", at(-39));
+    let event = CourseEvent { at: at(-39), event: EventKind::Unconfirmed, request: None, error: Some(error) };
+    history.events.insert(0, event);
     assert_eq!(
-        told,
+        timeline_of(history),
         [
             "enqueued",
-            "sent with 99 others: HubSpot answered 207 (partial, correlation id c-1)",
-            "in doubt: unknown_outcome: its answer leaves it out",
-            "looked up in HubSpot with 1 other",
-            "found in HubSpot: it had been created",
-            "synced as HubSpot's record 77",
+            "sent with 99 other courses: HubSpot answered 207 (partial, correlation id c-1)",
+            "outcome unknown: unknown_outcome: the response does not contain it",
+            "looked up in HubSpot with 1 other course",
+            "found in HubSpot: the course had been created",
+            "synced as HubSpot record 77",
         ]
     );
 }
 
 #[test]
-fn a_command_holds_the_key_as_a_shell_takes_it() {
+fn a_key_is_quoted_for_the_shell() {
     for (key, expected) in [
         ("AAS-201", "--key AAS-201`"),
         ("two words", "--key 'two words'`"),
         ("it's; rm -rf", r"--key 'it'\''s; rm -rf'`"),
     ] {
-        let told = explain(with(failed(Category::Refused), |it| it.key = key.into()), &around(looked_up()));
-        assert!(told.you_can[1].contains(expected), "{:?}", told.you_can);
+        let history = with(failed(Category::Refused), |course| course.key = key.into());
+        let explanation = explain(history, &context(look_up()));
+        assert!(explanation.you_can[1].contains(expected), "{:?}", explanation.you_can);
     }
 }
 
 #[test]
-fn what_failed_unasked_was_not_sent() {
-    let mut life = failed(Category::Validation);
-    life.requests = vec![Request {
-        id: Uuid::nil(),
+fn a_course_that_failed_before_sending_has_no_request_in_its_timeline() {
+    let mut history = failed(Category::Validation);
+    history.requests = vec![CourseRequest {
+        id: BATCH,
         operation: Purpose::Create,
         at: at(-51),
         courses: 100,
@@ -231,9 +265,7 @@ fn what_failed_unasked_was_not_sent() {
         correlation_id: None,
         outcome: Some("ok".into()),
     }];
-    let error = life.course.error.clone();
-    life.events = vec![Event { at: at(-50), event: Happening::Failed, request: Some(Uuid::nil()), error }];
-    let told: Vec<_> =
-        explain(life, &around(looked_up())).happened.into_iter().map(|step| step.what).collect();
-    assert_eq!(told, ["enqueued", "failed: VALIDATION_ERROR: HubSpot's words"]);
+    let error = history.course.error.clone();
+    history.events = vec![CourseEvent { at: at(-50), event: EventKind::Failed, request: Some(BATCH), error }];
+    assert_eq!(timeline_of(history), ["enqueued", "failed: VALIDATION_ERROR: HubSpot's words"]);
 }

@@ -1,4 +1,4 @@
-//! Who may ask, for what, and what every answer carries.
+//! Access to the admin port: host names, methods, and the security headers of every response.
 
 use reqwest::Method;
 
@@ -8,12 +8,12 @@ use crate::support::world::World;
 const PATHS: [&str; 7] = ["/", "/console.css", "/console.js", "/status", "/readyz", "/livez", "/metrics"];
 
 #[tokio::test]
-async fn a_page_from_elsewhere_cannot_read_console_and_status() {
+async fn console_and_status_refuse_unknown_host_names() {
     let mut world = World::new().await;
     world.set("ADMIN__HOSTS", "courses.example.com,sync.example.org");
-    let daemon = world.daemon();
-    daemon.logged("\"started\"").await;
-    let admin = daemon.admin().await;
+    let daemon = world.start_daemon();
+    daemon.wait_for_event("daemon_started").await;
+    let admin = daemon.admin_url().await;
     let by_name = async |path: &str, host: &str| {
         ask(Method::GET, &format!("{admin}{path}"), &[("host", host)]).await.status.as_u16()
     };
@@ -25,38 +25,38 @@ async fn a_page_from_elsewhere_cannot_read_console_and_status() {
             assert_eq!(by_name(path, own).await, 200, "{path} as {own}");
         }
     }
-    // Probes and Prometheus come by whatever name, and learn nothing of a course.
+    // Health checks and Prometheus may use any host name, because these paths show no course data.
     for path in ["/readyz", "/livez", "/metrics"] {
         assert_eq!(by_name(path, "pod-7.example").await, 200, "{path}");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_changed_over_http() {
+async fn only_get_is_allowed() {
     let world = World::new().await;
-    let daemon = world.daemon();
-    daemon.logged("\"started\"").await;
-    let admin = daemon.admin().await;
+    let daemon = world.start_daemon();
+    daemon.wait_for_event("daemon_started").await;
+    let admin = daemon.admin_url().await;
     for path in PATHS {
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let answer = ask(method.clone(), &format!("{admin}{path}"), &[]).await;
-            assert_eq!(answer.status, 405, "{method} {path}");
+            let response = ask(method.clone(), &format!("{admin}{path}"), &[]).await;
+            assert_eq!(response.status, 405, "{method} {path}");
         }
     }
     assert_eq!(get(&format!("{admin}/favicon.ico")).await.status, 404);
 }
 
 #[tokio::test]
-async fn every_answer_is_hardened() {
+async fn every_response_has_security_headers() {
     let world = World::new().await;
-    let daemon = world.daemon();
-    let admin = daemon.admin().await;
+    let daemon = world.start_daemon();
+    let admin = daemon.admin_url().await;
     for path in PATHS.into_iter().chain(["/nothing"]) {
-        let answer = get(&format!("{admin}{path}")).await;
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
-        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
-        let policy = answer.header("content-security-policy");
+        let response = get(&format!("{admin}{path}")).await;
+        assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(response.header("cache-control"), "no-store", "{path}");
+        assert_eq!(response.header("referrer-policy"), "no-referrer", "{path}");
+        let policy = response.header("content-security-policy");
         for rule in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
             assert!(policy.contains(rule), "{path}: {policy}");
         }

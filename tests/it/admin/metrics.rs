@@ -1,10 +1,10 @@
-//! `/metrics` against the table of names and labels that dashboards and alerts are built on.
+//! `/metrics` has exactly the names and labels that dashboards and alerts rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 
-use super::{Answer, ask, get};
+use super::{Response, ask, get};
 use crate::support::world::World;
 
 type Labels = &'static [(&'static str, &'static [&'static str])];
@@ -66,7 +66,7 @@ const METRICS: &[(&str, &str, Labels)] = &[
     ("log_lines_dropped_total", "counter", &[]),
 ];
 
-/// What every process has, on the systems that tell.
+/// The standard metrics of a process, on Linux.
 const PROCESS: [(&str, &str); 5] = [
     ("process_start_time_seconds", "gauge"),
     ("process_cpu_seconds_total", "counter"),
@@ -75,18 +75,18 @@ const PROCESS: [(&str, &str); 5] = [
     ("process_max_fds", "gauge"),
 ];
 
-/// Every combination of the labels, as they stand between the braces, in alphabetical order of names.
+/// Every combination of the labels, as written between the braces, in alphabetical order of names.
 fn combinations(labels: Labels) -> Vec<String> {
-    labels.iter().fold(vec![String::new()], |sofar, (name, values)| {
+    labels.iter().fold(vec![String::new()], |so_far, (name, values)| {
         let with = |before: &String| {
             let comma = if before.is_empty() { "" } else { "," };
             values.iter().map(|value| format!("{before}{comma}{name}=\"{value}\"")).collect::<Vec<_>>()
         };
-        sofar.iter().flat_map(with).collect()
+        so_far.iter().flat_map(with).collect()
     })
 }
 
-/// Series (`name{labels}`, a histogram's `le` left out) with their last value.
+/// Series (`name{labels}` without the `le` of histograms) with their last value.
 fn series(text: &str) -> BTreeMap<String, f64> {
     let parse = |line: &str| {
         let (name, value) = line.rsplit_once(' ').expect(line);
@@ -99,24 +99,24 @@ fn series(text: &str) -> BTreeMap<String, f64> {
     text.lines().filter(|line| !line.starts_with('#')).map(parse).collect()
 }
 
-async fn scrape(admin: &str, accept: &str) -> Answer {
+async fn scrape(admin: &str, accept: &str) -> Response {
     let answer = ask(Method::GET, &format!("{admin}/metrics"), &[("accept", accept)]).await;
     assert_eq!(answer.status, 200);
     answer
 }
 
 #[tokio::test]
-async fn every_name_and_label_is_there_at_zero_from_the_start_and_no_other() {
+async fn exactly_the_documented_series_exist_at_zero_from_the_start() {
     let world = World::new().await;
-    let daemon = world.daemon();
-    daemon.logged("\"started\"").await;
-    let text = get(&format!("{}/metrics", daemon.admin().await)).await.text;
+    let daemon = world.start_daemon();
+    daemon.wait_for_event("daemon_started").await;
+    let text = get(&format!("{}/metrics", daemon.admin_url().await)).await.text;
 
     let mut expected = BTreeSet::new();
     for (name, kind, labels) in METRICS {
         let name = format!("course_sync_{name}");
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is a {kind}:\n{text}");
-        assert!(text.contains(&format!("# HELP {name} ")), "{name} explains itself");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
         let suffixes: &[_] = if *kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
         for suffix in suffixes {
             expected.extend(combinations(labels).iter().map(|labels| format!("{name}{suffix}{{{labels}}}")));
@@ -136,26 +136,26 @@ async fn every_name_and_label_is_there_at_zero_from_the_start_and_no_other() {
     assert_eq!(found.remove(&build), Some(1.0));
     assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), expected);
     for (name, value) in found {
-        // Leading begins, and with it the unique property is verified.
-        let may_have_begun = ["course_sync_leader", "course_sync_wakeups", "course_sync_quota_remaining"]
+        // The leader starts, and verifies the unique property.
+        let may_have_changed = ["course_sync_leader", "course_sync_wakeups", "course_sync_quota_remaining"]
             .iter()
             .any(|begin| name.starts_with(begin))
             || name.contains("operation=\"schema\"");
-        assert!(value == 0.0 || may_have_begun, "{name} {value}");
+        assert!(value == 0.0 || may_have_changed, "{name} {value}");
     }
 }
 
 #[tokio::test]
-async fn the_format_is_what_the_scraper_accepts() {
+async fn format_depends_on_the_accept_header() {
     let world = World::new().await;
-    let daemon = world.daemon();
-    let admin = daemon.admin().await;
+    let daemon = world.start_daemon();
+    let admin = daemon.admin_url().await;
     for accept in ["*/*", "text/plain", "text/html,application/xhtml+xml"] {
         let answer = scrape(&admin, accept).await;
         assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8", "{accept}");
         assert!(!answer.text.contains("# EOF") && !answer.text.contains("# UNIT"));
     }
-    // As Prometheus asks.
+    // The header that Prometheus sends.
     let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     let answer = scrape(&admin, prometheus).await;
     let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -166,13 +166,13 @@ async fn the_format_is_what_the_scraper_accepts() {
 }
 
 #[tokio::test]
-async fn what_happened_is_counted() {
+async fn synced_and_failed_courses_are_counted() {
     let world = World::new().await;
     world.enqueue_many("A", 150).await;
     world.enqueue("bad", &serde_json::json!({ "hs_course_name": "x", "no_such": 1 })).await;
-    let daemon = world.daemon();
-    world.all_are(&["synced", "failed"]).await;
-    let admin = daemon.admin().await;
+    let daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced", "failed"]).await;
+    let admin = daemon.admin_url().await;
     let expected: [(&str, f64); 8] = [
         ("courses_total{outcome=\"synced\"}", 150.0),
         ("courses_total{outcome=\"failed\"}", 1.0),
@@ -183,7 +183,7 @@ async fn what_happened_is_counted() {
         ("batch_courses_sum{}", 151.0),
         ("leader{}", 1.0),
     ];
-    crate::support::eventually::eventually("the counts arrive", async || {
+    crate::support::eventually::eventually("the metrics have the expected values", async || {
         let found = series(&scrape(&admin, "*/*").await.text);
         let wrong: Vec<_> = expected
             .iter()

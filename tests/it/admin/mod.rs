@@ -1,4 +1,4 @@
-//! The admin port over real sockets: health, metrics, status, console, and who may ask.
+//! The admin port over real sockets: health, metrics, status, console, and allowed hosts.
 
 mod browser;
 mod console;
@@ -12,15 +12,17 @@ mod secrets;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
-/// An answer, read whole.
+use crate::support::http::http_client;
+
+/// A response.
 #[derive(Debug)]
-struct Answer {
+struct Response {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl Response {
     fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -30,17 +32,17 @@ impl Answer {
     }
 }
 
-async fn ask(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+async fn ask(method: Method, url: &str, headers: &[(&str, &str)]) -> Response {
+    let client = http_client();
     let mut request = client.request(method, url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let answer = request.send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    Answer { status, headers, text: answer.text().await.expect("a body") }
+    let response = request.send().await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    let (status, headers) = (response.status(), response.headers().clone());
+    Response { status, headers, text: response.text().await.expect("a body") }
 }
 
-async fn get(url: &str) -> Answer {
+async fn get(url: &str) -> Response {
     ask(Method::GET, url, &[]).await
 }

@@ -1,10 +1,10 @@
-//! No secret comes out anywhere, whatever goes wrong: not in a log at its most talkative, a page, a metric, an
-//! error, a table. The secrets have no shape by which the log's own filter would know them.
+//! No secret appears in the log (even at `trace`), a page, a metric, an error or a table, whatever fails. The secrets
+//! have no typical form, so the filter of the log cannot recognise them.
 
 use std::collections::BTreeMap;
 
-use course_sync::demo::postgres::{Options, Shutdown, ThrowawayPostgres};
-use course_sync::simulator::{Answer, Dialect, ErrorForm, Fault, Operation};
+use course_sync::demo::postgres::{PostgresOptions, StopMode, ThrowawayPostgres};
+use simulator::{Answer, Dialect, ErrorForm, Fault, Operation};
 
 use super::get;
 use crate::support::daemon::{Daemon, output, program};
@@ -13,11 +13,11 @@ use crate::support::world::World;
 
 const TOKEN: &str = "canary-7d1f0c52-of-no-known-shape";
 
-/// Everything that was told, with where.
+/// All collected output, with its place.
 #[derive(Default)]
-struct Told(Vec<(String, String)>);
+struct CollectedOutput(Vec<(String, String)>);
 
-impl Told {
+impl CollectedOutput {
     fn add(&mut self, place: &str, text: String) {
         self.0.push((place.to_owned(), text));
     }
@@ -25,9 +25,9 @@ impl Told {
     async fn run(&mut self, world: &World, arguments: &[&str]) {
         let mut command = program(&world.settings);
         command.args(arguments);
-        let said = output(command).await;
-        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-        self.add(&format!("{arguments:?}"), said);
+        let text = output(command).await;
+        let text = String::from_utf8_lossy(&[text.stdout, text.stderr].concat()).into_owned();
+        self.add(&format!("{arguments:?}"), text);
     }
 
     async fn pages(&mut self, admin: &str) {
@@ -53,16 +53,16 @@ impl Told {
         }
     }
 
-    async fn end_of(&mut self, mut daemon: Daemon) {
+    async fn stop(&mut self, mut daemon: Daemon) {
         daemon.signal("TERM");
         daemon.signal("TERM");
-        daemon.ended().await;
+        daemon.wait_for_exit().await;
         self.add("log", daemon.log());
     }
 
-    fn holds_none_of(&self, secrets: &[&str]) {
+    fn assert_contains_none(&self, secrets: &[&str]) {
         for (place, text) in &self.0 {
-            assert!(!text.is_empty(), "{place} says something");
+            assert!(!text.is_empty(), "{place} has output");
             for secret in secrets {
                 let at = text.find(secret);
                 assert_eq!(at, None, "{place}: {:?}", at.map(|at| &text[at.saturating_sub(200)..at]));
@@ -78,7 +78,7 @@ fn enqueue(key: &str) -> tempfile::NamedTempFile {
     courses
 }
 
-/// A refusal of whoever stands between, that repeats what it was shown.
+/// An error response that repeats the secret.
 fn echo(status: u16, secret: &str) -> Answer {
     let body = format!(
         r#"{{"status":"error","category":"VALIDATION_ERROR","message":"not with {secret}","errors":[{{"message":"{secret}"}}]}}"#
@@ -87,21 +87,24 @@ fn echo(status: u16, secret: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn neither_token_nor_password_is_told() {
-    let cluster = ThrowawayPostgres::start(Options { listen_tcp: true, ..Options::default() }).await.unwrap();
+async fn token_and_password_never_appear() {
+    let cluster =
+        ThrowawayPostgres::start(PostgresOptions { listen_tcp: true, ..PostgresOptions::default() })
+            .await
+            .unwrap();
     let url = cluster.tcp_url("postgres");
     let password = url.split([':', '@']).nth(2).unwrap().to_owned();
     assert_eq!(password.len(), 32, "the password");
     let mut world = World::new().await;
     world.hubspot.set_token(TOKEN);
-    world.in_cluster(&url);
+    world.use_cluster(&url);
     world.settings.insert("HUBSPOT_ACCESS_TOKEN".into(), TOKEN.into());
     world.set("LOG__FILTER", "trace");
-    let mut told = Told::default();
-    told.run(&world, &["migrate"]).await;
-    told.run(&world, &["enqueue", enqueue("A").path().to_str().unwrap()]).await;
+    let mut collected = CollectedOutput::default();
+    collected.run(&world, &["migrate"]).await;
+    collected.run(&world, &["enqueue", enqueue("A").path().to_str().unwrap()]).await;
 
-    // A bad day, and then a token that is refused.
+    // Several errors, and then a token that is refused.
     for answer in [
         Answer::Error { status: 502, body: ErrorForm::Html, retry_after: None },
         Answer::RateLimited { dialect: Dialect::Secondly, retry_after: Some(1) },
@@ -110,29 +113,29 @@ async fn neither_token_nor_password_is_told() {
         Answer::Literal {
             status: 502,
             headers: BTreeMap::new(),
-            body: format!("<p>You said Bearer {TOKEN}"),
+            body: format!("<p>You text Bearer {TOKEN}"),
         },
         echo(403, TOKEN),
         echo(400, TOKEN),
     ] {
         world.hubspot.add_fault(Fault::new(answer).on(Operation::BatchCreate).times(1));
     }
-    let daemon = world.daemon();
-    let admin = daemon.admin().await;
-    world.all_are(&["failed"]).await;
+    let daemon = world.start_daemon();
+    let admin = daemon.admin_url().await;
+    world.wait_until_all_are(&["failed"]).await;
     assert!(world.row("A").await.error("message").contains("not with [redacted]"));
     world.hubspot.set_token("another");
-    told.run(&world, &["enqueue", enqueue("B").path().to_str().unwrap()]).await;
+    collected.run(&world, &["enqueue", enqueue("B").path().to_str().unwrap()]).await;
     eventually("the token is refused", async || {
         let answer = get(&format!("{admin}/readyz")).await;
         if answer.text.contains("\"token\"") { Ok(()) } else { Err(answer.text) }
     })
     .await;
-    told.run(&world, &["status"]).await;
-    told.run(&world, &["status", "--json"]).await;
-    told.pages(&admin).await;
-    told.tables(&world).await;
-    // Another password, and then without its database.
+    collected.run(&world, &["status"]).await;
+    collected.run(&world, &["status", "--json"]).await;
+    collected.pages(&admin).await;
+    collected.tables(&world).await;
+    // A changed password, and then a database outage.
     sqlx::raw_sql(
         "alter role course_sync password 'of-today';
          select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'course-sync'",
@@ -140,19 +143,19 @@ async fn neither_token_nor_password_is_told() {
     .execute(world.pool())
     .await
     .ok();
-    told.run(&world, &["status"]).await;
-    told.pages(&admin).await;
-    cluster.stop_server(Shutdown::Immediate).await.unwrap();
-    told.pages(&admin).await;
-    told.run(&world, &["status"]).await;
-    told.run(&world, &["migrate"]).await;
-    told.end_of(daemon).await;
-    told.holds_none_of(&[TOKEN, &password]);
+    collected.run(&world, &["status"]).await;
+    collected.pages(&admin).await;
+    cluster.stop_server(StopMode::Immediate).await.unwrap();
+    collected.pages(&admin).await;
+    collected.run(&world, &["status"]).await;
+    collected.run(&world, &["migrate"]).await;
+    collected.stop(daemon).await;
+    collected.assert_contains_none(&[TOKEN, &password]);
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn nothing_of_an_oauth_grant_is_told() {
+async fn the_secrets_of_an_oauth_grant_never_appear() {
     let mut world = World::new().await;
     let secrets = ["simulator-secret", "simulator-refresh"];
     world.settings.remove("HUBSPOT_ACCESS_TOKEN");
@@ -170,16 +173,16 @@ async fn nothing_of_an_oauth_grant_is_told() {
     ] {
         world.hubspot.add_fault(Fault::new(answer).on(Operation::TokenRefresh).times(1));
     }
-    let mut told = Told::default();
+    let mut collected = CollectedOutput::default();
     world.enqueue_many("A", 1).await;
-    let daemon = world.daemon();
-    let admin = daemon.admin().await;
-    daemon.logged("a person has to mend this").await;
-    told.pages(&admin).await;
-    world.all_are(&["synced"]).await;
-    told.run(&world, &["status", "--json"]).await;
-    told.pages(&admin).await;
-    told.tables(&world).await;
-    told.end_of(daemon).await;
-    told.holds_none_of(&[secrets[0], secrets[1], TOKEN]);
+    let daemon = world.start_daemon();
+    let admin = daemon.admin_url().await;
+    daemon.wait_for_event("sending_blocked").await;
+    collected.pages(&admin).await;
+    world.wait_until_all_are(&["synced"]).await;
+    collected.run(&world, &["status", "--json"]).await;
+    collected.pages(&admin).await;
+    collected.tables(&world).await;
+    collected.stop(daemon).await;
+    collected.assert_contains_none(&[secrets[0], secrets[1], TOKEN]);
 }

@@ -1,21 +1,22 @@
-//! `check`, by the real program: what it reports of good and of bad set-ups, and what it fixes.
+//! `check`, with the real program: its report on valid and invalid setups, and `--fix`.
 
 use std::collections::BTreeMap;
 use std::process::Output;
 
-use course_sync::simulator::{
+use serde_json::{Value, json};
+use simulator::{
     Answer, Behaviour, CoursesState, Dialect, Fault, Limits, Operation, PropertyType, RecordLimit, Uniqueness,
 };
-use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::daemon::{output, program};
 use crate::support::eventually::eventually;
+use crate::support::http::{http_client, http_get};
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::cluster;
-use crate::support::world::{UNIQUE, World};
+use crate::support::world::{UNIQUE_PROPERTY, World};
 
 const CODES: [&str; 11] = [
     "configuration",
@@ -31,7 +32,7 @@ const CODES: [&str; 11] = [
     "unique_property",
 ];
 
-async fn ran(settings: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String, String) {
+async fn run_check(settings: &BTreeMap<String, String>, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = program(settings);
     command.arg("check").args(arguments);
     let Output { status, stdout, stderr } = output(command).await;
@@ -39,9 +40,9 @@ async fn ran(settings: &BTreeMap<String, String>, arguments: &[&str]) -> (Option
 }
 
 /// The exit code, and each check's status by its code.
-async fn checked(world: &World, arguments: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) {
+async fn check_as_json(world: &World, arguments: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) {
     let arguments: Vec<&str> = ["--json"].iter().chain(arguments).copied().collect();
-    let (code, out, err) = ran(&world.settings, &arguments).await;
+    let (code, out, err) = run_check(&world.settings, &arguments).await;
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
     assert_eq!(report["ok"], code == Some(0), "{report:#}");
     let checks = report["checks"].as_array().unwrap();
@@ -49,36 +50,36 @@ async fn checked(world: &World, arguments: &[&str]) -> (Option<i32>, BTreeMap<St
     (code, by_code.collect())
 }
 
-/// Everything is in order except for these, which have this status and contain these words.
-async fn finds(world: &World, expected: &[(&str, &str, &str)]) {
-    let (code, checks) = checked(world, &[]).await;
+/// Asserts that all checks pass except these, which have this status and contain these words.
+async fn assert_results(world: &World, expected: &[(&str, &str, &str)]) {
+    let (code, checks) = check_as_json(world, &[]).await;
     let is_wrong = expected.iter().any(|(_, status, _)| *status == "failed");
     assert_eq!(code, Some(i32::from(is_wrong)), "{checks:#?}");
     for name in CODES {
-        let finding = checks[name].to_string();
+        let result = checks[name].to_string();
         let (status, words) = expected
             .iter()
             .find(|(code, ..)| *code == name)
             .map_or(("ok", ""), |(_, status, words)| (*status, *words));
-        assert_eq!(checks[name]["status"], status, "{name}: {finding}");
-        assert!(finding.contains(words), "{name}: {words:?} in {finding}");
-        assert_eq!(checks[name]["fix"].is_string(), matches!(status, "failed" | "warning"), "{finding}");
+        assert_eq!(checks[name]["status"], status, "{name}: {result}");
+        assert!(result.contains(words), "{name}: {words:?} in {result}");
+        assert_eq!(checks[name]["fix"].is_string(), matches!(status, "failed" | "warning"), "{result}");
     }
 }
 
 #[tokio::test]
-async fn a_good_set_up_is_one_line_each() {
+async fn a_valid_setup_prints_one_line_per_check() {
     let world = World::new().await;
     world.enqueue_many("A", 3).await;
-    let (code, out, err) = ran(&world.settings, &[]).await;
+    let (code, out, err) = run_check(&world.settings, &[]).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines.len(), CODES.len(), "{out}");
     for (line, code) in lines.iter().zip(CODES) {
         assert!(line.starts_with(&format!("✓ {code} ")), "{line}");
     }
-    assert!(lines[8].contains("190 requests in 10s are configured, HubSpot allows 190 in 10 s"), "{out}");
-    finds(&world, &[]).await;
+    assert!(lines[8].contains("configured: 190 requests in 10s; allowed by HubSpot: 190 in 10 s"), "{out}");
+    assert_results(&world, &[]).await;
     assert_eq!((courses_sent(&world), world.rows().await.len()), (0, 3), "it sends no course");
     assert!(world.hubspot.records().is_empty(), "it creates no record");
     let touched = world.received(Operation::PropertyCreate).len();
@@ -90,7 +91,7 @@ fn courses_sent(world: &World) -> usize {
     world.received(Operation::BatchCreate).iter().map(|create| create.inputs.len()).sum()
 }
 
-fn literal(status: u16, body: &str) -> Answer {
+fn literal_answer(status: u16, body: &str) -> Answer {
     Answer::Literal { status, headers: BTreeMap::new(), body: body.to_owned() }
 }
 
@@ -100,11 +101,11 @@ const MISSING_SCOPES: &str = r#"{"status":"error","message":"This app hasn't bee
     "context":{"requiredGranularScopes":["crm.objects.courses.write","crm.objects.courses.read"]}}],"category":"MISSING_SCOPES"}"#;
 
 #[tokio::test]
-async fn a_token_without_any_scope_is_wrong_and_its_scopes_are_named() {
+async fn a_token_without_scopes_fails_and_the_missing_scopes_are_named() {
     let world = World::new().await;
-    world.hubspot.add_fault(Fault::new(literal(403, MISSING_SCOPES)));
+    world.hubspot.add_fault(Fault::new(literal_answer(403, MISSING_SCOPES)));
     let missing = "add crm.objects.courses.write, crm.objects.courses.read";
-    finds(
+    assert_results(
         &world,
         &[
             ("scopes", "failed", missing),
@@ -114,112 +115,120 @@ async fn a_token_without_any_scope_is_wrong_and_its_scopes_are_named() {
         ],
     )
     .await;
-    let (code, out, _) = ran(&world.settings, &[]).await;
+    let (code, out, _) = run_check(&world.settings, &[]).await;
     assert_eq!(code, Some(1), "{out}");
     assert!(out.contains("✗ scopes ") && out.contains("✗ object_type "), "{out}");
 
     // A firewall that answers in HubSpot's place is wrong as well, whatever the token lists.
     world.hubspot.clear_faults();
-    world.hubspot.add_fault(Fault::new(literal(403, "<html>forbidden</html>")).on(Operation::BatchCreate));
-    finds(&world, &[("scopes", "failed", "a call that `run` needs: HubSpot answered 403")]).await;
+    world
+        .hubspot
+        .add_fault(Fault::new(literal_answer(403, "<html>forbidden</html>")).on(Operation::BatchCreate));
+    assert_results(&world, &[("scopes", "failed", "a request that `run` needs: HubSpot answered 403")]).await;
     // And by the simulator's own rules.
     world.hubspot.clear_faults();
     world.hubspot.set_scopes(["crm.schemas.courses.read".to_owned()].into());
     let read = ("unique_property", "ok", "its values are unique");
     let limits = ("record_limit", "skipped", "could not be read");
-    finds(&world, &[("scopes", "failed", missing), limits, read]).await;
+    assert_results(&world, &[("scopes", "failed", missing), limits, read]).await;
 }
 
 #[tokio::test]
-async fn a_property_list_that_is_refused_alone_does_not_stop_anything() {
+async fn a_refused_property_list_alone_fails_no_check() {
     const UNAUTHORIZED: &str = r#"{"status":"error","message":"Authentication credentials not found.","category":"INVALID_AUTHENTICATION"}"#;
     let world = World::new().await;
     for (status, body) in [(401, UNAUTHORIZED), (403, MISSING_SCOPES), (500, "")] {
         world.hubspot.clear_faults();
-        world.hubspot.add_fault(Fault::new(literal(status, body)).on(Operation::PropertyList));
+        world.hubspot.add_fault(Fault::new(literal_answer(status, body)).on(Operation::PropertyList));
         let unread = format!("the property list could not be read: HubSpot answered {status}");
-        finds(&world, &[("scopes", "ok", &unread), ("unique_property", "skipped", &unread)]).await;
+        assert_results(&world, &[("scopes", "ok", &unread), ("unique_property", "skipped", &unread)]).await;
     }
     // Unless the look-up is refused as well.
     world.hubspot.create_property("plain", PropertyType::String, false);
     let mut world = world;
     world.set("HUBSPOT__UNIQUE_PROPERTY", "plain");
-    finds(&world, &[("unique_property", "failed", "HubSpot refuses look-ups by")]).await;
+    assert_results(&world, &[("unique_property", "failed", "HubSpot rejects look-ups by")]).await;
 }
 
 #[tokio::test]
-async fn an_unknown_token_endpoint_is_no_failure() {
+async fn a_missing_token_endpoint_is_not_a_failure() {
     let world = World::new().await;
-    world.hubspot.add_fault(Fault::new(literal(404, "")).on(Operation::TokenInfo));
-    finds(&world, &[]).await;
+    world.hubspot.add_fault(Fault::new(literal_answer(404, "")).on(Operation::TokenInfo));
+    assert_results(&world, &[]).await;
     world.hubspot.set_scopes(["crm.objects.courses.read".to_owned()].into());
-    finds(&world, &[("scopes", "failed", "lacks crm.objects.courses.write: HubSpot answered 403")]).await;
+    assert_results(&world, &[("scopes", "failed", "lacks crm.objects.courses.write: HubSpot answered 403")])
+        .await;
 
     // The list decides where the call shows nothing of the scopes.
     world.hubspot.clear_faults();
     let refused = r#"{"status":"error","message":"Batch input provided should have at least one object."}"#;
-    world.hubspot.add_fault(Fault::new(literal(400, refused)).on(Operation::BatchCreate));
-    finds(&world, &[("scopes", "failed", "the token lacks crm.objects.courses.write")]).await;
+    world.hubspot.add_fault(Fault::new(literal_answer(400, refused)).on(Operation::BatchCreate));
+    assert_results(&world, &[("scopes", "failed", "the token lacks crm.objects.courses.write")]).await;
 }
 
 #[tokio::test]
-async fn a_wrong_region_and_a_redirect_name_the_url_to_set() {
+async fn a_wrong_region_and_a_redirect_suggest_the_correct_url() {
     let world = World::new().await;
-    let rest = |code| (code, "skipped", "leads to the wrong place");
+    let rest = |code| (code, "skipped", "hubspot.base_url is wrong");
     let others = ["token", "scopes", "quota", "record_limit", "unique_property"].map(rest);
     let region = r#"{"status":"error","message":"Hub 12345 is unknown to this Hublet, but it appears to exist in Hublet eu1","correctHublet":"eu1"}"#;
-    world.hubspot.add_fault(Fault::new(literal(488, region)));
+    world.hubspot.add_fault(Fault::new(literal_answer(488, region)));
     let wrong = ("object_type", "failed", "region eu1: set hubspot.base_url to https://api-eu1.hubapi.com");
-    finds(&world, &[&others[..], &[wrong]].concat()).await;
+    assert_results(&world, &[&others[..], &[wrong]].concat()).await;
 
     world.hubspot.clear_faults();
     let headers = [("location".to_owned(), "https://login.example.com/?token=sekret".to_owned())];
     let redirect = Answer::Literal { status: 302, headers: headers.into(), body: String::new() };
     world.hubspot.add_fault(Fault::new(redirect));
     let wrong = ("object_type", "failed", "302: a redirect to https://login.example.com/, which");
-    finds(&world, &[&others[..], &[wrong]].concat()).await;
+    assert_results(&world, &[&others[..], &[wrong]].concat()).await;
 }
 
 #[tokio::test]
-async fn the_record_limit_is_shown_and_a_full_account_is_wrong() {
+async fn the_record_limit_is_shown_and_a_full_account_fails() {
     let world = World::new().await;
     let limit = |limit: Option<(u64, u64)>| {
         let limit = limit.map(|(limit, others)| RecordLimit { limit, others });
         world.hubspot.change_behaviour(|behaviour| behaviour.account.record_limit = limit);
     };
     for (of, status, words) in [
-        (Some((500_000, 12_345)), "ok", "12345 of 500000 records are used (2 %)"),
-        (Some((500_000, 450_000)), "warning", "450000 of 500000 records are used (90 %): 50000 are left"),
-        (Some((500_000, 500_000)), "failed", "500000 of 500000 records are used (100 %)"),
+        (Some((500_000, 12_345)), "ok", "12345 of 500000 records used (2 %)"),
+        (Some((500_000, 450_000)), "warning", "450000 of 500000 records used (90 %): 50000 left"),
+        (Some((500_000, 500_000)), "failed", "500000 of 500000 records used (100 %)"),
         (None, "skipped", "does not list"),
     ] {
         limit(of);
-        finds(&world, &[("record_limit", status, words)]).await;
+        assert_results(&world, &[("record_limit", status, words)]).await;
     }
     limit(Some((10, 9)));
-    let (code, out, _) = ran(&world.settings, &[]).await;
+    let (code, out, _) = run_check(&world.settings, &[]).await;
     assert_eq!(code, Some(0), "{out}");
-    assert!(out.contains("! record_limit    9 of 10 records are used"), "{out}");
-    world.hubspot.add_fault(Fault::new(literal(404, "")).on(Operation::RecordLimits));
-    finds(&world, &[("record_limit", "skipped", "404")]).await;
+    assert!(out.contains("! record_limit    9 of 10 records used"), "{out}");
+    world.hubspot.add_fault(Fault::new(literal_answer(404, "")).on(Operation::RecordLimits));
+    assert_results(&world, &[("record_limit", "skipped", "404")]).await;
 }
 
 #[tokio::test]
-async fn a_read_only_unique_property_is_wrong() {
+async fn a_read_only_unique_property_fails() {
     for flags in [json!({ "modificationMetadata": { "readOnlyValue": true } }), json!({ "calculated": true })]
     {
         let world = World::new().await;
-        let mut property = json!({ "name": UNIQUE, "type": "string", "hasUniqueValue": true });
+        let mut property = json!({ "name": UNIQUE_PROPERTY, "type": "string", "hasUniqueValue": true });
         property.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
         let list = json!({ "results": [{ "name": "hs_course_name", "type": "string" }, property] });
-        world.hubspot.add_fault(Fault::new(literal(200, &list.to_string())).on(Operation::PropertyList));
-        finds(&world, &[("unique_property", "failed", "is unique, but read-only"), ("quota", "ok", "")])
-            .await;
+        world
+            .hubspot
+            .add_fault(Fault::new(literal_answer(200, &list.to_string())).on(Operation::PropertyList));
+        assert_results(
+            &world,
+            &[("unique_property", "failed", "is unique, but read-only"), ("quota", "ok", "")],
+        )
+        .await;
     }
 }
 
 #[tokio::test]
-async fn the_scopes_of_an_oauth_token_are_read_from_whichever_version_exists() {
+async fn the_scopes_of_an_oauth_token_are_read_from_the_version_that_exists() {
     for (version, v1_gone, dated_gone, operation) in [
         ("v3", false, false, Operation::AccessTokenInfo),
         ("v3", true, false, Operation::TokenIntrospect),
@@ -236,12 +245,12 @@ async fn the_scopes_of_an_oauth_token_are_read_from_whichever_version_exists() {
         world.set("HUBSPOT__OAUTH__CLIENT_ID", "simulator-client");
         world.set("HUBSPOT__OAUTH__CLIENT_SECRET", "simulator-secret");
         world.set("HUBSPOT__OAUTH__REFRESH_TOKEN", "simulator-refresh");
-        finds(&world, &[("token", "ok", "of account 48210377")]).await;
+        assert_results(&world, &[("token", "ok", "for account 48210377")]).await;
         let asked = world.received(operation);
         assert!(asked.iter().any(|entry| entry.status == Some(200)), "{version}: {asked:?}");
         if version == "2026-03" && !dated_gone {
             world.set("HUBSPOT__OAUTH__CLIENT_SECRET", "sekret-of-yesterday");
-            let (code, out, err) = ran(&world.settings, &[]).await;
+            let (code, out, err) = run_check(&world.settings, &[]).await;
             assert_eq!(code, Some(1), "{out}");
             assert!(
                 out.contains("400 invalid_client BAD_CLIENT_SECRET missing or invalid client secret"),
@@ -253,29 +262,29 @@ async fn the_scopes_of_an_oauth_token_are_read_from_whichever_version_exists() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_exit_code_2() {
+async fn an_invalid_configuration_exits_with_2() {
     let mut world = World::new().await;
     world.set("BATCH__MAX_SIZE", "0");
     world.set("BATCH__LINGR", "1s");
-    let (code, out, err) = ran(&world.settings, &[]).await;
+    let (code, out, err) = run_check(&world.settings, &[]).await;
     assert_eq!(code, Some(2));
-    assert!(out.starts_with("✗ configuration   2 wrong"), "{out}");
+    assert!(out.starts_with("✗ configuration   problems: 2"), "{out}");
     assert_eq!(out.lines().filter(|line| line.starts_with('–')).count(), 10, "{out}");
     assert!(err.contains("BATCH__MAX_SIZE") && err.contains("BATCH__LINGER"), "{err}");
-    let (code, checks) = checked(&world, &[]).await;
+    let (code, checks) = check_as_json(&world, &[]).await;
     assert_eq!(code, Some(2));
     assert!(checks["configuration"]["message"].as_str().unwrap().contains("batch.max_size"), "{checks:#?}");
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_database() {
+async fn database_problems_are_reported() {
     let mut world = World::new().await;
     let url = world.settings["DATABASE_URL"].clone();
     let rest = |why| ["schema", "grants", "wakeup"].map(|code| (code, "skipped", why));
     world.settings.insert("DATABASE_URL".into(), "postgres://sync:geheim@127.0.0.1:1/catalogue".into());
     let [schema, grants, wakeup] = rest("cannot be reached");
-    finds(&world, &[("database", "failed", "127.0.0.1:1/catalogue"), schema, grants, wakeup]).await;
-    let (_, out, err) = ran(&world.settings, &[]).await;
+    assert_results(&world, &[("database", "failed", "127.0.0.1:1/catalogue"), schema, grants, wakeup]).await;
+    let (_, out, err) = run_check(&world.settings, &[]).await;
     assert!(!out.contains("geheim") && !err.contains("geheim"));
 
     world.settings.insert("DATABASE_URL".into(), url.clone());
@@ -289,33 +298,33 @@ async fn what_is_wrong_with_the_database() {
     let as_role = url.replacen("course_sync@", &format!("{role}@"), 1);
     assert_ne!(as_role, url);
     world.settings.insert("DATABASE_URL".into(), as_role);
-    finds(&world, &[("grants", "failed", "grant insert on course_sync_batch")]).await;
+    assert_results(&world, &[("grants", "failed", "grant insert on course_sync_batch")]).await;
     let drop_role = format!("drop owned by {role}; drop role {role}");
     sqlx::raw_sql(AssertSqlSafe(drop_role)).execute(world.pool()).await.unwrap();
 
     world.settings.insert("DATABASE_URL".into(), url);
     sqlx::raw_sql("drop schema public cascade; create schema public").execute(world.pool()).await.unwrap();
-    let [_, grants, wakeup] = rest("the schema is not");
-    finds(&world, &[("schema", "failed", "course-sync migrate"), grants, wakeup]).await;
+    let [_, grants, wakeup] = rest("the schema is not usable");
+    assert_results(&world, &[("schema", "failed", "course-sync migrate"), grants, wakeup]).await;
 }
 
 #[tokio::test]
-async fn a_pooler_that_swallows_notifications_is_noticed() {
-    let Some(pooler) = PgBouncer::before(cluster().await).await else {
+async fn a_pooler_that_drops_notifications_is_detected() {
+    let Some(pooler) = PgBouncer::start(cluster().await).await else {
         eprintln!("skipped: pgbouncer is not installed");
         return;
     };
     let mut world = World::new().await;
     world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
-    let (_, checks) = checked(&world, &[]).await;
+    let (_, checks) = check_as_json(&world, &[]).await;
     assert_eq!(checks["wakeup"]["status"], "failed", "{checks:#?}");
     assert!(checks["wakeup"]["fix"].as_str().unwrap().contains("outbox.listen = false"), "{checks:#?}");
     world.set("OUTBOX__LISTEN", "false");
-    finds(&world, &[("wakeup", "ok", "within 1s")]).await;
+    assert_results(&world, &[("wakeup", "ok", "within 1s")]).await;
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_account() {
+async fn account_problems_are_reported() {
     let later = |why| {
         ["scopes", "object_type", "quota", "record_limit", "unique_property"]
             .map(|code| (code, "skipped", why))
@@ -323,35 +332,35 @@ async fn what_is_wrong_with_the_account() {
     let mut world = World::new().await;
     world.hubspot.set_token("pat-na1-another");
     let token = ("token", "failed", "HUBSPOT_ACCESS_TOKEN");
-    finds(&world, &[&[token], &later("no valid token")[..]].concat()).await;
+    assert_results(&world, &[&[token], &later("no valid token")[..]].concat()).await;
     let url = std::mem::replace(
         world.settings.get_mut("COURSE_SYNC__HUBSPOT__BASE_URL").unwrap(),
         "http://127.0.0.1:1".into(),
     );
     let token = ("token", "failed", "hubspot.base_url");
-    finds(&world, &[&[token], &later("could not be asked")[..]].concat()).await;
+    assert_results(&world, &[&[token], &later("could not be reached")[..]].concat()).await;
     world.settings.insert("COURSE_SYNC__HUBSPOT__BASE_URL".into(), url);
     world.hubspot.set_token(&world.settings["HUBSPOT_ACCESS_TOKEN"]);
 
     let scopes = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
     world.hubspot.set_scopes(scopes(&["crm.objects.courses.read"]));
-    finds(&world, &[("scopes", "failed", "lacks crm.objects.courses.write")]).await;
+    assert_results(&world, &[("scopes", "failed", "lacks crm.objects.courses.write")]).await;
     world.hubspot.set_scopes(scopes(&["crm.objects.courses.read", "crm.objects.courses.write"]));
-    finds(&world, &[]).await;
+    assert_results(&world, &[]).await;
 
     world.hubspot.change_behaviour(|behaviour| behaviour.courses = CoursesState::Forbidden);
     let unread = ("unique_property", "failed", "add the scope");
-    finds(&world, &[("object_type", "failed", "switch Courses on"), unread]).await;
+    assert_results(&world, &[("object_type", "failed", "switch Courses on"), unread]).await;
     world.hubspot.change_behaviour(|behaviour| behaviour.courses = CoursesState::Unknown);
     let unread = ("unique_property", "skipped", "could not be looked up");
-    finds(&world, &[("object_type", "failed", "switch Courses on"), unread]).await;
+    assert_results(&world, &[("object_type", "failed", "switch Courses on"), unread]).await;
     world.hubspot.change_behaviour(|behaviour| behaviour.courses = CoursesState::Active);
 
     let spent = Answer::RateLimited { dialect: Dialect::Daily, retry_after: None };
     world.hubspot.add_fault(Fault::new(spent));
     let skipped = |code| (code, "skipped", "quota is used up");
     let quota = ("quota", "failed", "midnight");
-    finds(
+    assert_results(
         &world,
         &[
             skipped("token"),
@@ -368,54 +377,54 @@ async fn what_is_wrong_with_the_account() {
     world.hubspot.change_behaviour(|behaviour| {
         behaviour.limits = Limits { requests: 100, ..Limits::default() };
     });
-    finds(&world, &[("quota", "failed", "set rate_limit.requests = 100")]).await;
+    assert_results(&world, &[("quota", "failed", "set rate_limit.requests = 100")]).await;
     world.set("RATE_LIMIT__REQUESTS", "100");
-    finds(&world, &[]).await;
+    assert_results(&world, &[]).await;
 }
 
 #[tokio::test]
-async fn the_unique_property_is_made_and_verified() {
+async fn the_unique_property_is_created_and_verified() {
     let mut world = World::with(false, Behaviour::default()).await;
-    finds(&world, &[("unique_property", "skipped", "hubspot.unique_property is not set")]).await;
-    let (code, _, err) = ran(&world.settings, &["--fix"]).await;
+    assert_results(&world, &[("unique_property", "skipped", "hubspot.unique_property is not set")]).await;
+    let (code, _, err) = run_check(&world.settings, &["--fix"]).await;
     assert_eq!(code, Some(2));
     assert!(err.contains("hubspot.unique_property"), "{err}");
 
-    world.set("HUBSPOT__UNIQUE_PROPERTY", UNIQUE);
-    finds(&world, &[("unique_property", "failed", "course-sync check --fix")]).await;
-    for words in ["was created, and its values are unique", "is there, and its values are unique"] {
-        let (code, checks) = checked(&world, &["--fix"]).await;
+    world.set("HUBSPOT__UNIQUE_PROPERTY", UNIQUE_PROPERTY);
+    assert_results(&world, &[("unique_property", "failed", "course-sync check --fix")]).await;
+    for words in ["was created, and its values are unique", "exists, and its values are unique"] {
+        let (code, checks) = check_as_json(&world, &["--fix"]).await;
         assert_eq!(code, Some(0), "{checks:#?}");
         assert!(checks["unique_property"]["message"].as_str().unwrap().contains(words), "{checks:#?}");
     }
     assert_eq!(world.received(Operation::PropertyCreate).len(), 1);
-    finds(&world, &[]).await;
+    assert_results(&world, &[]).await;
     world.enqueue_many("A", 3).await;
-    let _daemon = world.daemon();
-    world.all_are(&["synced"]).await;
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn a_property_without_uniqueness_is_left_alone() {
+async fn a_property_without_unique_values_is_not_changed() {
     let mut world = World::with(false, Behaviour::default()).await;
     world.hubspot.create_property("plain", PropertyType::String, false);
     world.set("HUBSPOT__UNIQUE_PROPERTY", "plain");
     for arguments in [&[] as &[&str], &["--fix"]] {
-        let (code, checks) = checked(&world, arguments).await;
+        let (code, checks) = check_as_json(&world, arguments).await;
         assert_eq!(code, Some(1), "{checks:#?}");
         assert!(checks["unique_property"]["fix"].as_str().unwrap().contains("a new name"), "{checks:#?}");
     }
     assert_eq!(world.received(Operation::PropertyCreate).len(), 0);
 
     // HubSpot brings an archived one back as it was.
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let url = format!("{}/crm/v3/properties/0-410/plain", world.hubspot.url());
     client.delete(url).bearer_auth(&world.settings["HUBSPOT_ACCESS_TOKEN"]).send().await.unwrap();
-    let (code, checks) = checked(&world, &["--fix"]).await;
+    let (code, checks) = check_as_json(&world, &["--fix"]).await;
     assert_eq!(code, Some(1));
     assert!(
-        checks["unique_property"]["message"].as_str().unwrap().contains("brought an archived"),
+        checks["unique_property"]["message"].as_str().unwrap().contains("restored an archived"),
         "{checks:#?}"
     );
     // And a scope of its own is needed to make one.
@@ -423,7 +432,7 @@ async fn a_property_without_uniqueness_is_left_alone() {
     world
         .hubspot
         .set_scopes(["crm.objects.courses.read", "crm.objects.courses.write"].map(str::to_owned).into());
-    let (_, checks) = checked(&world, &["--fix"]).await;
+    let (_, checks) = check_as_json(&world, &["--fix"]).await;
     assert!(
         checks["unique_property"]["fix"].as_str().unwrap().contains("crm.schemas.courses.write"),
         "{checks:#?}"
@@ -431,26 +440,26 @@ async fn a_property_without_uniqueness_is_left_alone() {
 }
 
 #[tokio::test]
-async fn uniqueness_is_probed_in_a_sandbox_alone() {
+async fn uniqueness_is_probed_only_in_a_sandbox() {
     let world = World::new().await;
-    let (code, _, err) = ran(&world.settings, &["--probe-uniqueness"]).await;
+    let (code, _, err) = run_check(&world.settings, &["--probe-uniqueness"]).await;
     assert_eq!(code, Some(2), "{err}");
     let probe = ["--probe-uniqueness", "--confirm-sandbox"];
-    let (code, checks) = checked(&world, &probe).await;
+    let (code, checks) = check_as_json(&world, &probe).await;
     assert_eq!((code, &checks["uniqueness"]["status"]), (Some(1), &json!("failed")));
-    assert!(checks["uniqueness"]["message"].as_str().unwrap().contains("no sandbox"), "{checks:#?}");
+    assert!(checks["uniqueness"]["message"].as_str().unwrap().contains("not a sandbox"), "{checks:#?}");
     assert_eq!(world.hubspot.records().len(), 0, "nothing was tried");
 
     world.hubspot.change_behaviour(|behaviour| behaviour.account_type = "SANDBOX".to_owned());
-    let (code, checks) = checked(&world, &probe).await;
+    let (code, checks) = check_as_json(&world, &probe).await;
     assert_eq!(code, Some(0), "{checks:#?}");
-    assert!(checks["uniqueness"]["message"].as_str().unwrap().contains("made 1 record,"), "{checks:#?}");
+    assert!(checks["uniqueness"]["message"].as_str().unwrap().contains("created 1 record,"), "{checks:#?}");
     assert_eq!(courses_sent(&world), 20);
 
     world.hubspot.change_behaviour(|behaviour| {
         behaviour.uniqueness = Uniqueness::CheckedFirst { gap_ms: 500 };
     });
-    let (code, checks) = checked(&world, &probe).await;
+    let (code, checks) = check_as_json(&world, &probe).await;
     assert_eq!(code, Some(1), "{checks:#?}");
     assert!(
         checks["uniqueness"]["fix"].as_str().unwrap().contains("exactly-once does not hold"),
@@ -477,10 +486,10 @@ async fn proxy_that_answers(answer: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_proxy_in_the_way_comes_with_advice_in_check_in_the_log_and_on_readyz() {
+async fn a_proxy_error_has_advice_in_check_log_and_readyz() {
     let mut world = World::new().await;
     world.settings.insert("COURSE_SYNC__HUBSPOT__BASE_URL".into(), "https://hubspot.invalid".into());
-    let rest = |code| (code, "skipped", "could not be asked");
+    let rest = |code| (code, "skipped", "could not be reached");
     let others = ["scopes", "object_type", "quota", "record_limit", "unique_property"].map(rest);
     let wants_a_password =
         proxy_that_answers("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
@@ -491,15 +500,15 @@ async fn a_proxy_in_the_way_comes_with_advice_in_check_in_the_log_and_on_readyz(
         (wants_a_password, "put both into HTTPS_PROXY, as USER:PASSWORD"),
     ] {
         world.settings.insert("HTTPS_PROXY".into(), proxy);
-        finds(&world, &[&others[..], &[("token", "failed", advice)]].concat()).await;
+        assert_results(&world, &[&others[..], &[("token", "failed", advice)]].concat()).await;
     }
 
     world.enqueue_many("A", 1).await;
-    let daemon = world.daemon();
-    daemon.logged("put both into HTTPS_PROXY, as USER:PASSWORD").await;
-    let url = format!("{}/readyz", daemon.admin().await);
+    let daemon = world.start_daemon();
+    daemon.wait_for_log("put both into HTTPS_PROXY, as USER:PASSWORD").await;
+    let url = format!("{}/readyz", daemon.admin_url().await);
     eventually("/readyz has the advice", async || {
-        let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let text = http_get(&url).await.unwrap().text().await.unwrap();
         if text.contains("put both into HTTPS_PROXY, as USER:PASSWORD") { Ok(()) } else { Err(text) }
     })
     .await;

@@ -1,5 +1,4 @@
-//! `course-sync demo`, the real program: it keeps its promise, asks nothing of its surroundings and
-//! leaves nothing behind.
+//! `course-sync demo`, run as the real program: it succeeds in any environment and leaves nothing behind.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -8,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A temp directory for one run: whatever the run leaves behind lies in it.
+/// A temp directory for one run, so that anything left behind is found.
 fn scratch() -> TempDir {
     let scratch = tempfile::tempdir().unwrap();
-    // Run by root, Postgres is another user, who must get through.
+    // When tests run as root, Postgres runs as another user, who needs access.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o711)).unwrap();
     scratch
 }
@@ -23,7 +22,7 @@ fn demo(scratch: &TempDir, options: &[&str]) -> Command {
     command
 }
 
-/// Whether a process of the throwaway Postgres is there.
+/// Whether a process of the throwaway Postgres is running.
 fn is_postgres_running(scratch: &TempDir) -> bool {
     let listing = Command::new("ps").args(["-eww", "-o", "args="]).output().unwrap();
     let needle = format!("{}/course-sync-pg-", scratch.path().display());
@@ -37,27 +36,27 @@ fn assert_nothing_is_left(scratch: &TempDir) {
     assert!(!is_postgres_running(scratch), "Postgres still runs");
 }
 
-/// The figure in the closing table's row of this name.
+/// The figure in the row of the closing table with this name.
 fn figure<'a>(table: &'a str, name: &str) -> &'a str {
     let row = table.lines().find_map(|line| line.trim_start().strip_prefix(name));
     row.and_then(|row| row.split_whitespace().next()).unwrap_or_else(|| panic!("no {name} in:\n{table}"))
 }
 
-/// Sends a signal, by the program that every system has.
+/// Sends a signal with the `kill` program.
 fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
-/// The exit code of a program that has said its last line.
-fn ended(child: &mut Child) -> i32 {
+/// Waits for the program to end. Returns its exit code.
+fn exit_code(child: &mut Child) -> i32 {
     child.wait().unwrap().code().expect("an exit code, not a death by signal")
 }
 
 #[test]
-fn every_course_ends_where_it_belongs_whatever_the_surroundings() {
+fn every_course_ends_in_the_right_state_in_any_environment() {
     let scratch = scratch();
-    let hostile = [
+    let environment = [
         ("DATABASE_URL", "mysql://nowhere"),
         ("HUBSPOT_ACCESS_TOKEN", "not for the demo"),
         ("COURSE_SYNC_CONFIG", "/no/such/file.toml"),
@@ -69,10 +68,9 @@ fn every_course_ends_where_it_belongs_whatever_the_surroundings() {
         ("HTTP_PROXY", "http://192.0.2.1:1"),
         ("http_proxy", "http://192.0.2.1:1"),
     ];
-    let output = demo(&scratch, &["--courses", "300"]).envs(hostile).output().unwrap();
-    let (table, told) =
-        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!(output.status.code(), Some(0), "{table}\n{told}");
+    let output = demo(&scratch, &["--courses", "300"]).envs(environment).output().unwrap();
+    let (table, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{table}\n{log}");
 
     let expected = [("courses ", "300"), ("synced ", "294"), ("adopted ", "2"), ("failed ", "4")];
     for (name, value) in expected {
@@ -84,16 +82,16 @@ fn every_course_ends_where_it_belongs_whatever_the_surroundings() {
     {
         assert!(table.contains(code), "{code}\n{table}");
     }
-    for story in ["1 request got no answer", "2 requests answered 502", "3 requests answered 429"] {
-        assert!(table.contains(story), "{story}\n{table}");
+    for incident in ["1 request got no response", "2 requests answered 502", "3 requests answered 429"] {
+        assert!(table.contains(incident), "{incident}\n{table}");
     }
     assert!(table.contains("none created twice") && !table.contains("TWICE"), "{table}");
     assert!(table.contains("Checked: 296 records in HubSpot, no duplicates, none lost."), "{table}");
-    // Neither is a terminal: no colours, no bar, and lines that fit.
-    assert!(!table.contains('\u{1b}') && !told.contains('\u{1b}'), "{table}\n{told}");
+    // Neither output is a terminal: no colours, no bar, and lines that fit.
+    assert!(!table.contains('\u{1b}') && !log.contains('\u{1b}'), "{table}\n{log}");
     assert!(table.lines().all(|line| line.chars().count() <= 90 && line.trim_end() == line), "{table}");
-    assert!(told.contains("console   http://127.0.0.1:"), "{told}");
-    assert!(!told.contains("WARN"), "{told}");
+    assert!(log.contains("console   http://127.0.0.1:"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
     assert_nothing_is_left(&scratch);
 }
 
@@ -102,12 +100,12 @@ fn a_signal_in_the_middle_leaves_nothing_behind() {
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let scratch = scratch();
         let mut child = demo(&scratch, &["--courses", "40000"]).spawn().unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        assert!(told.any(|line| line.contains(" synced ")), "it began to send");
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(log.any(|line| line.contains(" synced ")), "sending began");
         assert!(is_postgres_running(&scratch));
         signal(&child, name);
-        let rest: Vec<String> = told.collect();
-        assert_eq!(ended(&mut child), code, "{rest:?}");
+        let rest: Vec<String> = log.collect();
+        assert_eq!(exit_code(&mut child), code, "{rest:?}");
         let mut table = String::new();
         child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
         assert_eq!(table, "", "no closing table");
@@ -120,22 +118,22 @@ fn a_signal_in_the_middle_leaves_nothing_behind() {
 fn a_signal_while_postgres_starts_leaves_nothing_behind() {
     let scratch = scratch();
     let mut child = demo(&scratch, &[]).spawn().unwrap();
-    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(told.any(|line| line.contains("Starting")));
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains("Starting")));
     signal(&child, "INT");
-    let rest: Vec<String> = told.collect();
-    assert_eq!(ended(&mut child), 130, "{rest:?}");
+    let rest: Vec<String> = log.collect();
+    assert_eq!(exit_code(&mut child), 130, "{rest:?}");
     assert_nothing_is_left(&scratch);
 }
 
 #[test]
-fn kept_open_it_answers_until_a_signal() {
+fn keep_open_serves_the_console_until_a_signal() {
     let scratch = scratch();
     let mut child = demo(&scratch, &["--courses", "100", "--keep-open"]).spawn().unwrap();
-    let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let console =
-        told.find_map(|line| line.trim_start().strip_prefix("console").map(|url| url.trim().to_owned()));
-    assert!(told.any(|line| line.contains("until Ctrl-C")));
+        log.find_map(|line| line.trim_start().strip_prefix("console").map(|url| url.trim().to_owned()));
+    assert!(log.any(|line| line.contains("until Ctrl-C")));
     let address = console.unwrap().replace("http://", "");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     std::io::Write::write_all(
@@ -147,7 +145,7 @@ fn kept_open_it_answers_until_a_signal() {
     stream.read_to_string(&mut page).unwrap();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     signal(&child, "INT");
-    let rest: Vec<String> = told.collect();
-    assert_eq!(ended(&mut child), 0, "{rest:?}");
+    let rest: Vec<String> = log.collect();
+    assert_eq!(exit_code(&mut child), 0, "{rest:?}");
     assert_nothing_is_left(&scratch);
 }

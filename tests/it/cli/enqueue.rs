@@ -1,19 +1,19 @@
-//! `course-sync enqueue`: what each kind of file leaves in the outbox, and what is said about the rest.
+//! `course-sync enqueue`: the rows that each kind of file adds, and the report on the other lines.
 
 use std::io::Write;
 
 use clap::Parser;
 use course_sync::cli::UsageError;
-use course_sync::cli::enqueue::{Args, Report, load};
+use course_sync::cli::enqueue::{EnqueueArgs, EnqueueReport, enqueue_file};
 use sqlx::PgPool;
 use tempfile::NamedTempFile;
 
 use crate::support::postgres::{TestDatabase, database};
 
 #[derive(Parser)]
-struct Line {
+struct EnqueueCommandLine {
     #[command(flatten)]
-    args: Args,
+    args: EnqueueArgs,
 }
 
 fn file(suffix: &str, content: impl AsRef<[u8]>) -> NamedTempFile {
@@ -22,20 +22,20 @@ fn file(suffix: &str, content: impl AsRef<[u8]>) -> NamedTempFile {
     file
 }
 
-fn args(file: &NamedTempFile, options: &[&str]) -> Args {
+fn args(file: &NamedTempFile, options: &[&str]) -> EnqueueArgs {
     let path = file.path().to_str().unwrap();
-    Line::try_parse_from(["enqueue", path].iter().chain(options)).unwrap().args
+    EnqueueCommandLine::try_parse_from(["enqueue", path].iter().chain(options)).unwrap().args
 }
 
-async fn enqueue(pool: &PgPool, file: &NamedTempFile, options: &[&str]) -> Report {
-    let (report, failure) = load(args(file, options), Some(pool.into())).await.unwrap();
+async fn enqueue(pool: &PgPool, file: &NamedTempFile, options: &[&str]) -> EnqueueReport {
+    let (report, failure) = enqueue_file(args(file, options), Some(pool.into())).await.unwrap();
     assert!(failure.is_none(), "{failure:?}");
     report
 }
 
 /// The message of a usage error; nothing may be in the outbox then.
 async fn usage_error(database: &TestDatabase, file: &NamedTempFile, options: &[&str]) -> String {
-    let error = load(args(file, options), Some(database.pool().into())).await.unwrap_err();
+    let error = enqueue_file(args(file, options), Some(database.pool().into())).await.unwrap_err();
     assert!(error.is::<UsageError>(), "{error:?}");
     assert!(rows(database.pool()).await.is_empty());
     error.to_string()
@@ -49,7 +49,7 @@ async fn rows(pool: &PgPool) -> Vec<String> {
         .unwrap()
 }
 
-fn counts(report: &Report) -> (u64, Option<u64>, u64, u64) {
+fn counts(report: &EnqueueReport) -> (u64, Option<u64>, u64, u64) {
     (report.added, report.already_there, report.repeated, report.refused)
 }
 
@@ -95,7 +95,7 @@ async fn other_delimiters_are_read() {
 }
 
 #[tokio::test]
-async fn ndjson_of_both_shapes_goes_in() {
+async fn both_forms_of_ndjson_are_accepted() {
     let database = database().await;
     let link = r#"[{"to":{"id":"9"},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#;
     let file = file(
@@ -132,7 +132,7 @@ async fn ndjson_members_are_mapped_like_columns() {
 }
 
 #[tokio::test]
-async fn bad_lines_are_named_and_good_ones_go_in() {
+async fn invalid_lines_are_reported_and_valid_ones_are_added() {
     let database = database().await;
     let long_key = "k".repeat(256);
     let long_line = format!(r#"{{"course_key":"L","n":"{}"}}"#, "x".repeat(1024 * 1024));
@@ -140,7 +140,7 @@ async fn bad_lines_are_named_and_good_ones_go_in() {
     let bad: [(&[u8], &str); 14] = [
         (b"{not json", "not JSON: key must be a string at column 2"),
         (b"[1]", "not a JSON object"),
-        (br#"{"name":"x"}"#, "there is no \"course_key\", a part of the key (see --key)"),
+        (br#"{"name":"x"}"#, "the key member \"course_key\" is missing (see --key)"),
         (br#"{"course_key":null}"#, "neither a string nor a number"),
         (br#"{"course_key":" "}"#, "is empty"),
         (long_line.as_bytes(), "longer than 1048576 bytes"),
@@ -149,7 +149,7 @@ async fn bad_lines_are_named_and_good_ones_go_in() {
         (br#"{"course_key":"N","n":"a\u0000b"}"#, "NUL character"),
         (br#"{"course_key":"O","n":{"a":1}}"#, "\"n\" holds a nested value"),
         (br#"{"course_key":"S","properties":{},"associations":[{}]}"#, "not in HubSpot's shape"),
-        (br#"{"course_key":"B","properties":{},"association":[]}"#, "\"association\" stands beside"),
+        (br#"{"course_key":"B","properties":{},"association":[]}"#, "unknown member \"association\""),
         (br#"{"course_key":"E","":"x"}"#, "a property has an empty name"),
         // What only the database finds: no numeric of Postgres is that large.
         (br#"{"course_key":"X","n":1e999999}"#, "value overflows numeric format"),
@@ -172,27 +172,27 @@ async fn bad_lines_are_named_and_good_ones_go_in() {
 }
 
 #[tokio::test]
-async fn bad_records_of_csv_are_named_by_their_first_line() {
+async fn invalid_csv_records_are_reported_with_their_first_line() {
     let database = database().await;
     let content = b"course_key,name\nA,\"two\nlines\"\nB,a,b\n,x\nC,\xE9t\xE9\nD,n\0l\nE,fine\n";
     let report = enqueue(database.pool(), &file(".csv", content), &[]).await;
     assert_eq!(counts(&report), (2, Some(0), 0, 4));
-    let said: Vec<_> =
+    let refused: Vec<_> =
         report.refusals.iter().map(|refusal| (refusal.line, refusal.reason.as_str())).collect();
     let expected = [
-        (4, "3 cells where the header has 2"),
-        (5, "\"course_key\", a part of the key, is empty"),
+        (4, "the row has 3 cells and the header has 2"),
+        (5, "the key column \"course_key\" is empty"),
         (6, "not UTF-8; if the file is in Latin-1 or Windows-1252"),
         (7, "NUL character"),
     ];
-    for ((line, reason), (expected_line, part)) in said.into_iter().zip(expected) {
+    for ((line, reason), (expected_line, part)) in refused.into_iter().zip(expected) {
         assert_eq!(line, expected_line, "{reason}");
         assert!(reason.contains(part), "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_quote_left_open_does_not_swallow_a_large_file() {
+async fn an_open_quote_does_not_read_the_rest_of_a_large_file_into_memory() {
     let database = database().await;
     let rest = "B,more\n".repeat(300_000);
     let report =
@@ -204,7 +204,7 @@ async fn a_quote_left_open_does_not_swallow_a_large_file() {
 }
 
 #[tokio::test]
-async fn one_bad_course_among_a_thousand_costs_no_good_one() {
+async fn one_course_that_the_database_refuses_does_not_affect_the_others() {
     let database = database().await;
     let line = |at: u32| {
         let value = if at == 700 { "1e999999" } else { "1" };
@@ -224,12 +224,12 @@ async fn one_bad_course_among_a_thousand_costs_no_good_one() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_file_is_a_usage_error_and_inserts_nothing() {
+async fn options_that_do_not_fit_the_file_are_a_usage_error() {
     let database = database().await;
     let csv = file(".csv", "Subject,Name\nAAS,x\n");
     let table: [(&NamedTempFile, &[&str], &str); 6] = [
         (&csv, &["--key", "Subjects"], "did you mean \"Subject\"?"),
-        (&csv, &["--key", "Subject"], "no column has the name of a HubSpot property"),
+        (&csv, &["--key", "Subject"], "no column name is a valid HubSpot property name"),
         (&csv, &["--key", "Subject", "--delimiter", ";"], "no column \"Subject\""),
         (&file(".csv", ""), &[], "the file is empty"),
         (&file("", "[{}]"), &[], "the file is one JSON array"),
@@ -242,16 +242,16 @@ async fn what_does_not_fit_the_file_is_a_usage_error_and_inserts_nothing() {
 }
 
 #[tokio::test]
-async fn a_dry_run_reports_without_a_database() {
+async fn a_dry_run_needs_no_database() {
     let file = file(".csv", "course_key,name\nA,x\nA,y\n,z\n");
-    let (report, failure) = load(args(&file, &["--dry-run"]), None).await.unwrap();
+    let (report, failure) = enqueue_file(args(&file, &["--dry-run"]), None).await.unwrap();
     assert!(failure.is_none());
     assert_eq!(counts(&report), (1, None, 1, 1));
     assert!(report.dry_run);
 }
 
 #[tokio::test]
-async fn a_database_that_fails_midway_is_told_with_the_count_so_far() {
+async fn a_database_error_midway_is_reported_with_the_count_so_far() {
     let database = database().await;
     sqlx::raw_sql(
         "create function refuse() returns trigger language plpgsql as $$ begin
@@ -263,8 +263,8 @@ async fn a_database_that_fails_midway_is_told_with_the_count_so_far() {
     .unwrap();
     let content = (0..9000).map(|at| format!("K{at},x")).collect::<Vec<_>>().join("\n");
     let file = file(".csv", format!("course_key,name\n{content}"));
-    let (report, failure) = load(args(&file, &[]), Some(database.pool().into())).await.unwrap();
+    let (report, failure) = enqueue_file(args(&file, &[]), Some(database.pool().into())).await.unwrap();
     assert_eq!(report.added, 1000);
     let failure = format!("{:#}", failure.unwrap());
-    assert!(failure.contains("failed to enqueue courses"), "{failure}");
+    assert!(failure.contains("could not enqueue courses"), "{failure}");
 }

@@ -1,73 +1,74 @@
-//! `explain`: the life of one course, by the real program.
+//! `explain`, with the real program.
 
-use course_sync::simulator::{Answer, Behaviour, Commit, Fault, Operation};
 use serde_json::{Value, json};
+use simulator::{Answer, Behaviour, Commit, Fault, Operation};
 
-use super::commands::said;
-use super::{ended, failed};
+use super::commands::run_command;
+use super::{insert_ended, insert_failed};
 use crate::support::eventually::eventually;
 use crate::support::world::World;
 
 #[tokio::test]
-async fn an_unknown_key_is_named_with_those_that_are_like_it() {
+async fn an_unknown_key_is_reported_with_similar_keys() {
     let world = World::new().await;
     world.enqueue("AAS-201-40507", &json!({})).await;
     world.enqueue("ZZZ", &json!({})).await;
-    let told = said(&world.settings, &["explain", "AAS-201-40508"]).await;
-    told.failed(1, &["no course with the key \"AAS-201-40508\"", "did you mean \"AAS-201-40507\"?"]);
-    assert!(!told.err.contains("ZZZ"), "{}", told.err);
+    let output = run_command(&world.settings, &["explain", "AAS-201-40508"]).await;
+    output
+        .assert_failure(1, &["no course with the key \"AAS-201-40508\"", "did you mean \"AAS-201-40507\"?"]);
+    assert!(!output.err.contains("ZZZ"), "{}", output.err);
 }
 
 #[tokio::test]
-async fn a_refused_course_is_told_from_its_insert_to_its_mend() {
+async fn a_refused_course_is_explained_from_its_insert_to_its_remedy() {
     let world = World::new().await;
     world.enqueue("A-1", &json!({ "hs_course_name": "Course A 1", "credits_of_old": "3" })).await;
-    let daemon = world.daemon();
-    world.all_are(&["failed"]).await;
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
+    let daemon = world.start_daemon();
+    world.wait_until_all_are(&["failed"]).await;
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
     for words in [
         "A-1: failed, sent once: ",
         "enqueued",
-        "sent alone: HubSpot answered 207 (rejected, correlation id ",
+        "sent as a single course: HubSpot answered 207 (rejected, correlation id ",
         "failed: VALIDATION_ERROR PROPERTY_DOESNT_EXIST (credits_of_old): ",
-        "nothing, until a person puts it back",
+        "nothing, until an operator retries it",
         "create the property `credits_of_old` in HubSpot",
         "course-sync retry --key A-1",
     ] {
-        assert!(told.contains(words), "{words:?} in {told}");
+        assert!(output.contains(words), "{words:?} in {output}");
     }
-    let told = said(&world.settings, &["explain", "A-1", "--json"]).await.fine();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["state"], &told["course"]["key"]), (&json!("failed"), &json!("A-1")));
-    assert_eq!(told["requests"][0]["operation"], "create");
-    assert_eq!(told["events"][0]["event"], "failed");
-    assert!(told["happened"].as_array().is_some_and(|steps| steps.len() == 3), "{told}");
+    let output = run_command(&world.settings, &["explain", "A-1", "--json"]).await.success();
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((&output["state"], &output["course"]["key"]), (&json!("failed"), &json!("A-1")));
+    assert_eq!(output["requests"][0]["operation"], "create");
+    assert_eq!(output["events"][0]["event"], "failed");
+    assert!(output["happened"].as_array().is_some_and(|steps| steps.len() == 3), "{output}");
     drop(daemon);
 }
 
 #[tokio::test]
-async fn nothing_from_outside_moves_the_cursor() {
+async fn control_characters_are_removed() {
     let world = World::new().await;
     let evil = json!({ "category": "refused", "message": "\u{1b}[2Jgone\r\nforged line" });
-    ended(&world, "failed", "A\u{1b}[31m-1", evil).await;
-    let told = said(&world.settings, &["explain", "A\u{1b}[31m-1"]).await.fine();
-    assert!(told.contains("gone  forged line"), "{told}");
-    assert!(!told.contains(['\u{1b}', '\r']), "{told}");
+    insert_ended(&world, "failed", "A\u{1b}[31m-1", evil).await;
+    let output = run_command(&world.settings, &["explain", "A\u{1b}[31m-1"]).await.success();
+    assert!(output.contains("gone  forged line"), "{output}");
+    assert!(!output.contains(['\u{1b}', '\r']), "{output}");
 }
 
 #[tokio::test]
-async fn a_paused_account_and_a_missing_daemon_are_told() {
+async fn a_pause_and_a_missing_daemon_are_shown() {
     let world = World::new().await;
     world.enqueue_many("A", 1).await;
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
-    assert!(told.contains("not sent yet") && told.contains("start `course-sync run`"), "{told}");
-    said(&world.settings, &["pause", "--reason", "stocktaking"]).await.fine();
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
-    assert!(told.contains("operator (stocktaking)") && told.contains("course-sync resume"), "{told}");
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
+    assert!(output.contains("not sent yet") && output.contains("start `course-sync run`"), "{output}");
+    run_command(&world.settings, &["pause", "--reason", "stocktaking"]).await.success();
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
+    assert!(output.contains("operator (stocktaking)") && output.contains("course-sync resume"), "{output}");
 }
 
 #[tokio::test]
-async fn for_a_held_course_hubspot_is_searched_and_the_finds_are_hints() {
+async fn hubspot_is_searched_for_a_held_course() {
     let behaviour = Behaviour { search_lag_ms: 0, ..Behaviour::default() };
     let mut world = World::with(false, behaviour).await;
     world.set("HUBSPOT__REQUEST_TIMEOUT", "400ms");
@@ -75,34 +76,34 @@ async fn for_a_held_course_hubspot_is_searched_and_the_finds_are_hints() {
     let lost = Fault::new(Answer::Hang).committing(Commit::Yes).on(Operation::BatchCreate).times(2);
     world.hubspot.add_fault(lost);
     world.enqueue_many("A", 2).await;
-    let mut daemon = world.daemon();
-    world.all_are(&["unconfirmed"]).await;
+    let mut daemon = world.start_daemon();
+    world.wait_until_all_are(&["unconfirmed"]).await;
     assert!(daemon.stop().await.success());
     let held = eventually("the record is found", async || {
-        let told = said(&world.settings, &["explain", "A-1", "--json"]).await.fine();
-        let told: Value = serde_json::from_str(&told).unwrap();
-        if told["candidates"][0].is_object() { Ok(told) } else { Err(told) }
+        let output = run_command(&world.settings, &["explain", "A-1", "--json"]).await.success();
+        let output: Value = serde_json::from_str(&output).unwrap();
+        if output["candidates"][0].is_object() { Ok(output) } else { Err(output) }
     })
     .await;
     assert_eq!(held["state"], "held");
     assert_eq!(held["candidates"][0]["name"], "Course A 1");
     let id = held["candidates"][0]["id"].as_str().unwrap();
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
-    assert!(told.contains("hints, no proof") && told.contains(id), "{told}");
-    assert!(told.contains("course-sync resolve A-1 --hubspot-id ID"), "{told}");
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
+    assert!(output.contains("hints, not proof") && output.contains(id), "{output}");
+    assert!(output.contains("course-sync resolve A-1 --hubspot-id ID"), "{output}");
     assert_eq!(world.row("A-1").await.status, "unconfirmed", "nothing is concluded from a search");
 
     let mut without_token = world.settings.clone();
     without_token.remove("HUBSPOT_ACCESS_TOKEN");
-    let told = said(&without_token, &["explain", "A-1"]).await.fine();
-    assert!(!told.contains("hints"), "{told}");
+    let output = run_command(&without_token, &["explain", "A-1"]).await.success();
+    assert!(!output.contains("hints"), "{output}");
     world.hubspot.set_token("another");
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
-    assert!(told.contains("could not be asked for candidates: HubSpot answered 401"), "{told}");
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
+    assert!(output.contains("records with the same name failed: HubSpot answered 401"), "{output}");
 }
 
 #[tokio::test]
-async fn a_name_with_quotation_marks_is_found_by_a_word_of_it() {
+async fn a_name_with_quotation_marks_is_found_by_one_of_its_words() {
     let behaviour = Behaviour { search_lag_ms: 0, ..Behaviour::default() };
     let mut world = World::with(false, behaviour).await;
     world.set("HUBSPOT__REQUEST_TIMEOUT", "400ms");
@@ -112,7 +113,7 @@ async fn a_name_with_quotation_marks_is_found_by_a_word_of_it() {
     let name = "Introduction to \"C++\"";
     world.enqueue("A-1", &json!({ "hs_course_name": name })).await;
     world.enqueue("A-2", &json!({ "hs_course_name": "Introduction to C" })).await;
-    let mut daemon = world.daemon();
+    let mut daemon = world.start_daemon();
     eventually("the first is held", async || {
         let row = world.row("A-1").await;
         if row.status == "unconfirmed" { Ok(()) } else { Err(row.status) }
@@ -120,7 +121,7 @@ async fn a_name_with_quotation_marks_is_found_by_a_word_of_it() {
     .await;
     assert!(daemon.stop().await.success());
     let held = eventually("the record is found", async || {
-        let report = said(&world.settings, &["explain", "A-1", "--json"]).await.fine();
+        let report = run_command(&world.settings, &["explain", "A-1", "--json"]).await.success();
         let report: Value = serde_json::from_str(&report).unwrap();
         assert_eq!(report["candidates_error"], Value::Null, "{report:#}");
         if report["candidates"][0].is_object() { Ok(report) } else { Err(report) }
@@ -132,28 +133,28 @@ async fn a_name_with_quotation_marks_is_found_by_a_word_of_it() {
 }
 
 #[tokio::test]
-async fn an_adopted_record_is_told_as_such_with_the_look_that_found_it() {
+async fn an_adopted_record_is_shown_with_the_look_up_that_found_it() {
     let world = World::new().await;
-    let properties = [("hs_course_name", "By hand"), (crate::support::world::UNIQUE, "A-1")];
+    let properties = [("hs_course_name", "By hand"), (crate::support::world::UNIQUE_PROPERTY, "A-1")];
     world.hubspot.create_record(properties.map(|(name, value)| (name.into(), value.into())).into());
     world.enqueue_many("A", 2).await;
-    let _daemon = world.daemon();
-    world.all_are(&["synced"]).await;
-    let told = said(&world.settings, &["explain", "A-1"]).await.fine();
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    let output = run_command(&world.settings, &["explain", "A-1"]).await.success();
     for words in [
-        "which carried its key already",
-        "in doubt: CONFLICT",
+        "which already had its key",
+        "outcome unknown: CONFLICT",
         "looked up in HubSpot",
-        "taken for this course",
+        "adopted: HubSpot already had a record",
     ] {
-        assert!(told.contains(words), "{words:?} in {told}");
+        assert!(output.contains(words), "{words:?} in {output}");
     }
 }
 
 #[tokio::test]
-async fn a_failed_course_costs_hubspot_nothing_to_explain() {
+async fn a_failed_course_is_explained_without_a_request() {
     let world = World::new().await;
-    failed(&world, "A-1").await;
-    said(&world.settings, &["explain", "A-1"]).await.fine();
+    insert_failed(&world, "A-1").await;
+    run_command(&world.settings, &["explain", "A-1"]).await.success();
     assert!(world.hubspot.journal().is_empty());
 }

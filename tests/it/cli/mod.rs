@@ -1,4 +1,4 @@
-//! The command line, as the real program: the short commands, `enqueue`, `demo`, and what an operator does.
+//! The command line, with the real program.
 
 mod check;
 mod commands;
@@ -16,10 +16,10 @@ use serde_json::json;
 
 use crate::support::world::World;
 
-/// Ends a course in doubt, as if its answer had been lost, or failed, as if HubSpot had refused it.
-async fn ended(world: &World, status: &str, key: &str, error: serde_json::Value) {
+/// Inserts a course that is unconfirmed, as if its response had been lost, or failed, as if HubSpot had refused it.
+async fn insert_ended(world: &World, status: &str, key: &str, error: serde_json::Value) {
     let mut writer = world.pool().begin().await.unwrap();
-    // As a row from before such keys were refused.
+    // Without triggers, as a row from before such keys were refused.
     sqlx::query("set local session_replication_role = replica").execute(&mut *writer).await.unwrap();
     sqlx::query(
         "insert into course_outbox (course_key, properties, status, attempts, faults, batch_limit, error, batch_id)
@@ -35,9 +35,9 @@ async fn ended(world: &World, status: &str, key: &str, error: serde_json::Value)
     writer.commit().await.unwrap();
 }
 
-/// A failed course whose property HubSpot does not know, as it would be after a daemon had sent it.
-async fn failed(world: &World, key: &str) {
+/// Inserts a failed course with an unknown property, as after a daemon sent it.
+async fn insert_failed(world: &World, key: &str) {
     let error = json!({ "category": "VALIDATION_ERROR", "code": "PROPERTY_DOESNT_EXIST", "property": "colour",
                         "message": "Property \"colour\" does not exist" });
-    ended(world, "failed", key, error).await;
+    insert_ended(world, "failed", key, error).await;
 }

@@ -1,31 +1,31 @@
-//! `preview`, by the real program: it shows what sending would do, and sending does it.
+//! `preview`, with the real program: its forecast matches what sending does.
 
 use std::collections::BTreeMap;
 use std::process::Output;
 use std::time::Duration;
 
-use course_sync::simulator::{Answer, Behaviour, ErrorForm, Fault, Limits, Operation};
 use serde_json::{Value, json};
+use simulator::{Answer, Behaviour, ErrorForm, Fault, Limits, Operation};
 
 use crate::support::daemon::{output, program};
-use crate::support::world::{UNIQUE, World};
+use crate::support::world::{UNIQUE_PROPERTY, World};
 
-async fn ran(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+async fn run_preview(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = program(&world.settings);
     command.arg("preview").args(arguments);
     let Output { status, stdout, stderr } = output(command).await;
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-async fn previewed(world: &World, arguments: &[&str]) -> Value {
+async fn preview_as_json(world: &World, arguments: &[&str]) -> Value {
     let arguments: Vec<&str> = ["--json"].iter().chain(arguments).copied().collect();
-    let (code, out, err) = ran(world, &arguments).await;
+    let (code, out, err) = run_preview(world, &arguments).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     serde_json::from_str(&out).unwrap()
 }
 
 /// The rows as they lie on the disk: a write of any kind would show.
-async fn versions(world: &World) -> Vec<(String, String)> {
+async fn row_versions(world: &World) -> Vec<(String, String)> {
     sqlx::query_as("select xmin::text, ctid::text from course_outbox order by id")
         .fetch_all(world.pool())
         .await
@@ -33,7 +33,7 @@ async fn versions(world: &World) -> Vec<(String, String)> {
 }
 
 /// Courses good and bad, of which HubSpot holds some already.
-async fn mixed(good: i64) -> World {
+async fn world_with_valid_and_invalid(good: i64) -> World {
     let world = World::new().await;
     world.enqueue_many("A", good).await;
     for n in 1..=7 {
@@ -43,32 +43,38 @@ async fn mixed(good: i64) -> World {
     }
     world.enqueue("no-number", &json!({ "hs_course_name": "x", "hs_enrollment_capacity": "many" })).await;
     world.enqueue("no-name", &json!({ "hs_enrollment_capacity": 3 })).await;
-    world.enqueue("contradiction", &json!({ "hs_course_name": "x", UNIQUE: "other" })).await;
+    world.enqueue("contradiction", &json!({ "hs_course_name": "x", UNIQUE_PROPERTY: "other" })).await;
     world
 }
 
-fn holds(world: &World, key: &str) {
-    let record = [("hs_course_name", key), (UNIQUE, key)];
+fn create_record(world: &World, key: &str) {
+    let record = [("hs_course_name", key), (UNIQUE_PROPERTY, key)];
     world.hubspot.create_record(record.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 }
 
 #[tokio::test]
-async fn what_it_tells_is_what_sending_does() {
-    let world = mixed(250).await;
+async fn the_forecast_matches_what_sending_does() {
+    let world = world_with_valid_and_invalid(250).await;
     for n in 1..=30 {
-        holds(&world, &format!("A-{n}"));
+        create_record(&world, &format!("A-{n}"));
     }
-    let (before, records) = (versions(&world).await, world.hubspot.records().len());
-    let told = previewed(&world, &[]).await;
+    let (before, records) = (row_versions(&world).await, world.hubspot.records().len());
+    let report = preview_as_json(&world, &[]).await;
     assert_eq!(
-        (&told["looked_at"], &told["created"], &told["adopted"], &told["refused"], &told["unclear"]),
+        (
+            &report["looked_at"],
+            &report["created"],
+            &report["adopted"],
+            &report["refused"],
+            &report["unclear"]
+        ),
         (&json!(260), &json!(220), &json!(30), &json!(10), &json!(0)),
-        "{told:#}"
+        "{report:#}"
     );
     // Three batches, and one read for those that exist.
-    assert_eq!((&told["requests"], &told["has_more"]), (&json!(4), &json!(false)));
+    assert_eq!((&report["requests"], &report["has_more"]), (&json!(4), &json!(false)));
     let refusals: BTreeMap<_, _> =
-        told["refusals"].as_array().unwrap().iter().map(|it| (it["code"].as_str().unwrap(), it)).collect();
+        report["refusals"].as_array().unwrap().iter().map(|it| (it["code"].as_str().unwrap(), it)).collect();
     let missing = refusals["PROPERTY_DOESNT_EXIST"];
     assert_eq!((&missing["count"], &missing["property"]), (&json!(7), &json!("hs_course_nmae")));
     assert_eq!(missing["examples"].as_array().unwrap().len(), 5);
@@ -77,14 +83,14 @@ async fn what_it_tells_is_what_sending_does() {
     assert_eq!(refusals["MISSING_REQUIRED_PROPERTY"]["examples"], json!(["no-name"]));
     assert_eq!(refusals["invalid_row"]["examples"], json!(["contradiction"]));
 
-    assert_eq!(versions(&world).await, before, "no row was touched");
+    assert_eq!(row_versions(&world).await, before, "no row was touched");
     assert_eq!(world.hubspot.records().len(), records);
     let harmless = [Operation::PropertyList, Operation::BatchRead];
     assert!(world.hubspot.journal().iter().all(|entry| harmless.contains(&entry.operation)));
     assert_eq!(world.received(Operation::BatchRead).len(), 3, "they are looked up in hundreds");
 
-    let _daemon = world.daemon();
-    world.all_are(&["synced", "failed"]).await;
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced", "failed"]).await;
     world.audit().await;
     let counts = world.counts().await;
     assert_eq!((counts["synced"], counts["failed"]), (250, 10));
@@ -92,19 +98,21 @@ async fn what_it_tells_is_what_sending_does() {
 }
 
 #[tokio::test]
-async fn it_reads_well_and_shows_no_control_characters() {
-    let world = mixed(3).await;
-    world.enqueue_unrefused("evil\u{1b}[31m", &json!({ "hs_course_name": "x", "no\u{202e}such": "x" })).await;
-    holds(&world, "A-1");
-    let (code, out, err) = ran(&world, &[]).await;
+async fn the_text_is_readable_and_has_no_control_characters() {
+    let world = world_with_valid_and_invalid(3).await;
+    world
+        .enqueue_without_checks("evil\u{1b}[31m", &json!({ "hs_course_name": "x", "no\u{202e}such": "x" }))
+        .await;
+    create_record(&world, "A-1");
+    let (code, out, err) = run_preview(&world, &[]).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     for words in [
-        "14 pending courses looked at, nothing sent\n",
+        "14 pending courses checked, nothing sent\n",
         "         2 would be created\n",
         "         1 would be adopted",
         "        11 would be refused\n",
         "refused, 7 × PROPERTY_DOESNT_EXIST hs_course_nmae: Property \"hs_course_nmae\" does not exist",
-        "    such as no-property-1, no-property-2",
+        "    for example no-property-1, no-property-2",
         "sending takes 2 requests, about 1s at 190 requests in 10s\n",
     ] {
         assert!(out.contains(words), "{words:?} in\n{out}");
@@ -113,16 +121,16 @@ async fn it_reads_well_and_shows_no_control_characters() {
 }
 
 #[tokio::test]
-async fn every_fault_of_a_course_is_named() {
+async fn every_fault_of_a_course_is_listed() {
     let world = World::new().await;
     world.create_format().await;
     let course = json!({
         "no_such": "x", "neither_this": "x", "hs_enrollment_capacity": "many", "format": "by post", "hs_object_id": "7",
-        UNIQUE: "another key",
+        UNIQUE_PROPERTY: "another key",
     });
     world.enqueue("bad", &course).await;
     world.enqueue("also-bad", &json!({ "no_such": "x" })).await;
-    let report = previewed(&world, &[]).await;
+    let report = preview_as_json(&world, &[]).await;
     assert_eq!((&report["looked_at"], &report["refused"]), (&json!(2), &json!(2)), "{report:#}");
     let of = |key: &str| -> Vec<(String, Value)> {
         let courses = report["refused_courses"].as_array().unwrap();
@@ -147,46 +155,46 @@ async fn every_fault_of_a_course_is_named() {
         ]
     );
     assert_eq!(of("also-bad").len(), 2);
-    let (_, out, _) = ran(&world, &[]).await;
+    let (_, out, _) = run_preview(&world, &[]).await;
     for words in [
         "         2 would be refused\n",
         "refused, 2 × PROPERTY_DOESNT_EXIST no_such: ",
         "refused, 2 × MISSING_REQUIRED_PROPERTY hs_course_name: ",
         "refused, 1 × INVALID_OPTION format: ",
         "refused, 1 × READ_ONLY_VALUE hs_object_id: ",
-        "a course with several faults counts once for each of them\n",
+        "a course with several errors counts once for each error\n",
     ] {
         assert!(out.contains(words), "{words:?} in\n{out}");
     }
 }
 
 #[tokio::test]
-async fn it_stops_at_its_limit_and_says_that_there_is_more() {
+async fn it_stops_at_the_limit_and_reports_that_there_are_more() {
     let world = World::new().await;
     world.enqueue_many("A", 250).await;
-    let told = previewed(&world, &["--limit", "120"]).await;
-    assert_eq!((&told["looked_at"], &told["has_more"]), (&json!(120), &json!(true)));
-    assert_eq!(previewed(&world, &["--limit", "250"]).await["looked_at"], 250);
+    let report = preview_as_json(&world, &["--limit", "120"]).await;
+    assert_eq!((&report["looked_at"], &report["has_more"]), (&json!(120), &json!(true)));
+    assert_eq!(preview_as_json(&world, &["--limit", "250"]).await["looked_at"], 250);
 }
 
 #[tokio::test]
-async fn what_cannot_be_known_is_said() {
+async fn unknown_properties_and_keys_are_reported_as_unknown() {
     let world = World::with(false, Behaviour::default()).await;
     let denied = Answer::Error { status: 403, body: ErrorForm::Json, retry_after: None };
     world.hubspot.add_fault(Fault::new(denied).on(Operation::PropertyList));
     world.enqueue_many("A", 3).await;
     world.enqueue("B", &json!({ "hs_course_name": "x", "no_such": "x" })).await;
-    let told = previewed(&world, &[]).await;
-    assert_eq!((&told["properties_known"], &told["keys_looked_up"]), (&json!(false), &json!(false)));
-    assert_eq!((&told["created"], &told["refused"]), (&json!(4), &json!(0)));
-    // So it is where HubSpot refuses the token for this list alone.
+    let report = preview_as_json(&world, &[]).await;
+    assert_eq!((&report["properties_known"], &report["keys_looked_up"]), (&json!(false), &json!(false)));
+    assert_eq!((&report["created"], &report["refused"]), (&json!(4), &json!(0)));
+    // The same if HubSpot refuses the token only for this list.
     world.hubspot.clear_faults();
     let unauthorized = Answer::Error { status: 401, body: ErrorForm::Json, retry_after: None };
     world.hubspot.add_fault(Fault::new(unauthorized).on(Operation::PropertyList));
-    let report = previewed(&world, &[]).await;
+    let report = preview_as_json(&world, &[]).await;
     assert_eq!((&report["properties_known"], &report["created"]), (&json!(false), &json!(4)));
     assert!(world.hubspot.records().is_empty());
-    let (_, out, _) = ran(&world, &[]).await;
+    let (_, out, _) = run_preview(&world, &[]).await;
     assert!(
         out.contains("may not read the account's properties") && out.contains("unique_property is not set"),
         "{out}"
@@ -194,18 +202,18 @@ async fn what_cannot_be_known_is_said() {
 }
 
 #[tokio::test]
-async fn it_keeps_to_the_quota_and_tells_why_it_cannot_go_on() {
+async fn it_respects_the_quota_and_reports_why_it_fails() {
     let limits = Limits { requests: 10, per_ms: 1_000, ..Limits::default() };
     let mut world = World::with(true, Behaviour { limits, ..Behaviour::default() }).await;
     world.set("RATE_LIMIT__REQUESTS", "10");
     world.set("RATE_LIMIT__PER", "1s");
     world.enqueue_many("A", 2_500).await;
-    assert_eq!(previewed(&world, &[]).await["created"], 2_500);
+    assert_eq!(preview_as_json(&world, &[]).await["created"], 2_500);
     assert!(world.hubspot.worst_window(Duration::from_secs(1)) <= 10);
     assert_eq!(world.hubspot.summary().by_status.get(&429), None);
 
     world.hubspot.set_token("pat-na1-another");
-    let (code, out, err) = ran(&world, &[]).await;
+    let (code, out, err) = run_preview(&world, &[]).await;
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("401"), "{err}");
 }

@@ -1,4 +1,4 @@
-//! What the README names is there: commands, links, metrics, settings.
+//! The commands, links, metrics and settings that the README mentions exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,14 +9,14 @@ use crate::support::daemon::{output, program};
 
 const README: &str = include_str!("../../../README.md");
 
-/// The words of the README of which `is_wanted` holds, without what a sentence puts around them.
-fn words(is_wanted: impl Fn(&str) -> bool) -> BTreeSet<&'static str> {
+/// The words of the README that `is_wanted` selects, without punctuation.
+fn readme_words(is_wanted: impl Fn(&str) -> bool) -> BTreeSet<&'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
     README.split(|c| !is_part(c)).map(|word| word.trim_matches('.')).filter(|word| is_wanted(word)).collect()
 }
 
 #[tokio::test]
-async fn its_table_holds_every_command_and_no_other() {
+async fn the_readme_table_lists_exactly_the_commands() {
     let mut command = program(&BTreeMap::new());
     command.arg("--help");
     let help = String::from_utf8(output(command).await.stdout).unwrap();
@@ -31,7 +31,7 @@ async fn its_table_holds_every_command_and_no_other() {
 }
 
 #[test]
-fn its_links_lead_somewhere() {
+fn links_in_the_readme_have_a_target() {
     let targets = README.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for target in targets {
         let heading = target.strip_prefix('#').map(|anchor| format!("\n## {}", anchor.replace('-', " ")));
@@ -44,18 +44,18 @@ fn its_links_lead_somewhere() {
 }
 
 #[test]
-fn its_metrics_and_settings_exist() {
+fn metrics_and_settings_in_the_readme_exist() {
     let metrics = course_sync::telemetry::metrics::Metrics::new().encode(false);
-    for metric in words(|word| word.starts_with("course_sync_")) {
+    for metric in readme_words(|word| word.starts_with("course_sync_")) {
         assert!(metrics.contains(&format!("# TYPE {metric} ")), "{metric}");
     }
-    for variable in words(|word| word.starts_with("COURSE_SYNC__")) {
+    for variable in readme_words(|word| word.starts_with("COURSE_SYNC__")) {
         let key = variable.trim_start_matches("COURSE_SYNC__").to_lowercase().replace("__", ".");
         assert!(KEYS.contains(&key.as_str()), "{variable}");
     }
     let sections: BTreeSet<_> = KEYS.iter().filter_map(|key| key.split('.').next()).collect();
     let is_key = |word: &str| word.split_once('.').is_some_and(|(section, _)| sections.contains(section));
-    for key in words(|word| is_key(word) && !word.contains('/')) {
+    for key in readme_words(|word| is_key(word) && !word.contains('/')) {
         assert!(KEYS.contains(&key), "{key}");
     }
 }

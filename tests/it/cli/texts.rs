@@ -1,13 +1,13 @@
-//! What the program says when asked for help or asked wrongly, word by word: `tests/cmd/*.trycmd`. After a
-//! change that is meant, `TRYCMD=overwrite cargo test --test it texts` writes them anew.
+//! Snapshots of the help texts and usage errors: `tests/cmd/*.trycmd`. After an intended change, run
+//! `TRYCMD=overwrite cargo test --test it texts` to update them.
 
 use std::path::Path;
 
 #[test]
-fn texts_stand_as_written() {
+fn help_and_usage_texts_match_the_snapshots() {
     let cases = trycmd::TestCases::new();
     cases.register_bin("course-sync", Path::new(env!("CARGO_BIN_EXE_course-sync")));
-    // The machine's own settings count as unset, the width of its terminal as 100.
+    // Settings of the machine are cleared, and the width of the terminal is 100.
     let is_setting = |name: &String| {
         name.starts_with("COURSE_SYNC") || name.starts_with("DATABASE_URL") || name.starts_with("HUBSPOT_")
     };

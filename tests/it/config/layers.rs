@@ -1,21 +1,21 @@
-//! Which source wins, and what is found in each.
+//! Which layer overrides which, and unknown keys and variables.
 
 use course_sync::config::{Config, Sources};
 use secrecy::ExposeSecret as _;
 
-use super::{CREDENTIALS, EVERYTHING, NOTHING, file, good, load, refused, sources};
+use super::{CREDENTIALS, EVERYTHING, NOTHING, file, load, rejected, sources, valid};
 
 #[test]
-fn each_layer_wins_over_the_one_below() {
+fn each_layer_overrides_the_one_below() {
     let toml = "[batch]\nmax_size = 50\nmax_in_flight = 4\n";
-    let config = good(toml, &[("COURSE_SYNC__BATCH__MAX_IN_FLIGHT", "8")]);
+    let config = valid(toml, &[("COURSE_SYNC__BATCH__MAX_IN_FLIGHT", "8")]);
     assert_eq!(config.batch.max_bytes, 2 * 1024 * 1024, "the built-in default");
     assert_eq!(config.batch.max_size, 50, "the file");
     assert_eq!(config.batch.max_in_flight, 8, "the environment");
 }
 
 #[test]
-fn the_command_lines_file_wins_over_the_variables_file() {
+fn config_argument_overrides_config_variable() {
     let (one, other) = (file("[batch]\nmax_size = 1\n"), file("[batch]\nmax_size = 2\n"));
     let env = [("COURSE_SYNC_CONFIG", other.path().to_str().unwrap())];
     let by_variable = Config::load(&sources(None, &env), NOTHING).unwrap();
@@ -24,7 +24,7 @@ fn the_command_lines_file_wins_over_the_variables_file() {
 }
 
 #[test]
-fn a_missing_file_is_named_with_who_named_it() {
+fn a_missing_file_is_reported_with_the_source_of_its_path() {
     let missing = Config::load(&sources(Some("/no/such.toml".into()), &[]), NOTHING).unwrap_err().to_string();
     assert!(
         missing.contains("/no/such.toml: the configuration file named by --config cannot be read"),
@@ -36,9 +36,9 @@ fn a_missing_file_is_named_with_who_named_it() {
 }
 
 #[test]
-fn nothing_is_called_unset_while_the_file_cannot_be_read() {
+fn missing_settings_are_not_reported_if_the_file_cannot_be_parsed() {
     assert_eq!(
-        refused("[batch]\nmax_size = 5\nlinger = ", &[("COURSE_SYNC__LOG__FORMAT", "x")], EVERYTHING),
+        rejected("[batch]\nmax_size = 5\nlinger = ", &[("COURSE_SYNC__LOG__FORMAT", "x")], EVERYTHING),
         [
             "FILE: TOML parse error at line 3, column 10: string values must be quoted, expected literal string",
             "log.format (COURSE_SYNC__LOG__FORMAT): \"x\" is not accepted; expected \"auto\" or \"pretty\" or \"json\"",
@@ -47,21 +47,21 @@ fn nothing_is_called_unset_while_the_file_cannot_be_read() {
 }
 
 #[test]
-fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
-    assert_eq!(good("\u{feff}[batch]\r\nmax_size = 5\r\n", &[]).batch.max_size, 5);
+fn a_byte_order_mark_and_carriage_returns_are_accepted() {
+    assert_eq!(valid("\u{feff}[batch]\r\nmax_size = 5\r\n", &[]).batch.max_size, 5);
 }
 
 #[test]
-fn sections_below_sections_and_inline_tables_are_read() {
+fn nested_sections_and_inline_tables_are_read() {
     let toml = "hubspot.oauth = { client_id = \"id\", client_secret = \"s\" }\n";
     let env = [("COURSE_SYNC__HUBSPOT__OAUTH__REFRESH_TOKEN", "r"), ("DATABASE_URL", "postgres://db/x")];
     load(toml, &env, EVERYTHING).unwrap();
 }
 
 #[test]
-fn short_names_fill_in_for_long_ones() {
+fn short_variables_set_the_same_keys_as_long_ones() {
     let url = |env: &[(&str, &str)]| {
-        let config = good("[database]\nurl = \"postgres://file/x\"\n", env);
+        let config = valid("[database]\nurl = \"postgres://file/x\"\n", env);
         config.database_url().unwrap().expose_secret().to_owned()
     };
     assert_eq!(url(&[]), "postgres://file/x");
@@ -72,17 +72,17 @@ fn short_names_fill_in_for_long_ones() {
 }
 
 #[test]
-fn short_and_long_names_that_differ_contradict() {
+fn short_and_long_variables_with_different_values_are_a_contradiction() {
     let env = [("COURSE_SYNC__DATABASE__URL", "postgres://a/x"), ("DATABASE_URL", "postgres://b/x")];
     assert_eq!(
-        refused("", &env, NOTHING),
-        ["database.url (COURSE_SYNC__DATABASE__URL): contradicts DATABASE_URL, which says something else: \
+        rejected("", &env, NOTHING),
+        ["database.url (COURSE_SYNC__DATABASE__URL): contradicts DATABASE_URL, which has another value: \
           unset one of them"]
     );
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_with_its_source() {
+fn all_problems_are_reported_at_once_with_their_sources() {
     let toml = "\
 [batch]
 max_size = 101
@@ -97,16 +97,16 @@ lease = 30
 ";
     let env = [("COURSE_SYNC_BATCH__MAX_SIZE", "5"), ("COURSE_SYNC__RETRY__MULTIPLIER", "0.5")];
     assert_eq!(
-        refused(toml, &env, EVERYTHING),
+        rejected(toml, &env, EVERYTHING),
         [
             "batch.lingr (FILE:3): unknown key; did you mean batch.linger?",
             "hubspot.acess_token (FILE:6): unknown key; did you mean hubspot.access_token?",
             "hubspot.max_in_flight (FILE:7): unknown key; did you mean batch.max_in_flight?",
-            "nonsense (FILE:10): unknown key; config/default.toml lists them all",
+            "nonsense (FILE:10): unknown key; config/default.toml lists all keys",
             "COURSE_SYNC_BATCH__MAX_SIZE: unknown variable; did you mean COURSE_SYNC__BATCH__MAX_SIZE?",
-            "database.url: is not set; set DATABASE_URL, or DATABASE_URL_FILE to a file that holds it",
+            "database.url: is not set; set DATABASE_URL, or DATABASE_URL_FILE to a file that contains it",
             "hubspot.access_token: is not set; set HUBSPOT_ACCESS_TOKEN, or HUBSPOT_ACCESS_TOKEN_FILE to a file \
-             that holds it (or the three keys of hubspot.oauth)",
+             that contains it (or the three keys of hubspot.oauth)",
             "batch.max_size (FILE:2): 101 is not accepted; expected a whole number from 1 to 100",
             "retry.multiplier (COURSE_SYNC__RETRY__MULTIPLIER): \"0.5\" is not accepted; expected a number \
              from 1 to 100",
@@ -117,7 +117,7 @@ lease = 30
 }
 
 #[test]
-fn the_list_is_numbered_for_a_reader() {
+fn problems_are_numbered() {
     let env = [("COURSE_SYNC__BATCH__MAX_SIZE", "0"), ("COURSE_SYNC__OUTBOX__LISTEN", "yes")];
     let text = Config::load(&sources(None, &env), NOTHING).unwrap_err().to_string();
     assert_eq!(
@@ -129,11 +129,11 @@ fn the_list_is_numbered_for_a_reader() {
 }
 
 #[test]
-fn keys_that_are_no_keys() {
-    for (toml, finding) in [
+fn unknown_keys_are_rejected() {
+    for (toml, problem) in [
         ("batch = 5", "batch (FILE:1): is a section, not a key: write [batch] and its keys below"),
         ("\"batch.max_size\" = 5", "\"batch.max_size\" (FILE:1): unknown key; did you mean batch.max_size?"),
-        ("\"\\u001b[31m\" = 5", "\"\\u{1b}[31m\" (FILE): unknown key; config/default.toml lists them all"),
+        ("\"\\u001b[31m\" = 5", "\"\\u{1b}[31m\" (FILE:1): unknown key; config/default.toml lists all keys"),
         (
             "[[batch]]\nmax_size = 5",
             "batch (FILE:1): is a section, not a key: write [batch] and its keys below",
@@ -146,13 +146,13 @@ fn keys_that_are_no_keys() {
         ),
         ("[batch\n", "FILE: TOML parse error at line 1, column 7: unclosed table, expected `]`"),
     ] {
-        assert_eq!(refused(toml, &[], NOTHING), [finding], "{toml}");
+        assert_eq!(rejected(toml, &[], NOTHING), [problem], "{toml}");
     }
 }
 
 #[test]
-fn variables_that_are_none() {
-    for (name, finding) in [
+fn unknown_variables_are_rejected() {
+    for (name, problem) in [
         ("COURSE_SYNC__BATCH__MAXSIZE", "did you mean COURSE_SYNC__BATCH__MAX_SIZE?"),
         ("COURSE_SYNC__MAX_SIZE", "the names are COURSE_SYNC__SECTION__KEY, with two underscores each"),
         ("course_sync__batch__max_size", "did you mean COURSE_SYNC__BATCH__MAX_SIZE?"),
@@ -160,19 +160,19 @@ fn variables_that_are_none() {
         ("COURSE_SYNC_CONFIGS", "did you mean COURSE_SYNC_CONFIG?"),
         ("COURSE_SYNC_PORT", "the names are COURSE_SYNC__SECTION__KEY, with two underscores each"),
     ] {
-        assert_eq!(refused("", &[(name, "5")], NOTHING), [format!("{name}: unknown variable; {finding}")]);
+        assert_eq!(rejected("", &[(name, "5")], NOTHING), [format!("{name}: unknown variable; {problem}")]);
     }
 }
 
 #[test]
-fn variables_that_concern_nobody() {
-    good(
+fn unrelated_and_empty_variables_are_ignored() {
+    valid(
         "",
         &[
             ("PATH", "/bin"),
             ("COURSE_SYNC__BATCH__MAX_SIZE", ""),
             ("COURSE_SYNC__BATCH__MXA_SIZE", ""),
-            // What Kubernetes sets in every pod beside a Service named course-sync.
+            // Kubernetes sets these in every pod next to a Service named course-sync.
             ("COURSE_SYNC_SERVICE_HOST", "10.0.0.7"),
             ("COURSE_SYNC_SERVICE_PORT", "9464"),
             ("COURSE_SYNC_SERVICE_PORT_METRICS", "9464"),
@@ -184,7 +184,6 @@ fn variables_that_concern_nobody() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn text_that_is_not_utf8_is_reported_and_not_shown() {
     use std::ffi::OsString;

@@ -1,11 +1,11 @@
-//! Secrets: from values and files, read again, and never shown.
+//! Secrets from values and files: re-read, and never shown.
 
 use std::fs;
 
 use course_sync::config::{Config, Credentials, SecretSource};
 use secrecy::ExposeSecret as _;
 
-use super::{CREDENTIALS, EVERYTHING, NOTHING, file, good, load, refused, sources};
+use super::{CREDENTIALS, EVERYTHING, NOTHING, file, load, rejected, sources, valid};
 
 const CANARY: &str = "pat-na1-canary-4711";
 
@@ -17,10 +17,10 @@ fn token(config: &Config) -> &SecretSource {
 }
 
 #[test]
-fn a_file_is_read_again_at_every_read() {
+fn a_secret_file_is_read_again_at_every_read() {
     let secret = file("pat-na1-first\n");
     let path = secret.path().to_str().unwrap();
-    let config = good("", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
+    let config = valid("", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
     assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-first");
     fs::write(secret.path(), "pat-na1-second\r\n").unwrap();
     assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-second");
@@ -30,45 +30,45 @@ fn a_file_is_read_again_at_every_read() {
 }
 
 #[test]
-fn a_token_keeps_its_zeros() {
-    let config = good("", &[("HUBSPOT_ACCESS_TOKEN", "00123\n")]);
+fn a_token_keeps_its_leading_zeros() {
+    let config = valid("", &[("HUBSPOT_ACCESS_TOKEN", "00123\n")]);
     assert_eq!(token(&config).read().unwrap().expose_secret(), "00123");
     assert_eq!(
-        refused("hubspot.access_token = 123", &[], NOTHING),
+        rejected("hubspot.access_token = 123", &[], NOTHING),
         ["hubspot.access_token (FILE:1): expected text in quotes (the value is not shown)"]
     );
 }
 
 #[test]
-fn a_value_hides_a_file_of_a_lower_layer_and_the_other_way_round() {
+fn a_secret_overrides_its_file_in_a_lower_layer_and_the_other_way_round() {
     let secret = file("pat-na1-of-file");
     let path = secret.path().to_str().unwrap();
     let config =
-        good(&format!("hubspot.access_token_file = {path:?}"), &[("HUBSPOT_ACCESS_TOKEN", "of-env")]);
+        valid(&format!("hubspot.access_token_file = {path:?}"), &[("HUBSPOT_ACCESS_TOKEN", "of-env")]);
     assert_eq!(token(&config).read().unwrap().expose_secret(), "of-env");
     let env = [("COURSE_SYNC__HUBSPOT__ACCESS_TOKEN_FILE", path)];
-    let config = good("hubspot.access_token = \"of-toml\"", &env);
+    let config = valid("hubspot.access_token = \"of-toml\"", &env);
     assert_eq!(token(&config).read().unwrap().expose_secret(), "pat-na1-of-file");
 }
 
 #[test]
-fn contradictions() {
+fn contradicting_credentials_are_rejected() {
     let path = "/run/secrets/x";
     let both = [("HUBSPOT_ACCESS_TOKEN", "x"), ("HUBSPOT_ACCESS_TOKEN_FILE", path)];
     assert_eq!(
-        refused("", &both, NOTHING),
+        rejected("", &both, NOTHING),
         ["hubspot.access_token (HUBSPOT_ACCESS_TOKEN): contradicts hubspot.access_token_file \
           (HUBSPOT_ACCESS_TOKEN_FILE): give the secret or its file, not both"]
     );
     assert_eq!(
-        refused("[hubspot.oauth]\nclient_id = \"id\"\n", &[("HUBSPOT_ACCESS_TOKEN", "x")], NOTHING),
+        rejected("[hubspot.oauth]\nclient_id = \"id\"\n", &[("HUBSPOT_ACCESS_TOKEN", "x")], NOTHING),
         [
             "hubspot.access_token (HUBSPOT_ACCESS_TOKEN): contradicts hubspot.oauth, which is set too: use the token \
           or OAuth, not both"
         ]
     );
     assert_eq!(
-        refused("[hubspot.oauth]\nclient_id = \"id\"\n", &[], NOTHING),
+        rejected("[hubspot.oauth]\nclient_id = \"id\"\n", &[], NOTHING),
         ["client_secret", "refresh_token"].map(|part| format!(
             "hubspot.oauth.{part}: is not set; OAuth needs all three: hubspot.oauth.client_id, .client_secret and \
              .refresh_token"
@@ -77,11 +77,11 @@ fn contradictions() {
 }
 
 #[test]
-fn what_a_command_does_not_need_need_not_be_there() {
+fn secret_files_that_a_command_does_not_need_are_not_read() {
     let env = [("DATABASE_URL_FILE", "/no/such/file"), ("HUBSPOT_ACCESS_TOKEN_FILE", "/no/such/file")];
-    good("", &env);
+    valid("", &env);
     assert_eq!(
-        refused("", &env, EVERYTHING),
+        rejected("", &env, EVERYTHING),
         [
             "database.url_file (DATABASE_URL_FILE): the file /no/such/file does not exist",
             "hubspot.access_token_file (HUBSPOT_ACCESS_TOKEN_FILE): the file /no/such/file does not exist",
@@ -90,32 +90,32 @@ fn what_a_command_does_not_need_need_not_be_there() {
 }
 
 #[test]
-fn files_that_hold_no_secret() {
+fn files_without_a_valid_secret_are_rejected() {
     let long = "x".repeat(20_000);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     let cases = [
         ("", "is empty"),
         ("\n", "is empty"),
-        ("two words", "holds spaces, line breaks or characters beyond ASCII"),
-        ("two\nlines", "holds spaces, line breaks or characters beyond ASCII"),
-        ("tökén", "holds spaces, line breaks or characters beyond ASCII"),
+        ("two words", "contains spaces, line breaks or non-ASCII characters"),
+        ("two\nlines", "contains spaces, line breaks or non-ASCII characters"),
+        ("tökén", "contains spaces, line breaks or non-ASCII characters"),
         (&long, "is longer than 16 KiB"),
     ];
-    for (text, finding) in cases {
+    for (text, problem) in cases {
         let secret = file(text);
         let path = secret.path().to_str().unwrap();
         let env = [CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", path)];
-        let findings = refused("", &env, EVERYTHING);
-        assert!(findings[0].contains(&format!("the file {path} {finding}")), "{findings:?}");
+        let problems = rejected("", &env, EVERYTHING);
+        assert!(problems[0].contains(&format!("the file {path} {problem}")), "{problems:?}");
     }
-    let findings = refused("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", folder)], EVERYTHING);
-    assert!(findings[0].ends_with("is not a regular file"), "{findings:?}");
+    let problems = rejected("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", folder)], EVERYTHING);
+    assert!(problems[0].ends_with("is not a regular file"), "{problems:?}");
 }
 
 #[test]
-fn a_database_url_is_checked_and_not_shown() {
-    for (url, finding) in [
+fn an_invalid_database_url_is_rejected_and_not_shown() {
+    for (url, problem) in [
         ("mysql://u:canary@db/x", "must start with postgres:// or postgresql://"),
         (
             "postgres://u:canary@[db/x",
@@ -131,22 +131,22 @@ fn a_database_url_is_checked_and_not_shown() {
         ),
         (
             "postgres://u:canary@db/x?sslmode=bogus",
-            "has an unknown sslmode; it is disable, allow, prefer, require, verify-ca or verify-full",
+            "has an unknown sslmode; use disable, allow, prefer, require, verify-ca or verify-full",
         ),
         (
             "postgres://u:can ary@db/x",
-            "holds spaces, line breaks or characters beyond ASCII: check how it was copied",
+            "contains spaces, line breaks or non-ASCII characters: check how it was copied",
         ),
     ] {
-        let expected = format!("database.url (DATABASE_URL): {finding} (the value is not shown)");
-        assert_eq!(refused("", &[("DATABASE_URL", url)], NOTHING), [expected]);
+        let expected = format!("database.url (DATABASE_URL): {problem} (the value is not shown)");
+        assert_eq!(rejected("", &[("DATABASE_URL", url)], NOTHING), [expected]);
     }
-    good("", &[("DATABASE_URL", "postgresql:///catalogue?host=/run/postgresql")]);
-    good("", &[("DATABASE_URL", "postgres://u@db/x?sslmode=verify-full")]);
+    valid("", &[("DATABASE_URL", "postgresql:///catalogue?host=/run/postgresql")]);
+    valid("", &[("DATABASE_URL", "postgres://u@db/x?sslmode=verify-full")]);
 }
 
 #[test]
-fn no_secret_is_ever_shown() {
+fn no_secret_is_shown() {
     let secret = file(CANARY);
     let path = secret.path().to_str().unwrap();
     let url = format!("postgres://u:{CANARY}@db/x");
@@ -174,31 +174,30 @@ fn no_secret_is_ever_shown() {
         format!("hubspot.access_token = {quoted}\nhubspot.access_token_file = {path:?}"),
         quoted.clone(),
     ] {
-        let findings = refused(&toml, &[], NOTHING).join("\n");
-        assert!(!findings.contains("canary"), "{toml}: {findings}");
+        let problems = rejected(&toml, &[], NOTHING).join("\n");
+        assert!(!problems.contains("canary"), "{toml}: {problems}");
     }
     let env = [("COURSE_SYNC_HUBSPOT_ACCESS_TOKEN", CANARY), ("COURSE_SYNC__BATCH__MAX_SIZE", CANARY)];
     for misplaced in [CANARY, "0000-canary", &url] {
-        let findings = refused("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", misplaced)], EVERYTHING);
-        assert!(!findings.concat().contains("canary"), "{findings:?}");
+        let problems = rejected("", &[CREDENTIALS[0], ("HUBSPOT_ACCESS_TOKEN_FILE", misplaced)], EVERYTHING);
+        assert!(!problems.concat().contains("canary"), "{problems:?}");
     }
     assert!(!format!("{:?}", sources(None, &env)).contains("canary"));
     let error = Config::load(&sources(None, &env), EVERYTHING).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }
 
-#[cfg(unix)]
 #[test]
-fn a_file_open_to_everybody_is_warned_of() {
+fn a_secret_file_open_to_every_user_causes_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let secret = file(CANARY);
     let path = secret.path().to_str().unwrap();
-    let config = good("hubspot.unique_property = \"k\"", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
+    let config = valid("hubspot.unique_property = \"k\"", &[("HUBSPOT_ACCESS_TOKEN_FILE", path)]);
     for (mode, word) in [(0o600, None), (0o640, None), (0o644, Some("read")), (0o666, Some("changed"))] {
         fs::set_permissions(secret.path(), fs::Permissions::from_mode(mode)).unwrap();
         let expected = word.map(|word| {
             format!(
-                "hubspot.access_token_file: {path} may be {word} by every user of this machine; chmod 600 it \
+                "hubspot.access_token_file: {path} can be {word} by every user of this machine; chmod 600 it \
                  (Kubernetes: fsGroup, and defaultMode 0440)"
             )
         });

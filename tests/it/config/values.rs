@@ -1,10 +1,10 @@
-//! Each key's type and range, and what must hold between keys.
+//! The type and range of each key, and contradictions between keys.
 
 use std::time::Duration;
 
-use course_sync::config::{ApiVersion, KEYS, LogFormat, Percent, Unconfirmed};
+use course_sync::config::{ApiVersion, KEYS, LogFormat, Unconfirmed};
 
-use super::{EVERYTHING, NOTHING, good, load, refused};
+use super::{EVERYTHING, NOTHING, load, rejected, valid};
 
 /// The variable that sets `key`.
 fn variable(key: &str) -> String {
@@ -12,8 +12,8 @@ fn variable(key: &str) -> String {
 }
 
 #[test]
-fn the_defaults_are_the_documented_ones() {
-    let config = good("", &[]);
+fn defaults_have_their_documented_values() {
+    let config = valid("", &[]);
     assert_eq!((config.database.max_connections, config.database.migrate), (6, true));
     assert!(config.database.url.is_none() && config.hubspot.credentials.is_none());
     assert_eq!(config.hubspot.base_url, "https://api.hubapi.com");
@@ -24,7 +24,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!((config.batch.max_size, config.batch.max_bytes), (100, 2_097_152));
     assert_eq!((config.batch.linger, config.batch.max_in_flight), (Duration::from_millis(50), 32));
     assert_eq!((config.rate_limit.requests, config.rate_limit.per), (190, Duration::from_secs(10)));
-    assert_eq!(config.rate_limit.daily_reserve, Percent::new(5));
+    assert_eq!(config.rate_limit.daily_reserve.of(10_000), 500);
     assert_eq!(config.retry.initial_interval, Duration::from_secs(1));
     assert_eq!(config.retry.max_interval, Duration::from_mins(10));
     assert!((config.retry.multiplier - 2.0).abs() < f64::EPSILON);
@@ -44,7 +44,7 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn values_that_are_accepted() {
+fn valid_values_are_accepted() {
     for (key, values) in [
         ("database.max_connections", &["2", "1000"][..]),
         ("database.migrate", &["true", "false"]),
@@ -73,13 +73,13 @@ fn values_that_are_accepted() {
         ("log.filter", &["info", "warn,course_sync=debug", "off"]),
     ] {
         for value in values {
-            good("", &[(&variable(key), value)]);
+            valid("", &[(&variable(key), value)]);
         }
     }
 }
 
 #[test]
-fn values_that_are_refused() {
+fn invalid_values_are_rejected() {
     let whole = "expected a whole number from";
     for (key, values, expected) in [
         (
@@ -92,7 +92,7 @@ fn values_that_are_refused() {
         (
             "hubspot.base_url",
             &["http://api.hubapi.com", "http://127.0.0.1.example.com", "http://10.0.0.1", "ftp://localhost"],
-            "expected https, since the token",
+            "expected https, because every request carries the token",
         ),
         ("hubspot.base_url", &["https://h.example/?a=b", "https://h.example/#x"], "expected a URL without"),
         (
@@ -123,33 +123,46 @@ fn values_that_are_refused() {
         ("admin.listen", &["localhost:9464", "9464", "127.0.0.1"], "expected an address with its port"),
         ("admin.hosts", &["https://a.example", "a.example:80", "a.example,,b"], "expected host names"),
         ("log.format", &["text"], "expected \"auto\" or \"pretty\" or \"json\""),
-        ("log.filter", &["=", "info,course_sync=loud", " "], "expected a level"),
+        (
+            "log.filter",
+            &[
+                "=",
+                "info,course_sync=loud",
+                " ",
+                "*",
+                "*=debug",
+                "[batch]=debug",
+                "info,course_sync[batch]=debug",
+                "#x",
+            ],
+            "expected a level",
+        ),
     ] {
         for value in values {
             let env = [(variable(key), *value)];
-            let finding = if value.is_empty() {
-                refused(&format!("{key} = \"\""), &[], NOTHING)
+            let problem = if value.is_empty() {
+                rejected(&format!("{key} = \"\""), &[], NOTHING)
             } else {
-                refused("", &[(&env[0].0, value)], NOTHING)
+                rejected("", &[(&env[0].0, value)], NOTHING)
             };
-            assert_eq!(finding.len(), 1, "{key} = {value:?}: {finding:?}");
-            assert!(finding[0].starts_with(&format!("{key} (")), "{finding:?}");
-            assert!(finding[0].contains(&format!("{value:?} is not accepted; {expected}")), "{finding:?}");
+            assert_eq!(problem.len(), 1, "{key} = {value:?}: {problem:?}");
+            assert!(problem[0].starts_with(&format!("{key} (")), "{problem:?}");
+            assert!(problem[0].contains(&format!("{value:?} is not accepted; {expected}")), "{problem:?}");
         }
     }
 }
 
 #[test]
-fn toml_has_types_and_they_are_kept() {
+fn toml_types_are_checked() {
     let toml = "batch = { max_size = 10, max_bytes = 4096 }\noutbox.listen = false\nretry.multiplier = 3\n\
                 admin.hosts = [\"A.example\", \"b.example\"]\nrate_limit.requests = \"100\"\n";
-    let config = good(toml, &[]);
+    let config = valid(toml, &[]);
     assert_eq!((config.batch.max_size, config.batch.max_bytes), (10, 4096));
     assert!(!config.outbox.listen);
     assert!((config.retry.multiplier - 3.0).abs() < f64::EPSILON);
     assert_eq!(config.admin.hosts, ["a.example", "b.example"]);
     assert_eq!(config.rate_limit.requests, 100);
-    for (toml, finding) in [
+    for (toml, problem) in [
         ("batch.max_size = 99.6", "99.6 is not accepted; expected a whole number"),
         ("batch.max_size = true", "true is not accepted; expected a whole number"),
         ("batch.max_size = -5", "-5 is not accepted; expected a whole number"),
@@ -162,40 +175,39 @@ fn toml_has_types_and_they_are_kept() {
         ("admin.hosts = [\"a\", 5]", "[\"a\", 5] is not accepted; expected a list of texts in quotes"),
         ("admin.listen = {}", "a section is not accepted; expected text in quotes"),
     ] {
-        let findings = refused(toml, &[], NOTHING);
-        assert!(findings.iter().any(|one| one.contains(finding)), "{toml}: {findings:?}");
+        let problems = rejected(toml, &[], NOTHING);
+        assert!(problems.iter().any(|one| one.contains(problem)), "{toml}: {problems:?}");
     }
 }
 
 #[test]
-fn values_come_out_as_they_will_be_used() {
-    let config = good(
+fn values_are_normalized() {
+    let config = valid(
         "hubspot.base_url = \"HTTPS://API.HubAPI.com//\"\nhubspot.unique_property = \"k\"\noutbox.retention = \"keep\"",
         &[("COURSE_SYNC__HUBSPOT__API_VERSION", "2026-03")],
     );
     assert_eq!(config.hubspot.base_url, "https://api.hubapi.com");
     assert_eq!(config.hubspot.api_version.to_string(), "2026-03");
     assert_eq!(config.outbox.retention, None);
-    assert_eq!(good("outbox.history_retention = \"keep\"", &[]).outbox.history_retention, None);
-    assert_eq!(good("rate_limit.daily_reserve = \"2.5%\"", &[]).rate_limit.daily_reserve.of(1001), 26);
-    assert_eq!(Percent::new(5).to_string(), "5%");
+    assert_eq!(valid("outbox.history_retention = \"keep\"", &[]).outbox.history_retention, None);
+    assert_eq!(valid("rate_limit.daily_reserve = \"2.5%\"", &[]).rate_limit.daily_reserve.of(1001), 26);
 }
 
 #[test]
-fn a_short_request_timeout_alone_shortens_the_time_to_connect() {
-    let config = good("hubspot.request_timeout = \"2s\"", &[]);
+fn default_connect_timeout_is_at_most_half_of_request_timeout() {
+    let config = valid("hubspot.request_timeout = \"2s\"", &[]);
     assert_eq!(config.hubspot.connect_timeout, Duration::from_secs(1));
-    let config = good("hubspot.request_timeout = \"2m\"", &[]);
+    let config = valid("hubspot.request_timeout = \"2m\"", &[]);
     assert_eq!(config.hubspot.connect_timeout, Duration::from_secs(5));
 }
 
 #[test]
-fn what_must_hold_between_keys() {
-    for (toml, finding) in [
+fn contradictions_between_keys_are_rejected() {
+    for (toml, problem) in [
         (
             "hubspot.connect_timeout = \"20s\"",
-            "hubspot.connect_timeout (FILE:1): must be below hubspot.request_timeout (20s), or a failed connection \
-             looks like a lost answer",
+            "hubspot.connect_timeout (FILE:1): must be below hubspot.request_timeout (20s), otherwise a failed \
+             connection is treated as a lost response",
         ),
         (
             "retry.max_interval = \"10ms\"",
@@ -204,22 +216,22 @@ fn what_must_hold_between_keys() {
         (
             "outbox.retention = \"30d\"",
             "outbox.retention (FILE:1): needs hubspot.unique_property: without it, a course whose row was deleted \
-             and that is enqueued again would be created twice",
+             would be created twice if it is enqueued again",
         ),
         (
             "outbox.history_retention = \"5s\"",
-            "outbox.history_retention (FILE:1): must not be below rate_limit.per (10s), which a restart reads from \
-             the history",
+            "outbox.history_retention (FILE:1): must not be below rate_limit.per (10s): after a restart, requests \
+             in this window are counted from the history",
         ),
     ] {
-        assert_eq!(refused(toml, &[], NOTHING), [finding]);
+        assert_eq!(rejected(toml, &[], NOTHING), [problem]);
     }
 }
 
 #[test]
-fn contradictions_are_told_beside_all_other_problems() {
+fn contradictions_are_reported_with_all_other_problems() {
     let toml = "outbox.retention = \"30d\"\noutbox.history_retention = \"5s\"\nbatch.max_size = 0\nadmin.listen = \"x\"";
-    let found = refused(toml, &[], EVERYTHING);
+    let found = rejected(toml, &[], EVERYTHING);
     for named in [
         "outbox.retention",
         "outbox.history_retention",
@@ -228,35 +240,35 @@ fn contradictions_are_told_beside_all_other_problems() {
         "database.url",
         "hubspot.access_token",
     ] {
-        assert!(found.iter().any(|finding| finding.starts_with(named)), "{named} is not among {found:#?}");
+        assert!(found.iter().any(|problem| problem.starts_with(named)), "{named} is not among {found:#?}");
     }
 }
 
 #[test]
-fn warnings_name_both_settings_and_the_consequence() {
+fn warnings_name_the_settings_and_the_consequence() {
     let quiet = "hubspot.unique_property = \"course_key\"\n";
-    assert_eq!(good(quiet, &[]).warnings(), [""; 0]);
+    assert_eq!(valid(quiet, &[]).warnings(), [""; 0]);
     let local = [("COURSE_SYNC__HUBSPOT__BASE_URL", "http://127.0.0.1:1")];
-    assert_eq!(good(quiet, &local).warnings(), [""; 0]);
-    let slow = good(&format!("{quiet}hubspot.request_timeout = \"30s\"\n"), &[]).warnings();
+    assert_eq!(valid(quiet, &local).warnings(), [""; 0]);
+    let slow = valid(&format!("{quiet}hubspot.request_timeout = \"30s\"\n"), &[]).warnings();
     assert_eq!(
         slow,
         [
-            "hubspot.request_timeout (30s) is not below what shutdown.grace leaves to requests (22s 500ms): a slow \
+            "hubspot.request_timeout (30s) is not below the part of shutdown.grace for open requests (22s 500ms): a slow \
              request is cut off at shutdown and its courses become unconfirmed",
-            "hubspot.request_timeout (30s) is not below outbox.lease (30s): a slow request may outlive the lease it \
-             was sent under",
+            "hubspot.request_timeout (30s) is not below outbox.lease (30s): a slow request may outlast the lease \
+             under which it was sent",
         ]
     );
-    let hold = good("", &[]).warnings();
-    assert!(hold.len() == 1 && hold[0].contains("held for a person"), "{hold:?}");
-    let resend = good("outbox.unconfirmed = \"resend\"", &[]).warnings();
+    let hold = valid("", &[]).warnings();
+    assert!(hold.len() == 1 && hold[0].contains("held for an operator"), "{hold:?}");
+    let resend = valid("outbox.unconfirmed = \"resend\"", &[]).warnings();
     assert!(resend.len() == 1 && resend[0].contains("may create its courses twice"), "{resend:?}");
 }
 
 #[test]
-fn no_value_of_any_key_does_more_than_be_refused() {
-    let odd = [
+fn odd_values_of_every_key_are_rejected_with_a_short_printable_message() {
+    let odd_values = [
         "\u{0}",
         "\u{1b}[31m",
         "-",
@@ -268,8 +280,8 @@ fn no_value_of_any_key_does_more_than_be_refused() {
         "💥",
         "\u{202e}",
     ];
-    for key in KEYS {
-        for value in odd.map(str::to_owned).into_iter().chain([" ".repeat(99), "9".repeat(9999)]) {
+    for key in KEYS.iter() {
+        for value in odd_values.map(str::to_owned).into_iter().chain([" ".repeat(99), "9".repeat(9999)]) {
             let problems = load("", &[(&variable(key), &value)], EVERYTHING).unwrap_err();
             let shown = problems.join("\n");
             assert!(

@@ -1,18 +1,18 @@
-//! Clocks that jump, the machine's and the database's: nothing is sent again, the lease is not stuck, the
-//! quota is kept.
+//! Clock jumps of the machine and of the database: no course is sent twice, the lease does not get stuck, and the
+//! quota is respected.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use course_sync::demo::postgres::{Options, Shutdown, ThrowawayPostgres};
-use course_sync::simulator::{Behaviour, Latency};
+use course_sync::demo::postgres::{PostgresOptions, StopMode, ThrowawayPostgres};
 use jiff::{Timestamp, ToSpan};
+use simulator::{Behaviour, Latency};
 
-use crate::support::clock::Clock;
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
+use crate::support::fake_clock::FakeClock;
 use crate::support::world::World;
 
 const HOUR: i64 = 3_600;
@@ -32,8 +32,8 @@ async fn busy_world() -> World {
     world
 }
 
-/// The clock jumps in the middle of the work.
-async fn jumps_while_busy(world: &World, clock: &Clock, ahead: i64) {
+/// Shifts the clock while requests are being sent.
+async fn shift_clock_while_busy(world: &World, clock: &FakeClock, ahead: i64) {
     let before = world.hubspot.summary().requests;
     world.enqueue_many(&format!("{ahead}"), 300).await;
     eventually("requests are made", async || match world.hubspot.summary().requests {
@@ -41,37 +41,37 @@ async fn jumps_while_busy(world: &World, clock: &Clock, ahead: i64) {
         now => Err(now),
     })
     .await;
-    clock.is_ahead_by(ahead);
+    clock.set_offset(ahead);
 }
 
-async fn no_harm_was_done(world: &World) {
+async fn assert_no_harm(world: &World) {
     world.audit().await;
-    assert!(world.sends().values().all(|times| *times == 1), "{:?}", world.sends());
+    assert!(world.sends_per_course().values().all(|times| *times == 1), "{:?}", world.sends_per_course());
     assert!(world.hubspot.worst_window(Duration::from_secs(1)) <= 40);
 }
 
 #[tokio::test]
-async fn the_machines_clock_jumps_by_hours_and_days() {
-    let Some(clock) = Clock::find() else { return eprintln!("{SKIPPED}") };
+async fn machine_clock_jumps_do_no_harm() {
+    let Some(clock) = FakeClock::new() else { return eprintln!("{SKIPPED}") };
     let mut world = busy_world().await;
     world.settings.extend(clock.environment());
-    let mut daemon = world.daemon();
-    daemon.logged("\"leading\"").await;
+    let mut daemon = world.start_daemon();
+    daemon.wait_for_event("lease_acquired").await;
     for ahead in [HOUR, 0, -HOUR, DAY, -DAY] {
-        jumps_while_busy(&world, &clock, ahead).await;
-        world.all_are(&["synced"]).await;
+        shift_clock_while_busy(&world, &clock, ahead).await;
+        world.wait_until_all_are(&["synced"]).await;
     }
     let yesterday = Timestamp::now().checked_sub(24.hours()).unwrap().strftime("%Y-%m-%d").to_string();
-    daemon.logged(&format!("\"timestamp\":\"{yesterday}")).await;
+    daemon.wait_for_log(&format!("\"timestamp\":\"{yesterday}")).await;
     assert!(daemon.stop().await.success());
-    no_harm_was_done(&world).await;
+    assert_no_harm(&world).await;
 }
 
-/// A Postgres whose clock jumps; killed when dropped.
-struct Jumpy(Child);
+/// A Postgres that reads the fake clock. It is stopped when this value is dropped.
+struct PostgresWithFakeClock(Child);
 
-impl Jumpy {
-    fn start(cluster: &ThrowawayPostgres, clock: &Clock) -> Self {
+impl PostgresWithFakeClock {
+    fn start(cluster: &ThrowawayPostgres, clock: &FakeClock) -> Self {
         let owner = std::fs::metadata(cluster.data_dir()).unwrap();
         let mut command = Command::new(cluster.bin_dir().join("postgres"));
         command.arg("-D").arg(cluster.data_dir()).args(["-p", &cluster.port().to_string()]);
@@ -84,69 +84,70 @@ impl Jumpy {
     }
 }
 
-impl Drop for Jumpy {
+impl Drop for PostgresWithFakeClock {
     fn drop(&mut self) {
-        // An immediate shutdown, so that no session of it is left behind.
+        // SIGQUIT is an immediate shutdown: it leaves no session behind.
         drop(Command::new("sh").args(["-c", &format!("kill -QUIT {}", self.0.id())]).status());
         drop(self.0.wait());
     }
 }
 
-/// A world whose database reads the clock.
-async fn world_of(clock: &Clock) -> (World, ThrowawayPostgres, Jumpy) {
-    let cluster = ThrowawayPostgres::start(Options::default()).await.unwrap();
-    cluster.stop_server(Shutdown::Fast).await.unwrap();
-    let server = Jumpy::start(&cluster, clock);
+/// A world whose database reads the fake clock.
+async fn world_with_database_clock(clock: &FakeClock) -> (World, ThrowawayPostgres, PostgresWithFakeClock) {
+    let cluster = ThrowawayPostgres::start(PostgresOptions::default()).await.unwrap();
+    cluster.stop_server(StopMode::Fast).await.unwrap();
+    let server = PostgresWithFakeClock::start(&cluster, clock);
     let mut world = busy_world().await;
-    world.in_cluster(&cluster.url("postgres"));
+    world.use_cluster(&cluster.url("postgres"));
     (world, cluster, server)
 }
 
 #[tokio::test]
-async fn the_databases_clock_jumps_by_hours_and_days() {
-    let Some(clock) = Clock::find() else { return eprintln!("{SKIPPED}") };
-    let (world, cluster, server) = world_of(&clock).await;
-    let mut daemon = world.daemon();
-    daemon.logged("\"leading\"").await;
+async fn database_clock_jumps_do_no_harm() {
+    let Some(clock) = FakeClock::new() else { return eprintln!("{SKIPPED}") };
+    let (world, cluster, server) = world_with_database_clock(&clock).await;
+    let mut daemon = world.start_daemon();
+    daemon.wait_for_event("lease_acquired").await;
     for ahead in [HOUR, 0, -DAY, DAY] {
-        jumps_while_busy(&world, &clock, ahead).await;
-        // What came before a jump backwards is due when the clock is back there; what comes after it, now.
+        shift_clock_while_busy(&world, &clock, ahead).await;
+        // Courses enqueued before a jump back are due when the clock reaches that time again. Courses enqueued after it
+        // are due now.
         let after = format!("after {ahead}");
         world.enqueue_many(&after, 50).await;
-        eventually("what came after the jump is synced", async || {
+        eventually("the courses enqueued after the jump are synced", async || {
             let left = world.rows().await.into_iter().filter(|it| it.course_key.starts_with(&after));
             let left: Vec<_> = left.filter(|it| it.status != "synced").collect();
             if left.is_empty() { Ok(()) } else { Err(left) }
         })
         .await;
     }
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
     let ahead: f64 = sqlx::query_scalar("select extract(epoch from clock_timestamp())::float8 - $1")
         .bind(Timestamp::now().as_duration().as_secs_f64())
         .fetch_one(world.pool())
         .await
         .unwrap();
-    assert!(ahead > 23.0 * 3_600.0, "the server reads the clock: {ahead}");
+    assert!(ahead > 23.0 * 3_600.0, "the server does not read the fake clock: {ahead} s ahead");
     assert!(daemon.stop().await.success());
-    no_harm_was_done(&world).await;
+    assert_no_harm(&world).await;
     drop((world, server));
     cluster.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_lease_of_a_dead_leader_does_not_last_until_the_clock_is_back_where_it_was() {
-    let Some(clock) = Clock::find() else { return eprintln!("{SKIPPED}") };
-    let (world, cluster, server) = world_of(&clock).await;
-    let dead = world.daemon();
-    dead.logged("\"leading\"").await;
-    dead.signal("KILL");
-    clock.is_ahead_by(-DAY);
-    let mut heir: Daemon = world.daemon();
-    heir.logged("\"leading\"").await;
+async fn the_lease_of_a_dead_leader_is_free_after_the_clock_jumped_back() {
+    let Some(clock) = FakeClock::new() else { return eprintln!("{SKIPPED}") };
+    let (world, cluster, server) = world_with_database_clock(&clock).await;
+    let killed = world.start_daemon();
+    killed.wait_for_event("lease_acquired").await;
+    killed.signal("KILL");
+    clock.set_offset(-DAY);
+    let mut successor: Daemon = world.start_daemon();
+    successor.wait_for_event("lease_acquired").await;
     world.enqueue_many("A", 20).await;
-    world.all_are(&["synced"]).await;
-    assert!(heir.stop().await.success());
-    no_harm_was_done(&world).await;
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(successor.stop().await.success());
+    assert_no_harm(&world).await;
     drop((world, server));
     cluster.stop().await.unwrap();
 }

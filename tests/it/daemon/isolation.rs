@@ -1,41 +1,44 @@
-//! What a bad course costs the others: the requests that a batch of a hundred takes, by how HubSpot refuses,
-//! counted at the simulator and held against the table in docs/operations.md.
+//! The requests that isolating bad courses costs: counted at the simulator for a batch of 100, by the form of
+//! HubSpot's refusal, and compared with the table in docs/operations.md.
 
 use std::collections::BTreeMap;
 
-use course_sync::simulator::{Answer, Behaviour, ConflictForm, Fault, Operation};
 use serde_json::{Value, json};
+use simulator::{Answer, Behaviour, ConflictForm, Fault, Operation};
 
-use crate::support::world::{UNIQUE, World};
+use crate::support::world::{UNIQUE_PROPERTY, World};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const BAD: [usize; 4] = [0, 1, 2, 5];
 
-/// The row of the table: requests at most, by number of bad courses.
-fn published(label: &str) -> Vec<usize> {
+/// The row of the table with this label: the maximum number of requests for each number of bad courses.
+fn published_requests(label: &str) -> Vec<usize> {
     let begin = format!("| {label} |");
-    let row = OPERATIONS.lines().find_map(|line| line.strip_prefix(&begin)).expect("a row of the table");
+    let row = OPERATIONS
+        .lines()
+        .find_map(|line| line.strip_prefix(&begin))
+        .expect("the table has a row with this label");
     row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect()
 }
 
-/// A world of a hundred courses, of which some have what `spoil` gives them.
-async fn world(behaviour: Behaviour, bad: usize, spoil: impl Fn(usize) -> Value) -> World {
+/// A world with 100 courses, of which `bad` have additional properties from `bad_properties`.
+async fn world(behaviour: Behaviour, bad: usize, bad_properties: impl Fn(usize) -> Value) -> World {
     let world = World::with(true, behaviour).await;
     for n in 0..100 {
         let mut properties = json!({ "hs_course_name": format!("Course A {n}") });
-        // Spread over the batch, neither first nor last.
+        // Bad courses are spread over the batch and are neither first nor last.
         if let Some(at) = (0..bad).find(|at| 7 + at * 19 == n) {
-            properties.as_object_mut().unwrap().extend(spoil(at).as_object().unwrap().clone());
+            properties.as_object_mut().unwrap().extend(bad_properties(at).as_object().unwrap().clone());
         }
         world.enqueue(&format!("A-{n}"), &properties).await;
     }
     world
 }
 
-/// Runs it to its end. The requests it took.
-async fn requests(world: &World, bad: usize) -> usize {
-    let mut daemon = world.daemon();
-    world.all_are(&["synced", "failed"]).await;
+/// Runs the daemon until all courses are final, and returns the number of requests.
+async fn count_requests(world: &World, bad: usize) -> usize {
+    let mut daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced", "failed"]).await;
     world.audit().await;
     assert!(daemon.stop().await.success());
     assert_eq!(world.counts().await.get("failed").copied().unwrap_or_default(), i64::try_from(bad).unwrap());
@@ -43,22 +46,22 @@ async fn requests(world: &World, bad: usize) -> usize {
     world.hubspot.journal().iter().filter(|entry| counted.contains(&entry.operation)).count()
 }
 
-fn hold_against_the_table(label: &str, counted: &BTreeMap<usize, usize>) {
+fn compare_with_table(label: &str, counted: &BTreeMap<usize, usize>) {
     println!("{label}: {counted:?}");
-    let published = published(label);
+    let published = published_requests(label);
     assert_eq!(published.len(), BAD.len(), "{label}");
     for ((bad, counted), published) in counted.iter().zip(published) {
         assert!(*counted <= published, "{label}, {bad} bad: {counted} requests, published {published}");
     }
 }
 
-/// A property of its own that HubSpot does not know.
+/// A property that HubSpot does not know, different for each course.
 fn unknown_property(at: usize) -> Value {
     json!({ (format!("unknown_{at}")): "x" })
 }
 
-/// HubSpot refuses every batch that holds one of the bad courses as a whole, with this body.
-async fn refused_whole(label: &str, body: impl Fn(usize) -> Value) {
+/// Checks the number of requests when HubSpot refuses every batch with a bad course as a whole, with this body.
+async fn check_whole_refusal(label: &str, body: impl Fn(usize) -> Value) {
     let mut counted = BTreeMap::new();
     for bad in BAD {
         let world = world(Behaviour::default(), bad, unknown_property).await;
@@ -69,23 +72,23 @@ async fn refused_whole(label: &str, body: impl Fn(usize) -> Value) {
             fault.on.contains = Some(format!("\"unknown_{at}\""));
             world.hubspot.add_fault(fault);
         }
-        counted.insert(bad, requests(&world, bad).await);
+        counted.insert(bad, count_requests(&world, bad).await);
     }
-    hold_against_the_table(label, &counted);
+    compare_with_table(label, &counted);
 }
 
 #[tokio::test]
-async fn named_by_trace_id() {
+async fn courses_named_by_trace_id_cost_the_published_requests() {
     let mut counted = BTreeMap::new();
     for bad in BAD {
         let world = world(Behaviour::default(), bad, unknown_property).await;
-        counted.insert(bad, requests(&world, bad).await);
+        counted.insert(bad, count_requests(&world, bad).await);
     }
-    hold_against_the_table("207, names the courses by trace id", &counted);
+    compare_with_table("207, names the courses by trace id", &counted);
 }
 
 #[tokio::test]
-async fn named_by_nobody_in_a_partial_answer() {
+async fn unnamed_courses_in_a_partial_response_cost_the_published_requests() {
     let mut counted = BTreeMap::new();
     let no_such_record = |_| json!({});
     for bad in BAD {
@@ -104,14 +107,14 @@ async fn named_by_nobody_in_a_partial_answer() {
         .execute(world.pool())
         .await
         .unwrap();
-        counted.insert(bad, requests(&world, bad).await);
+        counted.insert(bad, count_requests(&world, bad).await);
     }
-    hold_against_the_table("207, names no course", &counted);
+    compare_with_table("207, names no course", &counted);
 }
 
 #[tokio::test]
-async fn refused_whole_with_the_property_named() {
-    refused_whole("400 for the whole batch, names property and fault", |at| {
+async fn a_whole_refusal_that_names_the_property_costs_the_published_requests() {
+    check_whole_refusal("400 for the whole batch, names property and fault", |at| {
         let name = format!("unknown_{at}");
         json!({ "status": "error", "category": "VALIDATION_ERROR", "message": "Property values were not valid",
                 "errors": [{ "message": format!("Property \"{name}\" does not exist"), "code": "PROPERTY_DOESNT_EXIST",
@@ -121,8 +124,8 @@ async fn refused_whole_with_the_property_named() {
 }
 
 #[tokio::test]
-async fn refused_whole_and_named_by_nobody() {
-    refused_whole(
+async fn a_whole_refusal_that_names_no_course_costs_the_published_requests() {
+    check_whole_refusal(
         "400 for the whole batch, names no course",
         |_| json!({ "status": "error", "category": "VALIDATION_ERROR", "message": "Invalid input" }),
     )
@@ -130,7 +133,7 @@ async fn refused_whole_and_named_by_nobody() {
 }
 
 #[tokio::test]
-async fn another_unique_value_that_is_taken() {
+async fn taken_unique_values_cost_the_published_requests() {
     let mut counted = BTreeMap::new();
     for bad in BAD {
         let world = world(Behaviour::default(), bad, |_| json!({ "code": "same" })).await;
@@ -142,7 +145,7 @@ async fn another_unique_value_that_is_taken() {
             .await;
         let holder = [("hs_course_name", "By hand"), ("code", "same")];
         world.hubspot.create_record(holder.map(|(name, value)| (name.into(), value.into())).into());
-        counted.insert(bad, requests(&world, bad).await);
+        counted.insert(bad, count_requests(&world, bad).await);
         for row in world.rows().await.iter().filter(|row| row.status == "failed") {
             assert_eq!(
                 (row.error("category").as_str(), row.error("property").as_str()),
@@ -150,22 +153,22 @@ async fn another_unique_value_that_is_taken() {
             );
         }
     }
-    hold_against_the_table("207, another unique value is taken", &counted);
+    compare_with_table("207, another unique value is taken", &counted);
 }
 
 #[tokio::test]
-async fn a_key_that_is_taken() {
+async fn taken_keys_cost_the_published_requests() {
     let mut counted = BTreeMap::new();
     for taken in BAD {
         let behaviour = Behaviour { conflict: ConflictForm::WholeBatch, ..Behaviour::default() };
         let world = world(behaviour, 0, unknown_property).await;
         for at in 0..taken {
             let properties =
-                [("hs_course_name", "By hand".to_owned()), (UNIQUE, format!("A-{}", 7 + at * 19))];
+                [("hs_course_name", "By hand".to_owned()), (UNIQUE_PROPERTY, format!("A-{}", 7 + at * 19))];
             world.hubspot.create_record(properties.map(|(name, value)| (name.into(), value)).into());
         }
-        // Taken keys fail nobody: they are adopted.
-        counted.insert(taken, requests(&world, 0).await);
+        // A taken key fails no course: the existing record is adopted.
+        counted.insert(taken, count_requests(&world, 0).await);
     }
-    hold_against_the_table("400 for the whole batch, a key is taken", &counted);
+    compare_with_table("400 for the whole batch, a key is taken", &counted);
 }

@@ -1,6 +1,6 @@
-//! Any number of instances; one sends.
+//! Of several instances, only the leader sends.
 
-use course_sync::simulator::{Behaviour, Latency};
+use simulator::{Behaviour, Latency};
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
@@ -14,60 +14,62 @@ async fn busy_world() -> World {
     world
 }
 
-async fn requests_made(world: &World, more_than: usize) {
-    eventually("requests were made", async || match world.hubspot.summary().requests {
-        made if made > more_than => Ok(()),
-        made => Err(made),
+async fn wait_for_requests(world: &World, more_than: usize) {
+    eventually(&format!("more than {more_than} requests were made"), async || {
+        match world.hubspot.summary().requests {
+            made if made > more_than => Ok(()),
+            made => Err(made),
+        }
     })
     .await;
 }
 
-/// Busy under its leader, the first; the second waits.
-async fn led_world() -> (World, Daemon, Daemon) {
+/// A busy world with a leader (the first daemon) and a standby (the second).
+async fn busy_world_with_standby() -> (World, Daemon, Daemon) {
     let world = busy_world().await;
-    let first = world.daemon();
-    first.logged("\"leading\"").await;
-    let second = world.daemon();
+    let first = world.start_daemon();
+    first.wait_for_event("lease_acquired").await;
+    let second = world.start_daemon();
     world.enqueue_many("A", 3_000).await;
-    requests_made(&world, 5).await;
+    wait_for_requests(&world, 5).await;
     (world, first, second)
 }
 
 #[tokio::test]
-async fn of_two_one_sends_and_the_other_takes_over_at_once_when_it_stops() {
+async fn a_standby_takes_over_immediately_when_the_leader_stops() {
     let mut world = busy_world().await;
     world.set("OUTBOX__LEASE", "1h");
-    let mut first = world.daemon();
-    first.logged("\"leading\"").await;
-    let second = world.daemon();
-    second.logged("another instance leads").await;
+    let mut first = world.start_daemon();
+    first.wait_for_event("lease_acquired").await;
+    let second = world.start_daemon();
+    second.wait_for_event("standby_started").await;
     world.enqueue_many("A", 3_000).await;
-    requests_made(&world, 5).await;
+    wait_for_requests(&world, 5).await;
     assert!(first.stop().await.success());
-    second.logged("\"leading\"").await;
-    world.all_are(&["synced"]).await;
+    second.wait_for_event("lease_acquired").await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
-    assert!(world.sends().values().all(|times| *times == 1));
+    assert!(world.sends_per_course().values().all(|times| *times == 1));
     assert!(world.hubspot.summary().worst_window <= 190);
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_replaced_and_its_doubts_are_settled() {
-    let (world, first, second) = led_world().await;
+async fn a_killed_leader_is_replaced_and_its_unconfirmed_courses_are_settled() {
+    let (world, first, second) = busy_world_with_standby().await;
     first.signal("KILL");
-    second.logged("\"leading\"").await;
-    world.all_are(&["synced"]).await;
+    second.wait_for_event("lease_acquired").await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
     assert!(world.hubspot.summary().worst_window <= 190);
 }
 
 #[tokio::test]
-async fn a_leader_that_stood_still_past_its_lease_does_no_harm() {
-    let (world, first, second) = led_world().await;
+async fn a_leader_suspended_past_its_lease_does_no_harm() {
+    let (world, first, second) = busy_world_with_standby().await;
     first.signal("STOP");
-    second.logged("\"leading\"").await;
+    second.wait_for_event("lease_acquired").await;
     first.signal("CONT");
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
     assert!(world.hubspot.summary().worst_window <= 190);
 }

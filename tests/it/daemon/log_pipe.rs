@@ -1,32 +1,30 @@
-//! Nobody reads the log, or nobody can: the work goes on, and the daemon ends when it is told to.
+//! A log that is not read, or cannot be read: the daemon keeps working and stops on request.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::daemon::program;
 use crate::support::eventually::eventually;
 use crate::support::world::World;
 
-/// A daemon whose log is this process's to read, or not; killed when dropped.
-struct Unheard(Child);
+/// A daemon whose output this process may leave unread; killed when dropped.
+struct UnreadDaemon(Child);
 
-impl Unheard {
-    fn start(world: &World) -> Self {
-        let mut command = program(&world.settings);
-        command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+impl UnreadDaemon {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
         Self(command.spawn().expect("the program starts"))
     }
 
-    async fn stops(&mut self) {
-        let told =
-            std::process::Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
-        assert!(told.expect("a shell").success());
+    async fn stop(&mut self) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
+        assert!(sent.expect("a shell").success());
         let status =
-            eventually("the daemon ends", async || self.0.try_wait().unwrap().ok_or("it runs on")).await;
+            eventually("the daemon ends", async || self.0.try_wait().unwrap().ok_or("it is running")).await;
         assert!(status.success(), "{status}");
     }
 }
 
-impl Drop for Unheard {
+impl Drop for UnreadDaemon {
     fn drop(&mut self) {
         // It may have ended by itself.
         self.0.kill().ok();
@@ -34,6 +32,7 @@ impl Drop for Unheard {
     }
 }
 
+/// A world whose daemon logs more than a pipe and the log's queue hold.
 async fn busy_world() -> World {
     let mut world = World::new().await;
     world.set("LOG__FILTER", "trace");
@@ -43,20 +42,37 @@ async fn busy_world() -> World {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_can_read_any_more_ends_nothing() {
+async fn closed_stderr_does_not_end_the_daemon() {
     let world = busy_world().await;
-    let mut daemon = Unheard::start(&world);
+    let mut command = program(&world.settings);
+    command.arg("run").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = UnreadDaemon::start(command);
     drop(daemon.0.stderr.take());
-    world.all_are(&["synced"]).await;
-    daemon.stops().await;
+    world.wait_until_all_are(&["synced"]).await;
+    daemon.stop().await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn a_log_whose_reader_stands_still_holds_up_nothing() {
+async fn stalled_reader_of_stderr_does_not_block_the_daemon() {
     let world = busy_world().await;
-    let mut daemon = Unheard::start(&world);
-    world.all_are(&["synced"]).await;
-    daemon.stops().await;
+    let mut command = program(&world.settings);
+    command.arg("run").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = UnreadDaemon::start(command);
+    world.wait_until_all_are(&["synced"]).await;
+    daemon.stop().await;
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn stalled_reader_of_both_outputs_does_not_block_the_shutdown() {
+    let world = busy_world().await;
+    let program = program(&world.settings);
+    let mut command = Command::new("sh");
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", "exec \"$0\" run 2>&1"]).arg(program.get_program()).stdout(Stdio::piped());
+    let mut daemon = UnreadDaemon::start(command);
+    world.wait_until_all_are(&["synced"]).await;
+    daemon.stop().await;
     world.audit().await;
 }

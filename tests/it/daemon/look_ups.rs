@@ -1,12 +1,12 @@
-//! Looking doubts up: absence needs proof, contradictions stay in doubt, a look-up that fails stops no other.
+//! Look-ups of unconfirmed courses: absence needs proof, and a look-up that fails does not stop the others.
 
-use course_sync::simulator::{Answer, Behaviour, Commit, Fault, Keys, Normalise, Operation};
 use serde_json::json;
+use simulator::{Answer, Behaviour, Commit, Fault, Keys, Normalise, Operation};
 
 use crate::support::eventually::eventually;
-use crate::support::world::{UNIQUE, World};
+use crate::support::world::{UNIQUE_PROPERTY, World};
 
-async fn synced(world: &World, courses: i64) {
+async fn wait_until_synced(world: &World, courses: i64) {
     eventually(&format!("{courses} courses are synced"), async || {
         let counts = world.counts().await;
         if counts.get("synced") == Some(&courses) { Ok(()) } else { Err(counts) }
@@ -14,26 +14,26 @@ async fn synced(world: &World, courses: i64) {
     .await;
 }
 
-/// The next create is carried out, and its answer lost.
-fn lost_answer() -> Fault {
+/// Executes the next create and loses its response.
+fn lost_response() -> Fault {
     Fault::new(Answer::Reset).on(Operation::BatchCreate).committing(Commit::Yes).times(1)
 }
 
 #[tokio::test]
-async fn a_key_whose_look_up_always_fails_is_set_aside_alone_and_creates_go_on() {
+async fn a_key_whose_look_up_always_fails_does_not_stop_creates() {
     let world = World::new().await;
     world.enqueue_many("A", 200).await;
-    // Every batch of some size loses its answer once, so that a hundred courses are in doubt.
+    // The first large batch loses its response, so that its courses are unconfirmed.
     world.hubspot.add_fault(
         Fault::new(Answer::Reset).on(Operation::BatchCreate).committing(Commit::Yes).more_than(50).times(1),
     );
     world.hubspot.add_fault(Fault::new(Answer::literal(500, "")).on(Operation::BatchRead).id("A-60"));
-    let daemon = world.daemon();
-    synced(&world, 199).await;
+    let daemon = world.start_daemon();
+    wait_until_synced(&world, 199).await;
     world.enqueue_many("B", 2_000).await;
-    synced(&world, 2_199).await;
+    wait_until_synced(&world, 2_199).await;
     world.audit().await;
-    let row = eventually("its row shows why", async || {
+    let row = eventually("the row shows the reason", async || {
         let row = world.row("A-60").await;
         let is_shown = row
             .error
@@ -43,91 +43,92 @@ async fn a_key_whose_look_up_always_fails_is_set_aside_alone_and_creates_go_on()
     })
     .await;
     assert_eq!((row.status.as_str(), row.faults), ("unconfirmed", 0));
-    assert!(!daemon.log().contains("\"paused\""), "creates were paused: {}", daemon.log());
+    assert!(daemon.events("sending_paused").is_empty(), "creates were paused: {}", daemon.log());
     world.hubspot.clear_faults();
-    synced(&world, 2_200).await;
+    wait_until_synced(&world, 2_200).await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn look_ups_of_more_than_fifty_keys_may_be_refused() {
+async fn look_ups_are_split_when_hubspot_refuses_more_than_fifty_keys() {
     let world = World::with(true, Behaviour { max_read_inputs: 50, ..Behaviour::default() }).await;
     world.hubspot.add_fault(
         Fault::new(Answer::Reset).on(Operation::BatchCreate).committing(Commit::Yes).more_than(50).times(2),
     );
     world.enqueue_many("A", 400).await;
-    let _daemon = world.daemon();
-    synced(&world, 400).await;
+    let _daemon = world.start_daemon();
+    wait_until_synced(&world, 400).await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn reads_that_lag_fail_no_course_and_create_none_twice() {
+async fn lagging_reads_fail_and_duplicate_no_course() {
     for misses_are_listed in [true, false] {
         let behaviour =
             Behaviour { read_lag_ms: 3_000, read_omits_missing: !misses_are_listed, ..Behaviour::default() };
         let mut world = World::with(true, behaviour).await;
         world.set("RETRY__MAX_ATTEMPTS", "2");
-        world.hubspot.add_fault(lost_answer());
+        world.hubspot.add_fault(lost_response());
         world.enqueue_many("A", 30).await;
-        let _daemon = world.daemon();
-        synced(&world, 30).await;
+        let _daemon = world.start_daemon();
+        wait_until_synced(&world, 30).await;
         world.audit().await;
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_leaves_a_key_out_does_not_prove_its_absence() {
+async fn a_key_omitted_from_a_read_response_is_not_treated_as_absent() {
     let world = World::with(true, Behaviour { read_omits_missing: true, ..Behaviour::default() }).await;
-    // Not created: the look-up finds nothing, and lists nothing either.
+    // The course was not created. The look-up does not find it, and does not list it as missing either.
     world.hubspot.add_fault(Fault::new(Answer::Reset).on(Operation::BatchCreate).times(1));
     world.enqueue_many("A", 1).await;
-    let _daemon = world.daemon();
-    eventually("it was looked up twice", async || {
+    let _daemon = world.start_daemon();
+    eventually("the course was looked up twice", async || {
         let reads = world.received(Operation::BatchRead).len();
         if reads >= 2 { Ok(()) } else { Err(reads) }
     })
     .await;
-    assert_eq!((world.row("A-1").await.status.as_str(), world.creates()), ("unconfirmed", 1));
+    assert_eq!((world.row("A-1").await.status.as_str(), world.create_requests()), ("unconfirmed", 1));
     world.hubspot.change_behaviour(|behaviour| behaviour.read_omits_missing = false);
-    synced(&world, 1).await;
+    wait_until_synced(&world, 1).await;
     world.audit().await;
 }
 
 #[tokio::test]
 async fn a_record_in_the_recycle_bin_is_never_adopted() {
     let world = World::new().await;
-    let properties = [("hs_course_name", "By hand"), (UNIQUE, "A-1")];
+    let properties = [("hs_course_name", "By hand"), (UNIQUE_PROPERTY, "A-1")];
     let id = world.hubspot.create_record(properties.map(|(name, value)| (name.into(), value.into())).into());
     world.hubspot.archive_record(id);
     world.enqueue_many("A", 3).await;
-    let _daemon = world.daemon();
-    world.all_are(&["synced", "failed"]).await;
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced", "failed"]).await;
     let row = world.row("A-1").await;
     assert_eq!((row.status.as_str(), row.error("category").as_str()), ("failed", "CONFLICT"));
     assert!(row.error("message").contains(&format!("record {id}")), "{row:?}");
 }
 
 #[tokio::test]
-async fn a_course_whose_own_record_was_deleted_is_not_created_again() {
+async fn a_course_whose_record_was_deleted_is_not_created_again() {
     let mut world = World::new().await;
     world.set("OUTBOX__SETTLE", "2s");
-    world.hubspot.add_fault(lost_answer());
+    world.hubspot.add_fault(lost_response());
     world.enqueue_many("A", 1).await;
-    let _daemon = world.daemon();
-    let id =
-        eventually("HubSpot created it", async || world.hubspot.records().first().map(|it| it.id).ok_or(()))
-            .await;
+    let _daemon = world.start_daemon();
+    let id = eventually("HubSpot created the course", async || {
+        world.hubspot.records().first().map(|it| it.id).ok_or(())
+    })
+    .await;
     world.hubspot.archive_record(id);
-    world.all_are(&["failed"]).await;
+    world.wait_until_all_are(&["failed"]).await;
     let row = world.row("A-1").await;
     assert_eq!(row.error("category"), "record_gone");
     assert!(row.error("message").contains(&format!("record {id}")), "{row:?}");
-    assert_eq!(world.creates(), 1);
+    assert_eq!(world.create_requests(), 1);
 }
 
 #[tokio::test]
-async fn a_key_that_hubspot_spells_otherwise_is_still_the_courses_own() {
+async fn a_key_that_hubspot_normalises_is_still_matched() {
     for (keys, key) in [(Keys::LowerCase, "Ä-1X"), (Keys::Collapsed, " a  b "), (Keys::Composed, "plain-1")]
     {
         for echo_trace_ids in [true, false] {
@@ -135,12 +136,12 @@ async fn a_key_that_hubspot_spells_otherwise_is_still_the_courses_own() {
                 let world =
                     World::with(true, Behaviour { keys, echo_trace_ids, ..Behaviour::default() }).await;
                 if is_lost {
-                    world.hubspot.add_fault(lost_answer());
+                    world.hubspot.add_fault(lost_response());
                 }
                 world.enqueue(key, &json!({ "hs_course_name": "x" })).await;
                 world.enqueue_many("B", 5).await;
-                let _daemon = world.daemon();
-                synced(&world, 6).await;
+                let _daemon = world.start_daemon();
+                wait_until_synced(&world, 6).await;
                 assert_eq!(world.hubspot.records().len(), 6, "{key:?} {echo_trace_ids} {is_lost}");
             }
         }
@@ -148,7 +149,7 @@ async fn a_key_that_hubspot_spells_otherwise_is_still_the_courses_own() {
 }
 
 #[tokio::test]
-async fn without_a_unique_property_values_that_hubspot_rewrites_hold_no_course_back() {
+async fn without_a_unique_property_rewritten_values_are_still_matched() {
     for normalise in [Normalise::Dates, Normalise::EpochMs, Normalise::Html] {
         let mut world = World::with(false, Behaviour { normalise, ..Behaviour::default() }).await;
         world.set("OUTBOX__UNCONFIRMED", "hold");
@@ -164,7 +165,7 @@ async fn without_a_unique_property_values_that_hubspot_rewrites_hold_no_course_b
             });
             world.enqueue(&format!("H-{n}"), &properties).await;
         }
-        // Equal in all that is sent: interchangeable.
+        // Courses with equal properties are interchangeable.
         for n in 0..10 {
             world
                 .enqueue(
@@ -173,15 +174,15 @@ async fn without_a_unique_property_values_that_hubspot_rewrites_hold_no_course_b
                 )
                 .await;
         }
-        let _daemon = world.daemon();
-        synced(&world, 40).await;
+        let _daemon = world.start_daemon();
+        wait_until_synced(&world, 40).await;
         assert_eq!(world.hubspot.records().len(), 40, "{normalise:?}");
-        assert!(world.creates() <= 5, "{normalise:?}: {} creates", world.creates());
+        assert!(world.create_requests() <= 5, "{normalise:?}: {} creates", world.create_requests());
     }
 }
 
 #[tokio::test]
-async fn what_was_in_doubt_under_another_property_is_looked_up_by_that_and_not_sent_again() {
+async fn an_unconfirmed_course_is_looked_up_by_the_property_it_was_sent_with() {
     let mut world = World::new().await;
     world.set("OUTBOX__SETTLE", "1s");
     for commit in [Commit::Yes, Commit::No] {
@@ -190,60 +191,60 @@ async fn what_was_in_doubt_under_another_property_is_looked_up_by_that_and_not_s
             .add_fault(Fault::new(Answer::Reset).on(Operation::BatchCreate).committing(commit).times(1));
         let key = format!("{commit:?}");
         world.enqueue(&key, &json!({ "hs_course_name": key })).await;
-        let mut daemon = world.daemon();
-        eventually("it is in doubt", async || {
+        let mut daemon = world.start_daemon();
+        eventually("the course is unconfirmed", async || {
             let row = world.row(&key).await;
             if row.status == "unconfirmed" { Ok(()) } else { Err(row) }
         })
         .await;
         daemon.signal("KILL");
-        daemon.ended().await;
-        let creates = world.creates();
-        // The property is given up.
+        daemon.wait_for_exit().await;
+        let creates = world.create_requests();
+        // The daemon restarts without the unique property.
         let unique = world.settings.remove("COURSE_SYNC__HUBSPOT__UNIQUE_PROPERTY").unwrap();
-        let mut daemon = world.daemon();
+        let mut daemon = world.start_daemon();
         let reads = world.received(Operation::BatchRead).len();
-        eventually("it is looked up", async || {
+        eventually("the course is looked up", async || {
             if world.received(Operation::BatchRead).len() > reads { Ok(()) } else { Err(()) }
         })
         .await;
         let expected = if matches!(commit, Commit::Yes) { "synced" } else { "unconfirmed" };
-        eventually("it is settled by proof or stays", async || {
+        eventually("the course is synced if it was created, else it stays unconfirmed", async || {
             let row = world.row(&key).await;
             if row.status == expected { Ok(()) } else { Err(row) }
         })
         .await;
-        assert_eq!(world.creates(), creates, "it was sent without a guard");
+        assert_eq!(world.create_requests(), creates, "the course was sent again without a unique property");
         assert!(daemon.stop().await.success());
         world.settings.insert("COURSE_SYNC__HUBSPOT__UNIQUE_PROPERTY".into(), unique);
     }
 }
 
 #[tokio::test]
-async fn what_no_look_up_can_prove_is_not_looked_up() {
+async fn a_course_sent_without_a_key_is_not_looked_up() {
     let mut world = World::new().await;
     let unique = world.settings.remove("COURSE_SYNC__HUBSPOT__UNIQUE_PROPERTY").unwrap();
     world.hubspot.add_fault(Fault::new(Answer::Reset).on(Operation::BatchCreate).times(1));
     world.enqueue_many("held", 1).await;
-    let mut daemon = world.daemon();
-    world.all_are(&["unconfirmed"]).await;
+    let mut daemon = world.start_daemon();
+    world.wait_until_all_are(&["unconfirmed"]).await;
     assert!(daemon.stop().await.success());
     world.settings.insert("COURSE_SYNC__HUBSPOT__UNIQUE_PROPERTY".into(), unique);
-    let _daemon = world.daemon();
+    let _daemon = world.start_daemon();
     world.enqueue_many("B", 20).await;
-    synced(&world, 20).await;
+    wait_until_synced(&world, 20).await;
     assert_eq!(world.received(Operation::BatchRead).len(), 0);
     assert_eq!(world.row("held-1").await.status, "unconfirmed");
 }
 
 #[tokio::test]
-async fn a_look_up_is_noted_with_its_end() {
+async fn a_look_up_is_recorded_with_its_outcome() {
     let world = World::new().await;
-    world.hubspot.add_fault(lost_answer());
+    world.hubspot.add_fault(lost_response());
     world.enqueue_many("A", 5).await;
-    let _daemon = world.daemon();
-    synced(&world, 5).await;
-    eventually("every request that creates nothing has its end", async || {
+    let _daemon = world.start_daemon();
+    wait_until_synced(&world, 5).await;
+    eventually("every read has an outcome in the journal", async || {
         let open: i64 = sqlx::query_scalar(
             "select count(*) from course_sync_batch where operation <> 'create' and (answered_at is null or outcome is null)",
         )

@@ -1,7 +1,7 @@
-//! A person's pause: heard before anything is sent, and in the middle of a backlog. And HubSpot's own: an outage.
+//! Pauses by an operator, at start and during a backlog, and pauses because of an outage of HubSpot.
 
-use course_sync::simulator::{Answer, Behaviour, Dialect, ErrorForm, Fault, Latency, Operation};
 use serde_json::json;
+use simulator::{Answer, Behaviour, Dialect, ErrorForm, Fault, Latency, Operation};
 
 use crate::support::eventually::eventually;
 use crate::support::world::World;
@@ -21,20 +21,20 @@ async fn resume(world: &World) {
 }
 
 #[tokio::test]
-async fn it_outlives_a_restart() {
+async fn an_operator_pause_is_in_force_after_a_restart() {
     let world = World::new().await;
     pause(&world).await;
     world.enqueue_many("A", 250).await;
-    let daemon = world.daemon();
-    daemon.logged("spring cleaning").await;
-    assert_eq!(world.hubspot.summary().requests, 0, "it was sent before the pause was heard");
+    let daemon = world.start_daemon();
+    daemon.wait_for_log("spring cleaning").await;
+    assert_eq!(world.hubspot.summary().requests, 0, "a request was sent before the pause was read");
     resume(&world).await;
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn it_is_heard_while_there_is_always_more_to_send() {
+async fn an_operator_pause_takes_effect_during_a_backlog() {
     let behaviour = Behaviour { latency: Latency { min_ms: 50, max_ms: 50 }, ..Behaviour::default() };
     let mut world = World::with(true, behaviour).await;
     world.set("BATCH__MAX_SIZE", "10");
@@ -42,23 +42,26 @@ async fn it_is_heard_while_there_is_always_more_to_send() {
     world.set("RATE_LIMIT__REQUESTS", "20");
     world.set("RATE_LIMIT__PER", "1s");
     world.enqueue_many("A", 1_000).await;
-    let daemon = world.daemon();
-    eventually("sending began", async || match world.hubspot.summary().requests {
+    let daemon = world.start_daemon();
+    eventually("sending has started", async || match world.hubspot.summary().requests {
         0 => Err(()),
         _ => Ok(()),
     })
     .await;
     pause(&world).await;
-    daemon.logged("spring cleaning").await;
+    daemon.wait_for_log("spring cleaning").await;
     let counts = world.counts().await;
-    assert!(counts.contains_key("pending"), "it was heard only when nothing was left: {counts:?}");
+    assert!(
+        counts.contains_key("pending"),
+        "the pause took effect only after the backlog was sent: {counts:?}"
+    );
     resume(&world).await;
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
 }
 
 #[tokio::test]
-async fn an_outage_that_answers_everything_with_503_fails_no_course() {
+async fn an_outage_with_503_responses_fails_no_course() {
     let mut world = World::new().await;
     world.set("RETRY__MAX_ATTEMPTS", "1");
     world.hubspot.add_fault(Fault::new(Answer::Error {
@@ -67,39 +70,41 @@ async fn an_outage_that_answers_everything_with_503_fails_no_course() {
         retry_after: None,
     }));
     world.enqueue_many("A", 1_500).await;
-    let _daemon = world.daemon();
-    // Several tries of one course each, after those of the first moment.
-    eventually("it was tried again", async || {
+    let _daemon = world.start_daemon();
+    // After the concurrent requests at the start, single courses are sent as probes.
+    eventually("HubSpot was probed several times", async || {
         let journal = world.hubspot.journal();
-        let tries = journal.iter().filter(|entry| entry.inputs.len() == 1).count();
-        if tries >= 4 { Ok(()) } else { Err(tries) }
+        let probes = journal.iter().filter(|entry| entry.inputs.len() == 1).count();
+        if probes >= 4 { Ok(()) } else { Err(probes) }
     })
     .await;
     let requests = world.hubspot.summary().requests;
-    assert!(requests < 32 + 15, "{requests} requests for nothing");
+    assert!(requests < 32 + 15, "{requests} requests during the outage");
     assert!(!world.counts().await.contains_key("failed"));
     world.hubspot.clear_faults();
-    world.all_are(&["synced"]).await;
-    assert!(world.rows().await.iter().all(|row| row.faults == 0), "a course was blamed");
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(world.rows().await.iter().all(|row| row.faults == 0), "a fault was counted for a course");
     world.audit().await;
 }
 
 #[tokio::test]
-async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
+async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
     let mut world = World::new().await;
     world.set("LOG__FILTER", "info,course_sync=debug");
-    let daemon = world.daemon();
+    let daemon = world.start_daemon();
     world.warm_up().await;
-    let before = world.creates();
+    let before = world.create_requests();
     let refused = Answer::RateLimited { dialect: Dialect::TenSecondlyRolling, retry_after: Some(2) };
     world.hubspot.add_fault(Fault::new(refused).on(Operation::BatchCreate).times(1).after_ms(1_500));
     world.enqueue("A", &json!({ "hs_course_name": "A" })).await;
-    eventually("the first is under way", async || if world.creates() > before { Ok(()) } else { Err(()) })
-        .await;
-    // The second claim stands still until the first course's answer is known.
-    let mut standstill = world.pool().begin().await.unwrap();
-    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();
-    // Due also for a claim that has begun before it was inserted.
+    eventually("the first course is being sent", async || {
+        if world.create_requests() > before { Ok(()) } else { Err(()) }
+    })
+    .await;
+    // The second claim waits for this lock until the response for the first course has arrived.
+    let mut lock = world.pool().begin().await.unwrap();
+    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *lock).await.unwrap();
+    // Due in the past, so that a claim that began before the insert takes it as well.
     sqlx::query(
         "insert into course_outbox (course_key, properties, next_attempt_at)
          values ('B', '{\"hs_course_name\": \"B\"}', now() - interval '1 hour')",
@@ -107,11 +112,11 @@ async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
     .execute(world.pool())
     .await
     .unwrap();
-    world.waits_for_locks(1).await;
-    daemon.logged("\"paused\"").await;
-    standstill.rollback().await.unwrap();
-    daemon.logged("a pause holds the batch back").await;
-    world.all_are(&["synced"]).await;
+    world.wait_for_lock_waiters(1).await;
+    daemon.wait_for_event("sending_paused").await;
+    lock.rollback().await.unwrap();
+    daemon.wait_for_event("batch_held").await;
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
     assert!(world.rows().await.iter().all(|row| row.attempts <= 2));
     let unsent: i64 = sqlx::query_scalar(
@@ -123,17 +128,17 @@ async fn what_was_claimed_before_the_pause_is_not_sent_in_it() {
     assert_eq!(unsent, 1);
 }
 
-/// Without a unique property the course is held, and nothing else is there to try.
+/// Without a unique property the course is held, so no course is left that could be sent as a probe.
 #[tokio::test]
-async fn an_outage_with_nothing_left_to_send_ends_by_itself() {
+async fn an_outage_pause_ends_with_no_courses_left_to_send() {
     let world = World::with(false, Behaviour::default()).await;
     let unavailable = Answer::Error { status: 502, body: ErrorForm::Html, retry_after: None };
     world.hubspot.add_fault(Fault::new(unavailable).on(Operation::BatchCreate).times(1));
     world.enqueue_many("A", 1).await;
-    let daemon = world.daemon();
-    daemon.logged("\"paused\"").await;
-    world.all_are(&["unconfirmed"]).await;
-    daemon.logged("\"sending again\"").await;
+    let daemon = world.start_daemon();
+    daemon.wait_for_event("sending_paused").await;
+    world.wait_until_all_are(&["unconfirmed"]).await;
+    daemon.wait_for_event("sending_resumed").await;
     assert_eq!(daemon.metric("course_sync_paused{reason=\"unavailable\"}").await, "0");
-    assert_eq!(world.creates(), 1, "nothing was created to find out");
+    assert_eq!(world.create_requests(), 1, "the probe must not be a create");
 }

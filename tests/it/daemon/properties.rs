@@ -1,12 +1,13 @@
-//! The unique property is verified before anything is sent; no course pays for one that cannot be used.
+//! The unique property is verified before the first create. If it cannot be used, no course is sent.
 
-use course_sync::simulator::Operation;
 use serde_json::json;
+use simulator::Operation;
 
 use crate::support::eventually::eventually;
-use crate::support::world::{UNIQUE, World};
+use crate::support::http::http_client;
+use crate::support::world::{UNIQUE_PROPERTY, World};
 
-async fn is_paused(world: &World, daemon: &crate::support::daemon::Daemon, words: &str) {
+async fn assert_paused(world: &World, daemon: &crate::support::daemon::Daemon, expected_text: &str) {
     eventually("sending is paused", async || {
         match daemon.metric("course_sync_paused{reason=\"schema\"}").await {
             value if value == "1" => Ok(()),
@@ -14,12 +15,12 @@ async fn is_paused(world: &World, daemon: &crate::support::daemon::Daemon, words
         }
     })
     .await;
-    assert!(daemon.log().contains(words), "{}", daemon.log());
-    assert_eq!(world.creates(), 0, "a create was spent on it");
+    assert!(daemon.log().contains(expected_text), "{}", daemon.log());
+    assert_eq!(world.create_requests(), 0, "a create request was sent");
     assert_eq!(world.counts().await.get("pending"), Some(&10));
 }
 
-async fn other_property(unique: bool) -> World {
+async fn world_with_other_property(unique: bool) -> World {
     let mut world = World::new().await;
     world
         .create_property(&json!({
@@ -33,50 +34,47 @@ async fn other_property(unique: bool) -> World {
 }
 
 #[tokio::test]
-async fn one_that_is_missing_pauses_until_it_is_there() {
+async fn a_missing_unique_property_pauses_sending_until_it_is_created() {
     let mut world = World::new().await;
     world.set("HUBSPOT__UNIQUE_PROPERTY", "not_yet");
     world.enqueue_many("A", 10).await;
-    let daemon = world.daemon();
-    is_paused(&world, &daemon, "does not exist").await;
+    let daemon = world.start_daemon();
+    assert_paused(&world, &daemon, "does not exist").await;
     world
         .create_property(&json!({
             "groupName": "course_information", "name": "not_yet", "label": "Key", "type": "string", "fieldType": "text",
             "hasUniqueValue": true,
         }))
         .await;
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
     assert_eq!(daemon.metric("course_sync_paused{reason=\"schema\"}").await, "0");
 }
 
 #[tokio::test]
-async fn one_whose_values_are_not_unique_pauses() {
-    let world = other_property(false).await;
-    let daemon = world.daemon();
-    is_paused(&world, &daemon, "not unique").await;
+async fn a_property_without_unique_values_pauses_sending() {
+    let world = world_with_other_property(false).await;
+    let daemon = world.start_daemon();
+    assert_paused(&world, &daemon, "not unique").await;
 }
 
 #[tokio::test]
-async fn one_that_is_read_only_pauses_until_it_is_not() {
-    let world = other_property(true).await;
+async fn a_read_only_unique_property_pauses_sending_until_it_is_writable() {
+    let world = world_with_other_property(true).await;
     world.hubspot.set_read_only("other", true);
-    let daemon = world.daemon();
-    is_paused(&world, &daemon, "read-only").await;
+    let daemon = world.start_daemon();
+    assert_paused(&world, &daemon, "read-only").await;
     world.hubspot.set_read_only("other", false);
-    world.all_are(&["synced"]).await;
+    world.wait_until_all_are(&["synced"]).await;
 }
 
 #[tokio::test]
-async fn one_that_goes_while_courses_are_sent_pauses_and_fails_none() {
+async fn a_unique_property_deleted_while_sending_pauses_and_fails_no_course() {
     let world = World::new().await;
     world.enqueue_many("A", 5).await;
-    let daemon = world.daemon();
-    world.all_are(&["synced"]).await;
-    let answer = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .unwrap()
-        .delete(format!("{}/crm/v3/properties/0-410/{UNIQUE}", world.hubspot.url()))
+    let daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    let answer = http_client()
+        .delete(format!("{}/crm/v3/properties/0-410/{UNIQUE_PROPERTY}", world.hubspot.url()))
         .bearer_auth(&world.settings["HUBSPOT_ACCESS_TOKEN"])
         .send()
         .await
@@ -90,7 +88,7 @@ async fn one_that_goes_while_courses_are_sent_pauses_and_fails_none() {
         }
     })
     .await;
-    eventually("all of them are pending", async || {
+    eventually("the new courses are pending", async || {
         let counts = world.counts().await;
         if counts == [("pending".into(), 20), ("synced".into(), 5)].into() { Ok(()) } else { Err(counts) }
     })
@@ -98,10 +96,10 @@ async fn one_that_goes_while_courses_are_sent_pauses_and_fails_none() {
 }
 
 #[tokio::test]
-async fn it_is_read_once_in_a_term() {
+async fn properties_are_read_once_per_term() {
     let world = World::new().await;
     world.enqueue_many("A", 300).await;
-    let _daemon = world.daemon();
-    world.all_are(&["synced"]).await;
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
     assert_eq!(world.received(Operation::PropertyList).len(), 1);
 }

@@ -1,15 +1,16 @@
-//! SIGTERM: begin nothing, finish what is under way, record it, hand over, exit 0.
+//! Shutdown by signal: claim no more courses, finish and record what is in flight, release the lease, exit with 0.
 
 use std::time::{Duration, Instant};
 
-use course_sync::simulator::{Answer, Behaviour, Fault, Latency, Operation};
+use simulator::{Answer, Behaviour, Fault, Latency, Operation};
 
 use crate::support::daemon::Daemon;
 use crate::support::eventually::eventually;
+use crate::support::http::http_get;
 use crate::support::world::World;
 
 #[tokio::test]
-async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
+async fn shutdown_under_load_leaves_nothing_in_flight_and_sends_nothing_twice() {
     let behaviour = Behaviour { latency: Latency { min_ms: 20, max_ms: 120 }, ..Behaviour::default() };
     let world = World::with(true, behaviour).await;
     world.enqueue_many("A", 6_000).await;
@@ -17,8 +18,8 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
     loop {
         daemons += 1;
         let before = world.hubspot.summary().requests;
-        let mut daemon = world.daemon();
-        let is_done = eventually("some more requests were made, or all is done", async || {
+        let mut daemon = world.start_daemon();
+        let is_done = eventually("more than 12 requests were made, or all courses are synced", async || {
             let synced = world.counts().await.get("synced").copied().unwrap_or_default();
             let made = world.hubspot.summary().requests - before;
             if synced == 6_000 {
@@ -30,7 +31,7 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
             }
         })
         .await;
-        assert!(daemon.stop().await.success(), "exit code 0");
+        assert!(daemon.stop().await.success(), "the exit code is not 0");
         let counts = world.counts().await;
         assert!(!counts.contains_key("in_flight") && !counts.contains_key("unconfirmed"), "{counts:?}");
         assert_eq!(world.hubspot.summary().open, 0);
@@ -38,113 +39,121 @@ async fn under_load_nothing_is_left_in_flight_and_nothing_is_sent_twice() {
             break;
         }
     }
-    assert!(daemons > 1, "it was never stopped under load");
+    assert!(daemons > 1, "the daemon was never stopped under load");
     world.audit().await;
-    assert!(world.sends().values().all(|times| *times == 1), "a course was sent twice");
+    assert!(world.sends_per_course().values().all(|times| *times == 1), "a course was sent twice");
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_course-sync");
 
-fn started_by(world: &World, command: &[&str]) -> Daemon {
+fn start_daemon_with(world: &World, command: &[&str]) -> Daemon {
     let mut started = std::process::Command::new(command[0]);
     started.args(&command[1..]).env_clear();
     started.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(&world.settings);
     Daemon::spawn(started)
 }
 
-/// A terminal that is closed may tell so several times.
+/// A closed terminal may send SIGHUP several times.
 #[tokio::test]
-async fn a_terminal_that_is_closed_is_no_crash() {
+async fn repeated_sighup_is_one_clean_shutdown() {
     let world = World::new().await;
     world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchCreate).after_ms(1_500));
     world.enqueue_many("A", 1).await;
-    // The tests themselves may run under `nohup`.
-    let mut daemon = started_by(&world, &["env", "--default-signal=HUP", PROGRAM, "run"]);
-    eventually("a course is under way", async || if world.creates() > 0 { Ok(()) } else { Err(()) }).await;
+    // Reset the signal, because the tests themselves may run under `nohup`.
+    let mut daemon = start_daemon_with(&world, &["env", "--default-signal=HUP", PROGRAM, "run"]);
+    eventually("a course is being sent", async || if world.create_requests() > 0 { Ok(()) } else { Err(()) })
+        .await;
     daemon.signal("HUP");
-    daemon.logged("stopping: nothing new begins").await;
+    daemon.wait_for_event("shutdown_started").await;
     daemon.signal("HUP");
-    assert!(daemon.ended().await.success());
-    assert!(daemon.log().contains("lease handed over"), "{}", daemon.log());
-    world.all_are(&["synced"]).await;
+    assert!(daemon.wait_for_exit().await.success());
+    assert_eq!(daemon.events("lease_released").len(), 1, "{}", daemon.log());
+    world.wait_until_all_are(&["synced"]).await;
 }
 
 #[tokio::test]
-async fn under_nohup_it_goes_on() {
+async fn sighup_is_ignored_under_nohup() {
     let world = World::new().await;
-    let mut daemon = started_by(&world, &["env", "--ignore-signal=HUP", PROGRAM, "run"]);
-    daemon.logged("\"leading\"").await;
+    let mut daemon = start_daemon_with(&world, &["env", "--ignore-signal=HUP", PROGRAM, "run"]);
+    daemon.wait_for_event("lease_acquired").await;
     daemon.signal("HUP");
     world.enqueue_many("A", 1).await;
-    world.all_are(&["synced"]).await;
-    assert!(!daemon.log().contains("stopping"), "{}", daemon.log());
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(daemon.events("shutdown_started").is_empty(), "{}", daemon.log());
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_it_ends_all_the_same() {
+async fn shutdown_succeeds_while_the_database_is_unavailable() {
     let mut world = World::new().await;
-    world.settings.insert("DATABASE_URL".into(), "postgres://nobody@127.0.0.1:1/nothing".into());
-    let mut daemon = world.daemon();
-    daemon.logged("the daemon waits for it").await;
-    let admin = daemon.admin().await;
-    assert_eq!(reqwest::get(format!("{admin}/livez")).await.unwrap().status(), 200);
-    assert_eq!(reqwest::get(format!("{admin}/readyz")).await.unwrap().status(), 503);
+    world.settings.insert("DATABASE_URL".into(), "postgres://nologin@127.0.0.1:1/nothing".into());
+    let mut daemon = world.start_daemon();
+    daemon.wait_for_event("database_unavailable").await;
+    let admin = daemon.admin_url().await;
+    assert_eq!(http_get(format!("{admin}/livez")).await.unwrap().status(), 200);
+    assert_eq!(http_get(format!("{admin}/readyz")).await.unwrap().status(), 503);
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
-async fn while_somebody_else_migrates_it_ends_all_the_same() {
+async fn shutdown_succeeds_while_another_process_migrates() {
     let world = World::new().await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_sync_migrations in access exclusive mode")
         .execute(&mut *other)
         .await
         .unwrap();
-    let mut daemon = world.daemon();
-    daemon.admin().await;
-    world.waits_for_locks(1).await;
+    let mut daemon = world.start_daemon();
+    daemon.admin_url().await;
+    world.wait_for_lock_waiters(1).await;
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
-async fn while_a_lock_is_held_against_it_it_ends_within_grace() {
+async fn shutdown_respects_grace_while_the_table_is_locked() {
     let mut world = World::new().await;
     world.set("SHUTDOWN__GRACE", "3s");
-    let mut daemon = world.daemon();
-    daemon.logged("\"leading\"").await;
+    let mut daemon = world.start_daemon();
+    daemon.wait_for_event("lease_acquired").await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
-    world.waits_for_locks(1).await;
+    world.wait_for_lock_waiters(1).await;
     let began = Instant::now();
     daemon.stop().await;
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn what_was_created_and_cannot_be_recorded_is_told_in_the_log() {
+async fn results_that_cannot_be_recorded_are_logged_at_shutdown() {
     let behaviour = Behaviour { latency: Latency { min_ms: 500, max_ms: 500 }, ..Behaviour::default() };
     let mut world = World::with(true, behaviour).await;
     world.set("SHUTDOWN__GRACE", "3s");
     world.enqueue_many("A", 5).await;
-    let mut daemon = world.daemon();
-    eventually("the first create is open", async || if world.creates() > 0 { Ok(()) } else { Err(()) }).await;
+    let mut daemon = world.start_daemon();
+    eventually("the first create has been received", async || {
+        if world.create_requests() > 0 { Ok(()) } else { Err(()) }
+    })
+    .await;
     let mut other = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_outbox in access exclusive mode").execute(&mut *other).await.unwrap();
-    is_open(&world, 0).await;
+    wait_for_open_requests(&world, 0).await;
     assert_eq!(daemon.stop().await.code(), Some(1));
     other.rollback().await.unwrap();
     let log = daemon.log();
     for record in world.hubspot.records() {
-        assert!(log.contains(&format!("\"hubspot_id\":\"{}\"", record.id)), "no receipt for {}", record.id);
+        assert!(
+            log.contains(&format!("\"hubspot_id\":\"{}\"", record.id)),
+            "no log line with the id {}",
+            record.id
+        );
     }
-    let _next = world.daemon();
-    world.all_are(&["synced"]).await;
+    let _next = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
     world.audit().await;
 }
 
-async fn is_open(world: &World, requests: u64) {
-    eventually("so many requests are open", async || match world.hubspot.summary().open {
+async fn wait_for_open_requests(world: &World, requests: u64) {
+    eventually(&format!("{requests} requests are open"), async || match world.hubspot.summary().open {
         open if u64::try_from(open).unwrap() == requests => Ok(()),
         open => Err(open),
     })

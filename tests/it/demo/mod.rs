@@ -1,3 +1,3 @@
-//! The embedded default.
+//! The throwaway Postgres of the demo.
 
 mod postgres;

@@ -1,16 +1,16 @@
-//! The throwaway Postgres runs, is reached both ways, and leaves nothing behind.
+//! The throwaway Postgres runs, is reachable by unix socket and by TCP, and leaves nothing behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use course_sync::demo::postgres::{Options, Shutdown, ThrowawayPostgres};
+use course_sync::demo::postgres::{PostgresOptions, StopMode, ThrowawayPostgres};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::postgres::{cluster, database};
 
-const HOLDER_TELLS: &str = "COURSE_SYNC_TEST_HOLDER_TELLS";
+const HOLDER_FILE: &str = "COURSE_SYNC_TEST_HOLDER_FILE";
 
 async fn number(url: &str, query: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
@@ -38,7 +38,7 @@ fn is_running(pid: &str) -> bool {
 }
 
 #[tokio::test]
-async fn databases_of_tests_are_migrated_and_apart() {
+async fn test_databases_are_migrated_and_separate() {
     let (one, other) = (database().await, database().await);
     sqlx::query("INSERT INTO course_outbox (course_key, properties) VALUES ('MATH-1', '{}')")
         .execute(one.pool())
@@ -51,12 +51,12 @@ async fn databases_of_tests_are_migrated_and_apart() {
 }
 
 #[tokio::test]
-async fn a_server_listens_on_tcp_keeps_its_data_over_a_crash_and_goes_without_trace() {
-    let options = Options {
+async fn tcp_server_keeps_its_data_over_a_crash_and_is_removed_at_the_end() {
+    let options = PostgresOptions {
         durable: true,
         listen_tcp: true,
         settings: vec![("application_name".into(), "it's a test".into())],
-        ..Options::default()
+        ..PostgresOptions::default()
     };
     let server = ThrowawayPostgres::start(options).await.unwrap();
     let (url, root) = (server.tcp_url("postgres"), server.root().to_owned());
@@ -68,7 +68,7 @@ async fn a_server_listens_on_tcp_keeps_its_data_over_a_crash_and_goes_without_tr
 
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::query("CREATE TABLE kept AS SELECT 7::bigint AS number").execute(&mut connection).await.unwrap();
-    server.stop_server(Shutdown::Immediate).await.unwrap();
+    server.stop_server(StopMode::Immediate).await.unwrap();
     assert!(PgConnection::connect(&url).await.is_err());
     server.start_server().await.unwrap();
     assert_eq!(number(&url, "SELECT number FROM kept").await, 7);
@@ -80,62 +80,65 @@ async fn a_server_listens_on_tcp_keeps_its_data_over_a_crash_and_goes_without_tr
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_told_with_the_log() {
-    let options = Options { settings: vec![("no_such_setting".into(), "1".into())], ..Options::default() };
+async fn error_for_an_invalid_setting_shows_the_log() {
+    let options = PostgresOptions {
+        settings: vec![("no_such_setting".into(), "1".into())],
+        ..PostgresOptions::default()
+    };
     let error = ThrowawayPostgres::start(options).await.unwrap_err().to_string();
     assert!(error.contains("no_such_setting"), "{error}");
 }
 
 #[tokio::test]
-async fn a_dropped_server_ends() {
-    let server = ThrowawayPostgres::start(Options::default()).await.unwrap();
+async fn dropped_server_is_removed() {
+    let server = ThrowawayPostgres::start(PostgresOptions::default()).await.unwrap();
     let (root, pid) = (server.root().to_owned(), server_pid(server.root()));
     drop(server);
-    eventually("the directory is gone", || !root.exists()).await;
+    eventually("the directory is removed", || !root.exists()).await;
     assert!(!is_running(&pid));
 }
 
-/// Not a test: the program that the next one kills.
+/// Not a test: the program that the next test kills.
 #[tokio::test]
 #[ignore = "a helper of the test below"]
 async fn holder() {
-    let Some(tell) = std::env::var_os(HOLDER_TELLS) else { return };
-    let server = ThrowawayPostgres::start(Options::default()).await.unwrap();
-    fs::write(tell, format!("{}\n", server.root().display())).unwrap();
+    let Some(file) = std::env::var_os(HOLDER_FILE) else { return };
+    let server = ThrowawayPostgres::start(PostgresOptions::default()).await.unwrap();
+    fs::write(file, format!("{}\n", server.root().display())).unwrap();
     std::future::pending::<()>().await;
 }
 
 #[tokio::test]
-async fn a_killed_program_leaves_no_server_and_no_directory() {
+async fn killed_program_leaves_no_server_and_no_directory() {
     let scratch = tempfile::tempdir().unwrap();
-    let tell = scratch.path().join("root");
+    let file = scratch.path().join("root");
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "demo::postgres::holder"])
-        .env(HOLDER_TELLS, &tell)
+        .env(HOLDER_FILE, &file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let told = || fs::read_to_string(&tell).unwrap_or_default();
-    eventually("the holder has its server", || told().ends_with('\n')).await;
-    let root = PathBuf::from(told().trim_end());
+    let content = || fs::read_to_string(&file).unwrap_or_default();
+    eventually("the holder has its server", || content().ends_with('\n')).await;
+    let root = PathBuf::from(content().trim_end());
     let pid = server_pid(&root);
     assert!(is_running(&pid));
 
     holder.kill().unwrap();
     holder.wait().unwrap();
-    eventually("the directory is gone", || !root.exists()).await;
+    eventually("the directory is removed", || !root.exists()).await;
     assert!(!is_running(&pid));
 }
 
 #[tokio::test]
-async fn what_a_dead_watchdog_left_is_swept_and_a_living_one_is_left_alone() {
+async fn abandoned_directory_is_removed_and_one_in_use_is_kept() {
     let living = cluster().await;
     let stale = tempfile::Builder::new().prefix("course-sync-pg-").tempdir().unwrap().keep();
     fs::create_dir(stale.join("data")).unwrap();
     fs::write(stale.join("log"), "").unwrap();
 
-    let next = ThrowawayPostgres::start(Options::default()).await.unwrap();
+    let next = ThrowawayPostgres::start(PostgresOptions::default()).await.unwrap();
     assert!(!stale.exists());
     assert!(living.data_dir().exists());
     next.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! `compose.yaml` and its variant with the simulator: settings, secrets, and what an instance may do.
+//! `compose.yaml` and its variant with the simulator: settings, secrets and rights of an instance.
 
 use std::fs;
 
@@ -9,8 +9,9 @@ use super::{at, settings, string, text, yaml};
 
 const INSTANCES: [&str; 2] = ["course-sync-1", "course-sync-2"];
 
-/// What an instance loads, from its secrets and from the variables of these files, the last one winning.
-fn loaded(files: &[&Value], instance: &str) -> Config {
+/// The configuration of an instance, from its secrets and the variables of these files. Later files override earlier
+/// ones.
+fn load_config(files: &[&Value], instance: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let secrets = at(files[0], &format!("/services/{instance}/secrets")).as_array().unwrap();
     for secret in secrets.iter().map(|name| name.as_str().unwrap()) {
@@ -31,20 +32,20 @@ fn loaded(files: &[&Value], instance: &str) -> Config {
 }
 
 #[test]
-fn the_settings_of_an_instance_are_good_and_fit_it() {
+fn the_settings_of_an_instance_are_valid_and_match_its_container() {
     let compose = yaml("deploy/compose.yaml");
     for instance in INSTANCES {
-        let config = loaded(&[&compose], instance);
+        let config = load_config(&[&compose], instance);
         assert!(config.hubspot.unique_property.is_some());
         assert_eq!(config.hubspot.base_url, "https://api.hubapi.com");
-        let patience = string(&compose, &format!("/services/{instance}/stop_grace_period"));
-        let patience = humantime::parse_duration(patience).unwrap();
-        assert!(patience.as_secs() >= config.shutdown.grace.as_secs() + 10, "{patience:?}");
+        let grace_period = string(&compose, &format!("/services/{instance}/stop_grace_period"));
+        let grace_period = humantime::parse_duration(grace_period).unwrap();
+        assert!(grace_period.as_secs() >= config.shutdown.grace.as_secs() + 10, "{grace_period:?}");
     }
 }
 
 #[test]
-fn nothing_may_do_what_it_does_not_need() {
+fn containers_have_no_unneeded_rights() {
     let (compose, variant) = (yaml("deploy/compose.yaml"), yaml("deploy/compose.simulator.yaml"));
     let services = INSTANCES.map(|name| (&compose, name)).into_iter().chain([(&variant, "simulator")]);
     for (file, name) in services {
@@ -61,12 +62,12 @@ fn nothing_may_do_what_it_does_not_need() {
         assert!(at(&compose, "/services").get(instance).unwrap().get("ports").is_none(), "is published");
     }
     for port in at(&variant, "/services/simulator/ports").as_array().unwrap() {
-        assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{port} is published to everybody");
+        assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{port} is published to the network");
     }
 }
 
 #[test]
-fn the_database_is_the_one_that_the_recipe_names() {
+fn the_database_matches_the_documented_url() {
     let compose = yaml("deploy/compose.yaml");
     let (user, name) = (
         string(&compose, "/services/postgres/environment/POSTGRES_USER"),
@@ -79,13 +80,13 @@ fn the_database_is_the_one_that_the_recipe_names() {
 }
 
 #[test]
-fn with_the_simulator_every_port_is_somebodys_and_is_published() {
+fn with_the_simulator_each_port_belongs_to_a_service_and_is_published() {
     let (compose, variant) = (yaml("deploy/compose.yaml"), yaml("deploy/compose.simulator.yaml"));
     let command = at(&variant, "/services/simulator/command").as_array().unwrap();
     let simulator = command.iter().find_map(|it| it.as_str()?.strip_prefix("--listen=0.0.0.0:")).unwrap();
     let mut ports = vec![simulator.to_owned()];
     for instance in INSTANCES {
-        let config = loaded(&[&compose, &variant], instance);
+        let config = load_config(&[&compose, &variant], instance);
         assert_eq!(config.hubspot.base_url, format!("http://127.0.0.1:{simulator}"));
         let property = format!("--unique-property={}", config.hubspot.unique_property.unwrap());
         assert!(command.contains(&Value::from(property.as_str())), "{property}");

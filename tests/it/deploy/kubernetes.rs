@@ -1,4 +1,4 @@
-//! The manifests: the settings that a pod gets are good, and what refers to another finds it.
+//! Kubernetes manifests: the settings of a pod are valid, and references between manifests exist.
 
 use std::fs;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{at, files, settings, string, text, yaml};
+use crate::support::http::http_client;
 use crate::support::world::World;
 
 fn manifest(name: &str) -> Value {
@@ -16,8 +17,8 @@ fn pod() -> Value {
     at(&manifest("deployment"), "/spec/template/spec").clone()
 }
 
-/// The folder that stands in for the container's: the files of the pod's volumes, where they are mounted.
-fn mounted(pod: &Value, root: &Path) {
+/// Writes the files of the pod's volumes into a folder that replaces the root of the container.
+fn write_volumes(pod: &Value, root: &Path) {
     for volume in at(pod, "/volumes").as_array().unwrap() {
         let (source, from) = match (volume.get("configMap"), volume.get("secret")) {
             (Some(config), None) => (manifest("configmap"), string(config, "/name")),
@@ -37,9 +38,9 @@ fn mounted(pod: &Value, root: &Path) {
 }
 
 #[test]
-fn the_settings_of_a_pod_are_good_and_fit_it() {
+fn the_settings_of_a_pod_are_valid_and_match_its_container() {
     let (pod, root) = (pod(), tempfile::tempdir().unwrap());
-    mounted(&pod, root.path());
+    write_volumes(&pod, root.path());
     let variables = at(&pod, "/containers/0/env").as_array().unwrap().iter().map(|variable| {
         let value = string(variable, "/value");
         let is_path = value.starts_with('/');
@@ -53,12 +54,12 @@ fn the_settings_of_a_pod_are_good_and_fit_it() {
         at(&pod, "/containers/0/ports/0/containerPort").as_u64().unwrap()
     );
     assert!(config.admin.listen.ip().is_unspecified());
-    let patience = at(&pod, "/terminationGracePeriodSeconds").as_u64().unwrap();
-    assert!(patience >= config.shutdown.grace.as_secs() + 10, "{patience} s");
+    let grace_period = at(&pod, "/terminationGracePeriodSeconds").as_u64().unwrap();
+    assert!(grace_period >= config.shutdown.grace.as_secs() + 10, "{grace_period} s");
 }
 
 #[test]
-fn a_pod_may_do_nothing_that_it_does_not_need() {
+fn a_pod_has_no_unneeded_rights() {
     let pod = pod();
     let user =
         text("Dockerfile").lines().find_map(|line| line.strip_prefix("USER ").map(str::to_owned)).unwrap();
@@ -79,7 +80,7 @@ fn a_pod_may_do_nothing_that_it_does_not_need() {
 }
 
 #[test]
-fn what_refers_to_another_finds_it() {
+fn references_between_manifests_are_valid() {
     let deployment = manifest("deployment");
     let labels = at(&deployment, "/spec/template/metadata/labels");
     for (name, pointer) in [
@@ -104,7 +105,7 @@ fn what_refers_to_another_finds_it() {
 }
 
 #[test]
-fn egress_is_for_names_the_database_and_hubspot_alone() {
+fn egress_is_limited_to_dns_the_database_and_hubspot() {
     let policy = manifest("networkpolicy");
     let ports = at(&policy, "/spec/egress").as_array().unwrap().iter().map(|rule| {
         let ports = at(rule, "/ports").as_array().unwrap();
@@ -115,7 +116,7 @@ fn egress_is_for_names_the_database_and_hubspot_alone() {
 }
 
 #[test]
-fn the_kustomization_holds_every_manifest_and_this_version() {
+fn the_kustomization_lists_every_manifest_and_this_version() {
     let kustomization = manifest("kustomization");
     let mut listed: Vec<_> = at(&kustomization, "/resources").as_array().unwrap().iter().collect();
     let aside = ["kustomization.yaml", "secret.example.yaml", "servicemonitor.yaml"].map(Value::from);
@@ -132,9 +133,9 @@ fn the_kustomization_holds_every_manifest_and_this_version() {
 }
 
 #[tokio::test]
-async fn the_paths_that_are_asked_for_answer_also_while_standing_by() {
+async fn probed_paths_respond_on_a_standby_as_well() {
     let world = World::new().await;
-    let (first, second) = (world.daemon(), world.daemon());
+    let (first, second) = (world.start_daemon(), world.start_daemon());
     let pod = pod();
     let monitor = manifest("servicemonitor");
     let paths = [
@@ -142,11 +143,11 @@ async fn the_paths_that_are_asked_for_answer_also_while_standing_by() {
         string(&pod, "/containers/0/readinessProbe/httpGet/path"),
         string(&monitor, "/spec/endpoints/0/path"),
     ];
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     for daemon in [&first, &second] {
-        daemon.logged("the schema is up to date").await;
+        daemon.wait_for_event("schema_prepared").await;
         for path in paths {
-            let url = format!("{}{path}", daemon.admin().await);
+            let url = format!("{}{path}", daemon.admin_url().await);
             assert_eq!(client.get(&url).send().await.unwrap().status(), 200, "{path}");
         }
     }

@@ -1,5 +1,5 @@
-//! What lies in `deploy/` and `docs/runbook.md` against the program itself: settings, paths, ports, metrics. It is
-//! read, not run; `tests/container/run` runs it.
+//! Compares `deploy/` and `docs/runbook.md` with the program: settings, paths, ports and metrics. These tests read the
+//! files; `tests/container/run` runs them.
 
 mod compose;
 mod kubernetes;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use course_sync::config::{Config, KEYS, Needs, Sources};
 use serde_json::Value;
 
-/// A file's text by its path from the root of the repository.
+/// The text of a file, by its path from the root of the repository.
 fn text(path: &str) -> String {
     let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -22,7 +22,7 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What stands at a JSON pointer; it must be there.
+/// The value at a JSON pointer. Panics if there is none.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {value:#}"))
 }
@@ -31,7 +31,7 @@ fn string<'a>(value: &'a Value, pointer: &str) -> &'a str {
     at(value, pointer).as_str().unwrap_or_else(|| panic!("{pointer} is no string in {value:#}"))
 }
 
-/// The settings of an instance that is given these variables: those of the image, and its own.
+/// The configuration of an instance with these environment variables, in addition to those of the image.
 fn settings(variables: impl Iterator<Item = (String, String)>) -> Config {
     let dockerfile = text("Dockerfile");
     let of_the_image = dockerfile.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
@@ -51,7 +51,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_setting_that_is_named_exists() {
+fn every_setting_in_use_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sections: BTreeSet<_> = KEYS.iter().filter_map(|key| key.split('.').next()).collect();
     let mut named = 0;
@@ -68,5 +68,5 @@ fn every_setting_that_is_named_exists() {
             assert!(!is_one || KEYS.contains(&key.as_str()), "{}: {word}", path.display());
         }
     }
-    assert!(named > 20, "too few to be true: {named}");
+    assert!(named > 20, "too few settings were found: {named}");
 }

@@ -1,9 +1,9 @@
-//! Alerts, dashboard and runbook: every metric, label and value that they name is the program's own, every metric is
-//! looked at, and every alert has its section.
+//! Alerts, dashboard and runbook: every metric, label and value that they use exists, every metric is used, and every
+//! alert has a section in the runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use course_sync::policy::pause::Reason;
+use course_sync::policy::gate::Reason;
 use course_sync::telemetry::metrics::Metrics;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ const ADDED: [&str; 4] = ["instance", "job", "le", "namespace"];
 /// The values of each label.
 type Labels = BTreeMap<String, BTreeSet<String>>;
 
-/// Every series of the program by its name; what any process has is not its own.
+/// Every series of the program by name, without those that every process has.
 fn series() -> BTreeMap<String, Labels> {
     let mut found: BTreeMap<String, Labels> = BTreeMap::new();
     for line in Metrics::new().encode(false).lines().filter(|line| line.starts_with("course_sync_")) {
@@ -28,7 +28,7 @@ fn series() -> BTreeMap<String, Labels> {
     found
 }
 
-/// The series that an expression selects: names, each with its labels and their values as written.
+/// The series that an expression selects: each name with its label matchers.
 fn selectors(expression: &str) -> Vec<(String, Vec<(String, String)>)> {
     let starts = expression.match_indices("course_sync_").map(|(at, _)| &expression[at..]);
     let read = |from: &str| {
@@ -77,7 +77,7 @@ fn expressions() -> Vec<String> {
 }
 
 #[test]
-fn every_metric_label_and_value_that_is_named_exists() {
+fn every_metric_label_and_value_in_use_exists() {
     let series = series();
     let labels: BTreeSet<_> = series.values().flat_map(Labels::keys).map(String::as_str).collect();
     for expression in expressions() {
@@ -98,7 +98,7 @@ fn every_metric_label_and_value_that_is_named_exists() {
 }
 
 #[test]
-fn every_metric_is_looked_at() {
+fn every_metric_is_used() {
     let expressions = expressions();
     let named: BTreeSet<_> =
         expressions.iter().flat_map(|it| selectors(it)).map(|(name, _)| family(&name).to_owned()).collect();
@@ -106,13 +106,13 @@ fn every_metric_is_looked_at() {
     assert_eq!(named, there);
 }
 
-/// A histogram's name without what its series add.
+/// The name of a metric without the suffixes of histogram series.
 fn family(name: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
 #[test]
-fn every_alert_has_its_section_and_its_test_and_no_section_is_left_over() {
+fn every_alert_has_a_runbook_section_and_a_test() {
     let (runbook, tested) = (text("docs/runbook.md"), text("tests/prometheus/rules.yaml"));
     let sections: Vec<_> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let mut alerts = Vec::new();
@@ -120,8 +120,8 @@ fn every_alert_has_its_section_and_its_test_and_no_section_is_left_over() {
         let alert = string(&rule, "/alert").to_owned();
         let anchor = format!("docs/runbook.md#{}", alert.to_lowercase());
         assert_eq!(string(&rule, "/annotations/runbook_url"), anchor);
-        for said in ["/annotations/summary", "/annotations/description"] {
-            assert!(!string(&rule, said).is_empty(), "{alert}");
+        for annotation in ["/annotations/summary", "/annotations/description"] {
+            assert!(!string(&rule, annotation).is_empty(), "{alert}");
         }
         assert!(["critical", "warning", "info"].contains(&string(&rule, "/labels/severity")), "{alert}");
         assert!(tested.contains(&format!("{{alertname=\"{alert}\"}}")), "{alert} fires in no test");
@@ -129,19 +129,19 @@ fn every_alert_has_its_section_and_its_test_and_no_section_is_left_over() {
     }
     assert_eq!(alerts, sections);
     for section in runbook.split("\n## ").skip(1) {
-        for part in ["**Means**", "**Look**", "**Do**"] {
+        for part in ["**Symptom:**", "**Likely causes:**", "**Check:**", "**Do:**"] {
             assert!(section.contains(part), "{part} is not in: {section}");
         }
     }
 }
 
 #[test]
-fn what_only_a_person_mends_raises_an_alarm_and_is_explained() {
+fn every_pause_that_needs_an_operator_has_an_alert_and_an_explanation() {
     let rules = rules();
     let stopped = rules.iter().find(|rule| rule["alert"] == "CourseSyncStopped").unwrap();
     let (_, matchers) = selectors(string(stopped, "/expr")).remove(0);
     let named: BTreeSet<_> = matchers[0].1.split('|').collect();
-    let needed = Reason::ALL.into_iter().filter(|it| it.needs_a_person() && *it != Reason::Operator);
+    let needed = Reason::ALL.into_iter().filter(|it| it.needs_operator() && *it != Reason::Operator);
     let needed: BTreeSet<_> = needed.map(Reason::as_str).collect();
     assert_eq!(named, needed);
     let runbook = text("docs/runbook.md");

@@ -1,17 +1,17 @@
-//! A server whose certificate no authority vouches for gets nothing, the token least of all.
+//! A server with an untrusted certificate receives no data, in particular no token.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use course_sync::policy::answer::{Exchange, NotSent};
+use course_sync::hubspot::api::response::{Exchange, NotSent};
 
-use super::client::{client_of, one_course, settings, token};
+use super::client::{client_with, one_course, settings, token};
 
-/// A TLS server with a certificate of its own making; killed when dropped.
-struct Impostor(Child);
+/// A TLS server with a self-signed certificate. The process is killed when this value is dropped.
+struct UntrustedServer(Child);
 
-impl Impostor {
-    /// `None` where openssl is not installed.
+impl UntrustedServer {
+    /// Returns `None` if openssl is not installed.
     fn start(folder: &std::path::Path, name: &str, is_ca: &str) -> Option<(Self, String)> {
         let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
         let made = Command::new("openssl")
@@ -45,33 +45,33 @@ impl Impostor {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let said = BufReader::new(child.stdout.take()?).lines().map_while(Result::ok);
-        let address = said.into_iter().find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned));
-        Some((Self(child), format!("https://{}", address.expect("it listens"))))
+        let lines = BufReader::new(child.stdout.take()?).lines().map_while(Result::ok);
+        let address = lines.into_iter().find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned));
+        Some((Self(child), format!("https://{}", address.expect("the server prints its address"))))
     }
 }
 
-impl Drop for Impostor {
+impl Drop for UntrustedServer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         self.0.kill().ok();
         self.0.wait().ok();
     }
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_said() {
+async fn an_untrusted_certificate_is_refused_before_any_data_is_sent() {
     for (name, is_ca, advice) in [
         ("IP:127.0.0.1", "FALSE", "set SSL_CERT_FILE"),
         ("IP:127.0.0.1", "TRUE", "check hubspot.base_url, DNS and HTTPS_PROXY"),
-        // Whether the issuer or the name is checked first is the TLS library's choice.
+        // The TLS library may check the issuer or the name first.
         ("DNS:elsewhere.example", "FALSE", "; "),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let Some((_impostor, url)) = Impostor::start(folder.path(), name, is_ca) else {
+        let Some((_server, url)) = UntrustedServer::start(folder.path(), name, is_ca) else {
             return eprintln!("skipped: openssl is not installed");
         };
-        let exchange = client_of(&settings(&url, token())).create(&one_course()).await;
+        let exchange = client_with(&settings(&url, token())).create(&one_course()).await;
         let Exchange::NotSent(NotSent::Unreachable(why)) = exchange else { panic!("{exchange:?}") };
         assert!(why.contains("certificate") && why.contains(advice), "{why}");
     }

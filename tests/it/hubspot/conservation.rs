@@ -1,46 +1,52 @@
-//! The conservation law under fire: whatever is done to an answer, every course keeps exactly one
-//! verdict, and none is ever called created under an identifier that HubSpot did not give it.
+//! The conservation law with corrupted responses: every course gets exactly one verdict, and no course counts as
+//! created with an id that HubSpot did not assign to it.
 
+use course_sync::course::Batch;
 use course_sync::course::Category;
-use course_sync::policy::answer::Exchange;
-use course_sync::policy::batch::Batch;
-use course_sync::policy::interpret::{Interpretation, Verdict, interpret};
-use course_sync::policy::reconcile::{Finding, Place, interpret_read};
+use course_sync::course::Verdict;
+use course_sync::hubspot::api::record_state::RecordState;
+use course_sync::hubspot::api::response::Exchange;
+use course_sync::pipeline::interpret::interpret;
+use course_sync::pipeline::reconcile::meaning::{LookupFinding, interpret_read};
+use course_sync::policy::signal::Interpretation;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
-use self::harm::{Harm, deform, document, harm, other_type, swap};
-use self::world::{ALIKE, DISTINCT, Fate, World, world};
-use super::{NOW, UNIQUE, answer};
+use self::corruption::{Corruption, change_type, corruption, document, other_type, swap};
+use self::truthful_hubspot::{DISTINCT, Outcome, SIMILAR, TruthfulHubSpot, truthful_hubspot};
+use super::{NOW, UNIQUE_PROPERTY, response};
 
-mod harm;
-mod world;
+mod corruption;
+mod truthful_hubspot;
 
-fn read(batch: &Batch, status: u16, body: &[u8]) -> Interpretation {
-    let meaning = interpret(batch, &answer(status, "", body), NOW);
-    assert_eq!(meaning.verdicts.len(), batch.courses().len(), "not one verdict a course");
+fn interpret_body(batch: &Batch, status: u16, body: &[u8]) -> Interpretation {
+    let meaning = interpret(batch, &response(status, "", body), NOW);
+    assert_eq!(meaning.verdicts.len(), batch.courses().len(), "each course must have exactly one verdict");
     meaning
 }
 
-/// No identifier but the true one; and with a status that fits the answer, nothing created is ever
-/// called refused, nothing refused ever created. `has_stranger`: the answer holds a record of another request, which
-/// can make up the number of results.
-fn demand_truth(
-    world: &World,
+/// Checks that no course gets a wrong id. If the status fits the response, a created course must not count as refused,
+/// and a refused course must not count as created. `has_foreign_record`: the response contains a record of another
+/// request, which can complete the number of results.
+fn assert_truthful(
+    hubspot: &TruthfulHubSpot,
     meaning: &Interpretation,
     status: u16,
-    has_stranger: bool,
+    has_foreign_record: bool,
 ) -> Result<(), TestCaseError> {
     for (at, verdict) in meaning.verdicts.iter().enumerate() {
-        let is_created = world.fates[at] == Fate::Created;
+        let is_created = hubspot.outcomes[at] == Outcome::Created;
         match verdict {
             Verdict::Created { hubspot_id, .. } => {
-                prop_assert!(is_created && hubspot_id.as_str() == World::id(at), "{at}: {verdict:?}");
+                prop_assert!(
+                    is_created && hubspot_id.as_str() == TruthfulHubSpot::id(at),
+                    "{at}: {verdict:?}"
+                );
             }
             Verdict::CreatedUnidentified(error) => {
-                prop_assert!(is_created || has_stranger, "{at}: {verdict:?}");
+                prop_assert!(is_created || has_foreign_record, "{at}: {verdict:?}");
                 prop_assert_eq!(error.category, Category::UnknownOutcome);
             }
             Verdict::Unknown(error) => prop_assert_eq!(error.category, Category::UnknownOutcome),
@@ -52,15 +58,15 @@ fn demand_truth(
     Ok(())
 }
 
-fn has_stranger(harms: &[Harm]) -> bool {
-    harms.iter().any(|harm| matches!(harm, Harm::ForeignRecord))
+fn has_foreign_record(corruptions: &[Corruption]) -> bool {
+    corruptions.iter().any(|corruption| matches!(corruption, Corruption::ForeignRecord))
 }
 
-/// One course, one result, no error: that is its record by design, unless it echoes the trace id of another request.
-/// So a stranger's record in the place of the true one cannot be noticed here once its trace id is gone.
-fn is_lone_and_nameless(answer: &Value, batch: &Batch) -> bool {
-    let has_no_error = answer["errors"].as_array().is_none_or(Vec::is_empty);
-    let results = answer["results"].as_array().map(Vec::as_slice);
+/// One course, one result and no error: by design the result is the record of the course, unless it contains the trace
+/// id of another request. A foreign record without its trace id cannot be detected in this case.
+fn is_single_without_identity(response: &Value, batch: &Batch) -> bool {
+    let has_no_error = response["errors"].as_array().is_none_or(Vec::is_empty);
+    let results = response["results"].as_array().map(Vec::as_slice);
     let Some([result]) = results.filter(|_| batch.courses().len() == 1 && has_no_error) else { return false };
     result["objectWriteTraceId"].as_str().is_none()
 }
@@ -71,90 +77,90 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_truth_is_understood(world in world(DISTINCT), status in select(&[200_u16, 201, 207][..])) {
-        let batch = world.batch();
-        let meaning = read(&batch, status, world.answer(&batch).to_string().as_bytes());
+    fn a_truthful_response_is_interpreted_exactly(hubspot in truthful_hubspot(DISTINCT), status in select(&[200_u16, 201, 207][..])) {
+        let batch = hubspot.batch();
+        let meaning = interpret_body(&batch, status, hubspot.response(&batch).to_string().as_bytes());
         prop_assert_eq!(meaning.surplus, 0);
         for (at, verdict) in meaning.verdicts.iter().enumerate() {
-            let is_so = match world.fates[at] {
-                Fate::Created => matches!(
+            let is_so = match hubspot.outcomes[at] {
+                Outcome::Created => matches!(
                     verdict,
-                    Verdict::Created { hubspot_id, warning: None } if hubspot_id.as_str() == World::id(at)
+                    Verdict::Created { hubspot_id, warning: None } if hubspot_id.as_str() == TruthfulHubSpot::id(at)
                 ),
-                Fate::Taken if world.keyed => matches!(verdict, Verdict::Exists { candidates: 1, .. }),
-                Fate::Taken | Fate::Refused => matches!(verdict, Verdict::Refused(_)),
+                Outcome::Taken if hubspot.keyed => matches!(verdict, Verdict::Exists { candidates: 1, .. }),
+                Outcome::Taken | Outcome::Refused => matches!(verdict, Verdict::Refused(_)),
             };
             prop_assert!(is_so, "{at}: {verdict:?}");
         }
     }
 
     #[test]
-    fn losses_and_strangers_never_make_a_course_created(
-        world in prop_oneof![world(DISTINCT), world(ALIKE)],
-        harms in vec(harm(), 0..4),
+    fn lost_and_foreign_entries_never_make_a_course_created(
+        hubspot in prop_oneof![truthful_hubspot(DISTINCT), truthful_hubspot(SIMILAR)],
+        corruptions in vec(corruption(), 0..4),
         status in select(&STATUSES[..]),
     ) {
-        let batch = world.batch();
-        let mut answer = world.answer(&batch);
-        for harm in &harms {
-            harm.inflict(&mut answer);
+        let batch = hubspot.batch();
+        let mut response = hubspot.response(&batch);
+        for corruption in &corruptions {
+            corruption.apply(&mut response);
         }
-        let meaning = read(&batch, status, answer.to_string().as_bytes());
-        demand_truth(&world, &meaning, status, has_stranger(&harms))?;
+        let meaning = interpret_body(&batch, status, response.to_string().as_bytes());
+        assert_truthful(&hubspot, &meaning, status, has_foreign_record(&corruptions))?;
     }
 
     #[test]
-    fn deformed_fields_never_make_a_course_created(
-        world in world(DISTINCT),
+    fn malformed_fields_never_make_a_course_created(
+        hubspot in truthful_hubspot(DISTINCT),
         place in any::<Index>(),
         with in other_type(),
         member in any::<Index>(),
-        harms in vec(harm(), 0..2),
+        corruptions in vec(corruption(), 0..2),
         status in select(&STATUSES[..]),
     ) {
-        let batch = world.batch();
-        let mut answer = world.answer(&batch);
-        for harm in &harms {
-            harm.inflict(&mut answer);
+        let batch = hubspot.batch();
+        let mut response = hubspot.response(&batch);
+        for corruption in &corruptions {
+            corruption.apply(&mut response);
         }
-        deform(&mut answer, place, with.as_ref(), member);
-        if has_stranger(&harms) && is_lone_and_nameless(&answer, &batch) {
+        change_type(&mut response, place, with.as_ref(), member);
+        if has_foreign_record(&corruptions) && is_single_without_identity(&response, &batch) {
             return Ok(());
         }
-        let meaning = read(&batch, status, answer.to_string().as_bytes());
-        demand_truth(&world, &meaning, status, has_stranger(&harms))?;
+        let meaning = interpret_body(&batch, status, response.to_string().as_bytes());
+        assert_truthful(&hubspot, &meaning, status, has_foreign_record(&corruptions))?;
     }
 
     #[test]
-    fn a_cut_answer_says_nothing(world in world(DISTINCT), cut in any::<Index>(), status in 200_u16..300) {
-        let batch = world.batch();
-        let body = world.answer(&batch).to_string();
-        let meaning = read(&batch, status, &body.as_bytes()[..cut.index(body.len())]);
+    fn a_truncated_response_decides_nothing(hubspot in truthful_hubspot(DISTINCT), cut in any::<Index>(), status in 200_u16..300) {
+        let batch = hubspot.batch();
+        let body = hubspot.response(&batch).to_string();
+        let meaning = interpret_body(&batch, status, &body.as_bytes()[..cut.index(body.len())]);
         let is_unknown = |verdict: &Verdict| matches!(verdict, Verdict::Unknown(_));
         prop_assert!(meaning.verdicts.iter().all(is_unknown));
     }
 
     #[test]
-    fn swapped_and_doubled_identities_are_noticed(
-        world in world(DISTINCT),
+    fn swapped_and_duplicate_identities_are_detected(
+        hubspot in truthful_hubspot(DISTINCT),
         one in any::<Index>(),
         other in any::<Index>(),
         forgery in 0..4,
         status in select(&[200_u16, 201, 207][..]),
     ) {
-        let batch = world.batch();
-        let mut answer = world.answer(&batch);
-        let results = answer["results"].as_array_mut().unwrap();
+        let batch = hubspot.batch();
+        let mut response = hubspot.response(&batch);
+        let results = response["results"].as_array_mut().unwrap();
         if results.is_empty() {
             return Ok(());
         }
         let (one, other) = (one.index(results.len()), other.index(results.len()));
         match forgery {
             0 => swap(results, one, other, "/id"),
-            1 if world.keyed && world.echoes_trace_ids => {
-                swap(results, one, other, &format!("/properties/{UNIQUE}"));
+            1 if hubspot.keyed && hubspot.echoes_trace_ids => {
+                swap(results, one, other, &format!("/properties/{UNIQUE_PROPERTY}"));
             }
-            2 if world.keyed => swap(results, one, other, "/objectWriteTraceId"),
+            2 if hubspot.keyed => swap(results, one, other, "/objectWriteTraceId"),
             _ => {
                 let mut twin = results[one].clone();
                 twin["id"] = json!("1");
@@ -162,17 +168,17 @@ proptest! {
                 results.insert(other, twin);
             }
         }
-        demand_truth(&world, &read(&batch, status, answer.to_string().as_bytes()), status, false)?;
+        assert_truthful(&hubspot, &interpret_body(&batch, status, response.to_string().as_bytes()), status, false)?;
     }
 
     #[test]
-    fn any_bytes_at_any_status(
-        world in world(DISTINCT),
+    fn any_bytes_give_one_verdict_per_course(
+        hubspot in truthful_hubspot(DISTINCT),
         status in 100_u16..1000,
         body in prop_oneof![vec(any::<u8>(), 0..200), document().prop_map(|json| json.to_string().into_bytes())],
     ) {
-        let batch = world.batch();
-        let meaning = read(&batch, status, &body);
+        let batch = hubspot.batch();
+        let meaning = interpret_body(&batch, status, &body);
         let is_created = |verdict: &Verdict| {
             matches!(verdict, Verdict::Created { .. } | Verdict::CreatedUnidentified(_))
         };
@@ -180,78 +186,78 @@ proptest! {
     }
 
     #[test]
-    fn a_read_never_finds_what_is_not_there(
-        world in world(DISTINCT),
-        harms in vec(harm(), 0..3),
+    fn a_read_finds_no_record_that_does_not_exist(
+        hubspot in truthful_hubspot(DISTINCT),
+        corruptions in vec(corruption(), 0..3),
         deformed in proptest::option::of((any::<Index>(), other_type(), any::<Index>())),
         status in select(&STATUSES[..]),
     ) {
-        let world = World { keyed: true, ..world };
-        let batch = world.batch();
-        let mut body = world.answer(&batch);
-        for harm in &harms {
-            harm.inflict(&mut body);
+        let hubspot = TruthfulHubSpot { keyed: true, ..hubspot };
+        let batch = hubspot.batch();
+        let mut body = hubspot.response(&batch);
+        for corruption in &corruptions {
+            corruption.apply(&mut body);
         }
         if let Some((place, with, member)) = &deformed {
-            deform(&mut body, *place, with.as_ref(), *member);
+            change_type(&mut body, *place, with.as_ref(), *member);
         }
-        for place in [Place::Live, Place::Archived] {
-            let findings = findings(&batch, place, &answer(status, "", body.to_string().as_bytes()));
+        for place in [RecordState::Live, RecordState::Archived] {
+            let findings = findings(&batch, place, &response(status, "", body.to_string().as_bytes()));
             for (at, finding) in findings.iter().enumerate() {
                 let id = match (finding, place) {
-                    (Finding::Held(id), Place::Live) => id,
-                    (Finding::Similar(holder), Place::Live) | (Finding::InBin(holder), Place::Archived) => &holder.id,
-                    (Finding::Unclear, _) => continue,
+                    (LookupFinding::Found(id), RecordState::Live) => id,
+                    (LookupFinding::SimilarKey(holder), RecordState::Live) | (LookupFinding::Archived(holder), RecordState::Archived) => &holder.id,
+                    (LookupFinding::Inconclusive, _) => continue,
                     // No error lists a key as not found, and no key has two records.
                     _ => return Err(TestCaseError::fail(format!("{at}: {finding:?} {place:?}"))),
                 };
-                // A retyped identifier cannot be noticed here: the read does not ask for another.
+                // An id of another type cannot be detected: a read does not know the expected id.
                 let is_retyped = deformed.is_some() && id.as_str() == "x";
-                prop_assert!(is_retyped || (world.fates[at] == Fate::Created && id.as_str() == World::id(at)));
+                prop_assert!(is_retyped || (hubspot.outcomes[at] == Outcome::Created && id.as_str() == TruthfulHubSpot::id(at)));
             }
         }
     }
 
-    /// Only an error of the kind "not found" that lists a key proves its absence, whatever else the answer lost.
+    /// Only a "not found" error that lists a key proves its absence, whatever else is missing in the response.
     #[test]
-    fn absence_is_proved_by_nothing_but_its_own_listing(
-        world in world(DISTINCT),
+    fn absence_is_proved_only_by_an_error_that_lists_the_key(
+        hubspot in truthful_hubspot(DISTINCT),
         listed in vec(any::<bool>(), 6),
         category in select(&["OBJECT_NOT_FOUND", "NOT_FOUND", "VALIDATION_ERROR", "INTERNAL_ERROR", ""][..]),
-        harms in vec(harm(), 0..3),
+        corruptions in vec(corruption(), 0..3),
         status in select(&STATUSES[..]),
     ) {
-        let world = World { keyed: true, lowers_values: false, ..world };
-        let batch = world.batch();
-        let is_listed = |at: usize| listed[at] && world.fates[at] != Fate::Created;
-        let ids: Vec<_> = (0..world.fates.len())
+        let hubspot = TruthfulHubSpot { keyed: true, lowercases_values: false, ..hubspot };
+        let batch = hubspot.batch();
+        let is_listed = |at: usize| listed[at] && hubspot.outcomes[at] != Outcome::Created;
+        let ids: Vec<_> = (0..hubspot.outcomes.len())
             .filter(|at| is_listed(*at))
             .map(|at| batch.courses()[at].key.as_str().to_owned())
             .collect();
-        let mut body = world.answer(&batch);
+        let mut body = hubspot.response(&batch);
         body["errors"] = json!([{"status": "error", "category": category, "message": "m", "context": {"ids": ids}}]);
-        for harm in &harms {
-            harm.inflict(&mut body);
+        for corruption in &corruptions {
+            corruption.apply(&mut body);
         }
-        let is_intact = harms.is_empty() && (200..300).contains(&status);
-        let findings = findings(&batch, Place::Live, &answer(status, "", body.to_string().as_bytes()));
+        let is_intact = corruptions.is_empty() && (200..300).contains(&status);
+        let findings = findings(&batch, RecordState::Live, &response(status, "", body.to_string().as_bytes()));
         for (at, finding) in findings.iter().enumerate() {
             let may_be_absent = is_listed(at) && category.ends_with("NOT_FOUND");
             match finding {
-                Finding::Absent => prop_assert!(may_be_absent, "{at} by {category:?}"),
-                Finding::Held(id) => {
-                    prop_assert!(world.fates[at] == Fate::Created && id.as_str() == World::id(at));
+                LookupFinding::Absent => prop_assert!(may_be_absent, "{at} by {category:?}"),
+                LookupFinding::Found(id) => {
+                    prop_assert!(hubspot.outcomes[at] == Outcome::Created && id.as_str() == TruthfulHubSpot::id(at));
                 }
-                Finding::Unclear => prop_assert!(!is_intact || !(may_be_absent || world.fates[at] == Fate::Created)),
+                LookupFinding::Inconclusive => prop_assert!(!is_intact || !(may_be_absent || hubspot.outcomes[at] == Outcome::Created)),
                 _ => return Err(TestCaseError::fail(format!("{at}: {finding:?}"))),
             }
         }
     }
 }
 
-fn findings(batch: &Batch, place: Place, exchange: &Exchange) -> Vec<Finding> {
+fn findings(batch: &Batch, place: RecordState, exchange: &Exchange) -> Vec<LookupFinding> {
     let keys: Vec<_> = batch.courses().iter().map(|course| &course.key).collect();
-    let reading = interpret_read(&keys, UNIQUE, place, exchange);
-    assert_eq!(reading.findings.len(), keys.len(), "not one finding a course");
+    let reading = interpret_read(&keys, UNIQUE_PROPERTY, place, exchange);
+    assert_eq!(reading.findings.len(), keys.len(), "each course must have exactly one finding");
     reading.findings
 }

@@ -1,15 +1,15 @@
-//! Tokens that an OAuth grant renews.
+//! OAuth: access tokens are fetched and renewed with a refresh token.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use course_sync::config::{self, ApiVersion, Credentials, SecretSource};
 use course_sync::hubspot::Client;
-use course_sync::policy::answer::{Exchange, NotSent};
+use course_sync::hubspot::api::response::{Exchange, NotSent};
 use course_sync::telemetry::metrics::Metrics;
 use tokio::sync::Notify;
 
-use super::client::{client_of, one_course, settings};
+use super::client::{client_with, one_course, settings};
 use super::server::{Reaction, Request, Server, http, json};
 
 const UNAUTHORIZED: &str = r#"{"status":"error","message":"The OAuth token used to make this call expired","category":"EXPIRED_AUTHENTICATION"}"#;
@@ -23,41 +23,46 @@ fn credentials() -> Credentials {
 }
 
 fn client(server: &Server) -> Client {
-    client_of(&settings(&server.url, credentials()))
+    client_with(&settings(&server.url, credentials()))
 }
 
-fn asks_for_a_token(request: &Request) -> bool {
+fn is_token_request(request: &Request) -> bool {
     request.line == "POST /oauth/v1/token HTTP/1.1"
 }
 
-fn granted(token: &str, lifetime: &str) -> Reaction {
+fn token_response(token: &str, lifetime: &str) -> Reaction {
     let body = format!(
         r#"{{"token_type":"bearer","refresh_token":"sekret","access_token":"{token}","expires_in":{lifetime}}}"#
     );
-    Reaction::Answer(json("200 OK", &body))
+    Reaction::Respond(json("200 OK", &body))
 }
 
-fn created() -> Reaction {
-    Reaction::Answer(json("201 Created", r#"{"status":"COMPLETE","results":[{"id":"1"}]}"#))
+fn create_response() -> Reaction {
+    Reaction::Respond(json("201 Created", r#"{"status":"COMPLETE","results":[{"id":"1"}]}"#))
 }
 
-/// Hands out tokens `sekret-0`, `sekret-1`, … of one lifetime, and creates whatever it is given.
-async fn generous(lifetime: &'static str) -> Server {
+/// A server that issues the tokens `sekret-0`, `sekret-1`, … with this lifetime and accepts every create.
+async fn token_server(lifetime: &'static str) -> Server {
     Server::start(move |before, request| {
-        if asks_for_a_token(request) { granted(&format!("sekret-{before}"), lifetime) } else { created() }
+        if is_token_request(request) {
+            token_response(&format!("sekret-{before}"), lifetime)
+        } else {
+            create_response()
+        }
     })
     .await
 }
 
-fn count(server: &Server) -> (usize, usize) {
+/// The number of token requests and of other requests.
+fn count_requests(server: &Server) -> (usize, usize) {
     let requests = server.requests();
-    let tokens = requests.iter().filter(|request| asks_for_a_token(request)).count();
+    let tokens = requests.iter().filter(|request| is_token_request(request)).count();
     (tokens, requests.len() - tokens)
 }
 
 #[tokio::test]
-async fn many_requests_at_once_fetch_one_token() {
-    let server = generous("1800").await;
+async fn concurrent_requests_fetch_one_token() {
+    let server = token_server("1800").await;
     let client = Arc::new(client(&server));
     let sending: Vec<_> = (0..10)
         .map(|_| {
@@ -68,7 +73,7 @@ async fn many_requests_at_once_fetch_one_token() {
     for sent in sending {
         assert!(matches!(sent.await.unwrap(), Exchange::Answered { .. }));
     }
-    assert_eq!(count(&server), (1, 10));
+    assert_eq!(count_requests(&server), (1, 10));
     let (token, creates) = server.requests().split_first().map(|(a, b)| (a.clone(), b.to_vec())).unwrap();
     assert_eq!(token.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(
@@ -80,35 +85,35 @@ async fn many_requests_at_once_fetch_one_token() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_ends() {
-    let server = generous("1").await;
+async fn a_token_is_renewed_before_it_expires() {
+    let server = token_server("1").await;
     let client = client(&server);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while count(&server).0 < 2 {
+    while count_requests(&server).0 < 2 {
         assert!(Instant::now() < deadline, "no second token was fetched");
         client.create(&one_course()).await;
     }
 }
 
 #[tokio::test]
-async fn a_lifetime_beyond_reason_is_bounded() {
-    let server = generous("18446744073709551615").await;
+async fn an_excessive_lifetime_is_capped() {
+    let server = token_server("18446744073709551615").await;
     let client = client(&server);
     for _ in 0..2 {
         assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
     }
-    assert_eq!(count(&server), (1, 2));
+    assert_eq!(count_requests(&server), (1, 2));
 }
 
 #[tokio::test]
-async fn a_refused_token_is_not_used_again_and_a_late_refusal_does_not_harm_the_next() {
+async fn a_refused_token_is_replaced_and_a_late_refusal_keeps_the_new_one() {
     let late = Arc::new(Notify::new());
     let word = late.clone();
     let server = Server::start(move |before, request| match (before, request.header("authorization")) {
-        _ if asks_for_a_token(request) => granted(&format!("sekret-{before}"), "1800"),
-        (1, _) => Reaction::AnswerAfter(word.clone(), json("401 Unauthorized", UNAUTHORIZED)),
-        (_, Some("Bearer sekret-0")) => Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED)),
-        _ => created(),
+        _ if is_token_request(request) => token_response(&format!("sekret-{before}"), "1800"),
+        (1, _) => Reaction::RespondAfter(word.clone(), json("401 Unauthorized", UNAUTHORIZED)),
+        (_, Some("Bearer sekret-0")) => Reaction::Respond(json("401 Unauthorized", UNAUTHORIZED)),
+        _ => create_response(),
     })
     .await;
     let client = Arc::new(client(&server));
@@ -120,27 +125,27 @@ async fn a_refused_token_is_not_used_again_and_a_late_refusal_does_not_harm_the_
         let client = client.clone();
         async move { client.create(&one_course()).await }
     });
-    server.has_seen(2).await;
+    server.wait_for_requests(2).await;
     assert_eq!(status(client.create(&one_course()).await), 401);
     assert_eq!(status(client.create(&one_course()).await), 201);
     late.notify_one();
     assert_eq!(status(slow.await.unwrap()), 401);
     assert_eq!(status(client.create(&one_course()).await), 201);
-    assert_eq!(count(&server).0, 2);
+    assert_eq!(count_requests(&server).0, 2);
 }
 
 #[tokio::test]
-async fn a_refused_grant_is_reported_in_hubspots_words() {
+async fn a_refused_grant_is_reported_with_the_message_of_hubspot() {
     for (status, body, words) in [
         (
             "400 Bad Request",
             r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#,
-            "400 BAD_REFRESH_TOKEN missing or invalid refresh token; the grant has ended: install the app again",
+            "400 BAD_REFRESH_TOKEN missing or invalid refresh token; the refresh token is no longer valid: install the app again",
         ),
         (
             "400 Bad Request",
             r#"{"status":"BAD_HUB","message":"missing or unknown hub id","error":"access_denied"}"#,
-            "400 access_denied BAD_HUB missing or unknown hub id; the app is not installed in the account any more",
+            "400 access_denied BAD_HUB missing or unknown hub id; the app is no longer installed in the account",
         ),
         (
             "400 Bad Request",
@@ -153,30 +158,30 @@ async fn a_refused_grant_is_reported_in_hubspots_words() {
             "401 invalid_client unknown client [redacted]; check hubspot.oauth.client_id and hubspot.oauth.client_secret",
         ),
         ("401 Unauthorized", "", "401 without a readable reason"),
-        ("200 OK", r#"{"token_type":"bearer"}"#, "an answer without one"),
-        ("200 OK", "<html>", "an answer without one"),
+        ("200 OK", r#"{"token_type":"bearer"}"#, "the response contains none"),
+        ("200 OK", "<html>", "the response contains none"),
         ("302 Found", "", "302"),
     ] {
-        let server = Server::always(Reaction::Answer(json(status, body))).await;
+        let server = Server::always(Reaction::Respond(json(status, body))).await;
         let exchange = client(&server).create(&one_course()).await;
         let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
         assert!(why.contains(words), "{why}");
         assert!(!why.contains("sekret"), "{why}");
-        assert_eq!(count(&server), (1, 0), "{words}");
+        assert_eq!(count_requests(&server), (1, 0), "{words}");
     }
 }
 
-/// A server that has only some versions of the token endpoint.
-async fn with_endpoints(existing: &'static [&'static str], gone: &'static str) -> Server {
+/// A server that has only these versions of the token endpoint.
+async fn server_with_endpoints(existing: &'static [&'static str], gone: &'static str) -> Server {
     Server::start(move |before, request| {
         let path = request.line.split(' ').nth(1).unwrap();
         if !path.starts_with("/oauth/") {
-            // A refused token is not used again, so that the next request fetches another.
-            Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED))
+            // The token is refused, so that the next request fetches another one.
+            Reaction::Respond(json("401 Unauthorized", UNAUTHORIZED))
         } else if existing.contains(&path) {
-            granted(&format!("sekret-{before}"), "1800")
+            token_response(&format!("sekret-{before}"), "1800")
         } else {
-            Reaction::Answer(http(gone, "", ""))
+            Reaction::Respond(http(gone, "", ""))
         }
     })
     .await
@@ -200,24 +205,26 @@ async fn the_token_endpoint_follows_the_version_and_falls_back_once() {
         (dated.clone(), &[V1, NEW][..], "404 Not Found", &[NEW, NEW][..]),
         (dated.clone(), &[V1][..], "404 Not Found", &[NEW, V1, V1][..]),
     ] {
-        let server = with_endpoints(existing, gone).await;
-        let client =
-            client_of(&config::HubSpot { api_version: version, ..settings(&server.url, credentials()) });
+        let server = server_with_endpoints(existing, gone).await;
+        let client = client_with(&config::HubSpotConfig {
+            api_version: version,
+            ..settings(&server.url, credentials())
+        });
         assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
-        // The second token shows which endpoint is remembered.
+        // The second token request shows which endpoint is remembered.
         assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
         assert_eq!(paths(&server), expected);
     }
-    let server = with_endpoints(&[], "404 Not Found").await;
+    let server = server_with_endpoints(&[], "404 Not Found").await;
     let exchange = client(&server).create(&one_course()).await;
     let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
     assert!(why.contains("neither /oauth/v1/token nor /oauth/2026-03/token exists"), "{why}");
 }
 
 #[tokio::test]
-async fn a_refusal_that_needs_an_operator_is_not_repeated_until_the_credentials_change() {
+async fn a_refusal_that_needs_an_operator_is_not_retried_until_the_credentials_change() {
     let body = r#"{"error":"invalid_grant","error_description":"refresh token is invalid, expired or revoked","status":"BAD_REFRESH_TOKEN","message":"old"}"#;
-    let server = Server::always(Reaction::Answer(json("400 Bad Request", body))).await;
+    let server = Server::always(Reaction::Respond(json("400 Bad Request", body))).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("refresh");
     std::fs::write(&path, "sekret-of-yesterday").unwrap();
@@ -226,7 +233,7 @@ async fn a_refusal_that_needs_an_operator_is_not_repeated_until_the_credentials_
         client_secret: SecretSource::value("hubspot.oauth.client_secret", "sekret-of-the-app"),
         refresh_token: SecretSource::file("hubspot.oauth.refresh_token", &path),
     };
-    let client = client_of(&settings(&server.url, credentials));
+    let client = client_with(&settings(&server.url, credentials));
     for _ in 0..5 {
         let exchange = client.create(&one_course()).await;
         let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
@@ -236,21 +243,21 @@ async fn a_refusal_that_needs_an_operator_is_not_repeated_until_the_credentials_
         );
         assert!(why.contains("install the app again"), "{why}");
     }
-    assert_eq!(count(&server), (1, 0));
+    assert_eq!(count_requests(&server), (1, 0));
     std::fs::write(&path, "sekret-of-today").unwrap();
     client.create(&one_course()).await;
-    assert_eq!(count(&server), (2, 0), "changed credentials are tried at once");
+    assert_eq!(count_requests(&server), (2, 0), "changed credentials are used immediately");
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_hubspot_replaces_is_replaced() {
+async fn a_rotated_refresh_token_is_used() {
     let server = Server::start(move |before, request| {
-        if !asks_for_a_token(request) {
-            return Reaction::Answer(json("401 Unauthorized", UNAUTHORIZED));
+        if !is_token_request(request) {
+            return Reaction::Respond(json("401 Unauthorized", UNAUTHORIZED));
         }
         let reply =
             format!(r#"{{"refresh_token":"next-{before}","access_token":"sekret","expires_in":1800}}"#);
-        Reaction::Answer(json("200 OK", &reply))
+        Reaction::Respond(json("200 OK", &reply))
     })
     .await;
     let client = client(&server);
@@ -260,40 +267,40 @@ async fn a_refresh_token_that_hubspot_replaces_is_replaced() {
     let shown: Vec<_> = server
         .requests()
         .iter()
-        .filter(|request| asks_for_a_token(request))
+        .filter(|request| is_token_request(request))
         .map(|request| String::from_utf8(request.body.clone()).unwrap())
         .map(|form| form.rsplit_once('=').unwrap().1.to_owned())
         .collect();
     assert_eq!(shown, ["sekret%26refresh%3D1", "next-0", "next-2"]);
-    assert!(!client.has_new_credentials(), "no other was configured");
+    assert!(!client.has_new_credentials(), "no other credentials were configured");
 }
 
 #[tokio::test]
-async fn a_token_endpoint_in_trouble_is_the_worlds_fault() {
+async fn an_error_of_the_token_endpoint_counts_as_unreachable() {
     for reaction in [
-        Reaction::Answer(json("400 Bad Request", r#"{"error":"temporarily_unavailable"}"#)),
-        Reaction::Answer(json("429 Too Many Requests", r#"{"status":"error","message":"slow down"}"#)),
-        Reaction::Answer(http("503 Service Unavailable", "", "<html>")),
+        Reaction::Respond(json("400 Bad Request", r#"{"error":"temporarily_unavailable"}"#)),
+        Reaction::Respond(json("429 Too Many Requests", r#"{"status":"error","message":"slow down"}"#)),
+        Reaction::Respond(http("503 Service Unavailable", "", "<html>")),
         Reaction::Close,
-        Reaction::Silence,
+        Reaction::Hang,
     ] {
         let server = Server::always(reaction).await;
-        let hasty = config::HubSpot {
+        let hasty = config::HubSpotConfig {
             request_timeout: Duration::from_secs(1),
             ..settings(&server.url, credentials())
         };
         let began = Instant::now();
-        let exchange = client_of(&hasty).create(&one_course()).await;
+        let exchange = client_with(&hasty).create(&one_course()).await;
         assert!(matches!(exchange, Exchange::NotSent(NotSent::Unreachable(_))), "{exchange:?}");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-        assert_eq!(count(&server), (1, 0));
+        assert_eq!(count_requests(&server), (1, 0));
         assert!(!format!("{exchange:?}").contains("sekret"), "{exchange:?}");
     }
 }
 
 #[tokio::test]
-async fn a_fetched_token_is_counted() {
-    let server = generous("1800").await;
+async fn a_token_request_is_counted() {
+    let server = token_server("1800").await;
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(&settings(&server.url, credentials()), 4, metrics.clone()).unwrap();
     client.create(&one_course()).await;

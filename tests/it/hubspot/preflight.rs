@@ -1,22 +1,25 @@
-//! The judgement by the account's properties against a HubSpot that shares no type with it: whatever it
-//! refuses, HubSpot refuses.
+//! The preview checks courses against the properties of the account. A course that it refuses must be refused by the
+//! simulator as well, which shares no type with it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use course_sync::course::Properties;
-use course_sync::policy::schema::{Definitions, Listing, Schema};
-use course_sync::simulator::{Behaviour, Limits, Settings, Simulator};
+use course_sync::hubspot::api::properties::{PropertiesResponse, PropertyList};
+use course_sync::policy::properties::AccountProperties;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
+use simulator::{Behaviour, Limits, Settings, Simulator};
+
+use crate::support::http::http_client;
 
 const ROUNDS: usize = 30;
 const COURSES: usize = 100;
 
-/// Names near and far from those that exist.
-fn name() -> impl Strategy<Value = String> {
+/// Property names that exist, that are similar to existing ones, and others.
+fn property_name() -> impl Strategy<Value = String> {
     const KNOWN: [&str; 13] = [
         "hs_course_id",
         "hs_course_description",
@@ -41,8 +44,8 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Values that some property takes, and some that none does.
-fn value() -> impl Strategy<Value = Value> {
+/// Values that some property accepts, and values that none accepts.
+fn property_value() -> impl Strategy<Value = Value> {
     const TEXTS: [&str; 34] = [
         "",
         " ",
@@ -89,8 +92,8 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-async fn send(method: reqwest::Method, url: String, body: Option<Value>) -> Value {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+async fn send_request(method: reqwest::Method, url: String, body: Option<Value>) -> Value {
+    let client = http_client();
     let mut request = client.request(method, url).bearer_auth(Settings::default().token);
     if let Some(body) = body {
         request = request.json(&body);
@@ -99,7 +102,7 @@ async fn send(method: reqwest::Method, url: String, body: Option<Value>) -> Valu
 }
 
 #[tokio::test]
-async fn whatever_it_refuses_hubspot_refuses() {
+async fn courses_that_the_preview_refuses_are_refused_by_hubspot() {
     let limits = Limits { requests: 100_000, ..Limits::default() };
     let settings =
         Settings { behaviour: Behaviour { limits, ..Behaviour::default() }, ..Settings::default() };
@@ -130,17 +133,18 @@ async fn whatever_it_refuses_hubspot_refuses() {
             "name": name, "label": name, "type": kind, "fieldType": field, "options": options,
             "groupName": "course_information",
         });
-        send(reqwest::Method::POST, properties.clone(), Some(definition)).await;
+        send_request(reqwest::Method::POST, properties.clone(), Some(definition)).await;
     }
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     client.delete(format!("{properties}/gone")).bearer_auth(Settings::default().token).send().await.unwrap();
 
-    let listed = send(reqwest::Method::GET, properties, None).await;
-    let nothing = || Some(serde_json::from_value::<Definitions>(json!({ "results": [] })).unwrap().listing());
-    let listing: Listing = serde_json::from_value::<Definitions>(listed).unwrap().listing();
-    let schema = Schema::of(listing, nothing(), nothing());
+    let listed = send_request(reqwest::Method::GET, properties, None).await;
+    let nothing =
+        || Some(serde_json::from_value::<PropertiesResponse>(json!({ "results": [] })).unwrap().into_list());
+    let listing: PropertyList = serde_json::from_value::<PropertiesResponse>(listed).unwrap().into_list();
+    let schema = AccountProperties::new(listing, nothing(), nothing());
 
-    let course = prop::collection::btree_map(name(), value(), 0..3);
+    let course = prop::collection::btree_map(property_name(), property_value(), 0..3);
     let mut runner = TestRunner::deterministic();
     let (mut ours, mut theirs) = (0, 0);
     for _ in 0..ROUNDS {
@@ -153,22 +157,24 @@ async fn whatever_it_refuses_hubspot_refuses() {
             .collect();
         let inputs: Vec<Value> = (courses.iter().enumerate())
             .map(|(n, course)| {
-                let sent: serde_json::Map<_, _> =
-                    course.sent().map(|(name, value)| (name.to_owned(), value.into_owned().into())).collect();
+                let sent: serde_json::Map<_, _> = course
+                    .sent_values()
+                    .map(|(name, value)| (name.to_owned(), value.into_owned().into()))
+                    .collect();
                 json!({ "properties": sent, "associations": [], "objectWriteTraceId": n.to_string() })
             })
             .collect();
         let url = format!("{url}/crm/v3/objects/0-410/batch/create");
-        let answer = send(reqwest::Method::POST, url, Some(json!({ "inputs": inputs }))).await;
-        let errors = answer["errors"].as_array().into_iter().flatten();
+        let response = send_request(reqwest::Method::POST, url, Some(json!({ "inputs": inputs }))).await;
+        let errors = response["errors"].as_array().into_iter().flatten();
         let traces = errors.flat_map(|error| error["context"]["objectWriteTraceId"].as_array().unwrap());
         let refused: BTreeSet<usize> = traces.map(|id| id.as_str().unwrap().parse().unwrap()).collect();
         theirs += refused.len();
         for (n, course) in courses.iter().enumerate() {
-            let objections = schema.objections(course, None);
-            ours += usize::from(!objections.is_empty());
-            let is_right = objections.is_empty() || refused.contains(&n);
-            assert!(is_right, "HubSpot takes {course:?}, but for us {objections:?}");
+            let problems = schema.problems(course, None);
+            ours += usize::from(!problems.is_empty());
+            let is_right = problems.is_empty() || refused.contains(&n);
+            assert!(is_right, "HubSpot accepts {course:?}, but the preview reports {problems:?}");
         }
     }
     assert!(

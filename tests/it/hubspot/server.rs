@@ -1,4 +1,4 @@
-//! A server that reads requests whole and then does what a test asks for, down to single bytes.
+//! A server that reads complete requests and then reacts as a test defines, down to single bytes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// One request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The request line.
     pub line: String,
-    /// Names in small letters, with values, in the order sent.
+    /// Lower-case names with values, in the order sent.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Which of the server's connections it came by, from 0.
+    /// The number of the connection, from 0.
     pub connection: usize,
 }
 
@@ -26,77 +26,79 @@ impl Request {
     }
 }
 
-/// What follows a request.
+/// The reaction to a request.
 #[derive(Clone)]
 pub enum Reaction {
-    /// These bytes; the connection stays open.
-    Answer(Vec<u8>),
-    /// These bytes once the word is given.
-    AnswerAfter(Arc<Notify>, Vec<u8>),
-    /// These bytes, then the end.
-    AnswerAndClose(Vec<u8>),
-    /// These bytes, then these again and again for as long as the client takes them.
-    AnswerForEver(Vec<u8>, Vec<u8>),
-    /// These bytes, ten a second.
-    AnswerSlowly(Vec<u8>),
-    /// The end, in order.
+    /// Sends these bytes and keeps the connection open.
+    Respond(Vec<u8>),
+    /// Sends these bytes after the notification.
+    RespondAfter(Arc<Notify>, Vec<u8>),
+    /// Sends these bytes and closes the connection.
+    RespondAndClose(Vec<u8>),
+    /// Sends the first bytes once and the second repeatedly, until the client closes the connection.
+    RespondForever(Vec<u8>, Vec<u8>),
+    /// Sends these bytes at ten per second.
+    RespondSlowly(Vec<u8>),
+    /// Closes the connection.
     Close,
-    /// The end, by RST.
+    /// Resets the connection.
     Reset,
-    /// Nothing, for as long as the client waits.
-    Silence,
+    /// Sends nothing and keeps the connection open.
+    Hang,
 }
 
-/// Its task ends with it.
+/// A running server. It stops when this value is dropped.
 pub struct Server {
     pub url: String,
-    seen: Arc<Mutex<Seen>>,
+    received: Arc<Mutex<Received>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct Received {
     requests: Vec<Request>,
     bytes_written: usize,
 }
 
 impl Server {
-    /// `react` is given the number of requests before, and the request.
+    /// Starts a server. `react` gets the number of earlier requests and the request.
     pub async fn start(react: impl Fn(usize, &Request) -> Reaction + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::<Mutex<Seen>>::default();
-        let (react, shared) = (Arc::new(react), seen.clone());
+        let received = Arc::<Mutex<Received>>::default();
+        let (react, shared) = (Arc::new(react), received.clone());
         let task = tokio::spawn(async move {
             for connection in 0.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 tokio::spawn(serve(stream, connection, react.clone(), shared.clone()));
             }
         });
-        Self { url, seen, task }
+        Self { url, received, task }
     }
 
-    /// The same reaction to everything.
+    /// Starts a server with the same reaction to every request.
     pub async fn always(reaction: Reaction) -> Self {
         Self::start(move |_, _| reaction.clone()).await
     }
 
     pub fn requests(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().requests.clone()
+        self.received.lock().unwrap().requests.clone()
     }
 
     pub fn bytes_written(&self) -> usize {
-        self.seen.lock().unwrap().bytes_written
+        self.received.lock().unwrap().bytes_written
     }
 
-    /// Waits until so many requests have come.
-    pub async fn has_seen(&self, count: usize) {
-        let all_came = async {
+    /// Waits until this many requests have been received.
+    pub async fn wait_for_requests(&self, count: usize) {
+        let all_received = async {
             while self.requests().len() < count {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), all_came).await.expect("the requests did not come");
+        tokio::time::timeout(Duration::from_secs(10), all_received)
+            .await
+            .expect("the requests were not received in time");
     }
 }
 
@@ -110,42 +112,42 @@ async fn serve(
     mut stream: TcpStream,
     connection: usize,
     react: Arc<impl Fn(usize, &Request) -> Reaction>,
-    seen: Arc<Mutex<Seen>>,
+    received: Arc<Mutex<Received>>,
 ) {
     while let Some(request) = next_request(&mut stream, connection).await {
         let reaction = {
-            let mut seen = seen.lock().unwrap();
-            let reaction = react(seen.requests.len(), &request);
-            seen.requests.push(request);
+            let mut received = received.lock().unwrap();
+            let reaction = react(received.requests.len(), &request);
+            received.requests.push(request);
             reaction
         };
-        let carries_on = perform(&mut stream, reaction, &seen).await;
-        if !carries_on {
+        let stays_open = apply(&mut stream, reaction, &received).await;
+        if !stays_open {
             return;
         }
     }
 }
 
-/// True where the connection stays open.
-async fn perform(stream: &mut TcpStream, reaction: Reaction, seen: &Mutex<Seen>) -> bool {
+/// Applies a reaction. Returns whether the connection stays open.
+async fn apply(stream: &mut TcpStream, reaction: Reaction, received: &Mutex<Received>) -> bool {
     match reaction {
-        Reaction::Answer(bytes) => stream.write_all(&bytes).await.is_ok(),
-        Reaction::AnswerAfter(word, bytes) => {
-            word.notified().await;
+        Reaction::Respond(bytes) => stream.write_all(&bytes).await.is_ok(),
+        Reaction::RespondAfter(notification, bytes) => {
+            notification.notified().await;
             stream.write_all(&bytes).await.is_ok()
         }
-        Reaction::AnswerAndClose(bytes) => {
+        Reaction::RespondAndClose(bytes) => {
             stream.write_all(&bytes).await.ok();
             false
         }
-        Reaction::AnswerForEver(start, more) => {
+        Reaction::RespondForever(start, more) => {
             stream.write_all(&start).await.ok();
             while stream.write_all(&more).await.is_ok() {
-                seen.lock().unwrap().bytes_written += more.len();
+                received.lock().unwrap().bytes_written += more.len();
             }
             false
         }
-        Reaction::AnswerSlowly(bytes) => {
+        Reaction::RespondSlowly(bytes) => {
             for byte in bytes {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 if stream.write_all(&[byte]).await.is_err() {
@@ -159,14 +161,14 @@ async fn perform(stream: &mut TcpStream, reaction: Reaction, seen: &Mutex<Seen>)
             stream.set_zero_linger().unwrap();
             false
         }
-        Reaction::Silence => {
+        Reaction::Hang => {
             stream.read_u8().await.ok();
             false
         }
     }
 }
 
-/// The next request, whole; `None` where the client ends the connection.
+/// Reads the next complete request. Returns `None` if the client closes the connection.
 async fn next_request(stream: &mut TcpStream, connection: usize) -> Option<Request> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -187,7 +189,7 @@ async fn next_request(stream: &mut TcpStream, connection: usize) -> Option<Reque
     Some(request)
 }
 
-/// An answer with its length.
+/// The bytes of an HTTP response with a content length.
 pub fn http(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut bytes =
@@ -196,7 +198,7 @@ pub fn http(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// An answer of HubSpot's kind.
+/// The bytes of an HTTP response with a JSON body.
 pub fn json(status: &str, body: &str) -> Vec<u8> {
     http(status, "Content-Type: application/json;charset=utf-8\r\n", body)
 }

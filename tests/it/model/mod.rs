@@ -1,34 +1,33 @@
-//! The protocol between the outbox, two daemons and HubSpot, small enough to try every order in which
-//! things may happen: where tests try some unlucky moments, this tries them all.
+//! A model of the protocol between the outbox, two daemons and HubSpot, checked exhaustively: it is small enough to
+//! explore every order of events, where other tests cover some orders only.
 //!
-//! It judges the design and shares no code with it. Which function a step stands for is said at
-//! [`protocol::Action`]; whether that function does what the step does is for the other tests.
+//! The model checks the design and shares no code with it. [`protocol::Action`] names the function behind each step.
+//! That each function does what its step does is for the other tests to show.
 //!
-//! **What there is** (`state.rs`): the rows, the journal of intents, the lease; two daemons with what they
-//! remember; the requests under way, which outlive their senders; HubSpot's records.
+//! **State** (`state.rs`): the rows, the journal of intents and the lease; the memory of two daemons; the requests in
+//! progress, which outlive their senders; HubSpot's records.
 //!
-//! **What happens** (`protocol.rs`, `steps.rs`): one step at a time, each atomic as a statement is, and
-//! between two steps any time may pass. So every daemon may stand still anywhere: between claim, check and
-//! write, past its lease, while another one leads. HubSpot may work on a request early, after its
-//! sender gave up, after a read that did not find it, or never. There is no clock: what rests on a wait
-//! (`outbox.settle`, the margin of the lease) is not needed for what is proved here. Faults are counted, and every
-//! run with so many faults is tried.
+//! **Steps** (`protocol.rs`, `steps.rs`): each step is atomic, like a statement, and any time may pass between two
+//! steps. So a daemon may be suspended anywhere: between claim, check and write, or past its lease while the other
+//! daemon leads. HubSpot may execute a request early, after its sender timed out, after a read that did not find the
+//! record, or never. There is no clock, so the result does not depend on waiting times (`outbox.settle`, the margin of
+//! the lease). Faults are limited in number, and every run with that number of faults is explored.
 //!
-//! **What must hold** (`properties.rs`), in every state; and at rest, where nothing goes on but for
-//! another fault, every course is synced. Since no run goes round in circles ([`every_run_ends`]), each comes to
-//! rest once its faults are used up. What must be possible (a late commit, a conflict, a stale writer)
-//! is demanded too, or the rest would prove nothing.
+//! **Properties** (`properties.rs`) must hold in every state. At rest, when only another fault could change anything,
+//! every course is synced. No run contains a cycle ([`every_run_ends`]), so every run comes to rest after its last
+//! fault. Some situations must be reachable (a late commit, a conflict, a stale writer), or the check would prove
+//! nothing.
 //!
-//! **What must not** (`variants.rs`): without one of these parts the protocol breaks, and the checker has to
-//! find how. `cargo test --test it model:: -- --nocapture` shows the shortest ways.
+//! **Broken variants** (`variants.rs`): without one of its parts the protocol is wrong, and the checker must find a
+//! violation. `cargo test --test it model:: -- --nocapture` prints the shortest one for each part.
 //!
-//! **How** (`reduce.rs`): states that differ by names alone are tried once.
+//! **Reduction** (`reduce.rs`): states that differ in names only are explored once.
 //!
-//! Assumed: the database keeps what it committed, and HubSpot's uniqueness is atomic. Not covered: `failed` and
-//! what leads there (refusals, bisection, collisions of keys up to case); a person's retry, resolve, pause;
-//! archived and merged records, so the read of the recycle bin is one with that of the live records; reads
-//! that fail, which change nothing; the hand-over at a clean stop, which is an expiry in time; the quota; a
-//! third daemon; more than one course with three faults, or two with one.
+//! Assumptions: the database keeps what it committed, and HubSpot's uniqueness check is atomic. Not covered: `failed`
+//! and what leads to it (refusals, bisection, keys that differ in case); retry, resolve and pause by an operator;
+//! archived and merged records (the read of the recycle bin counts as one with the read of live records); failed reads,
+//! which change nothing; the release of the lease at shutdown, which is an expiry in time; the quota; a third daemon;
+//! more than one course with three faults, or two courses with one.
 
 mod properties;
 mod protocol;
@@ -44,15 +43,15 @@ use stateright::{Checker, Expectation, Model, Path};
 
 use protocol::Action;
 use state::State;
-use variants::{Broken, Protocol};
+use variants::{BrokenVariant, Protocol};
 
-/// Explores every state, and demands every property.
-fn holds(what: &str, protocol: Protocol) {
+/// Explores every state and checks every property.
+fn check_properties(name: &str, protocol: Protocol) {
     let began = Instant::now();
     let (courses, faults) = (protocol.courses, protocol.faults);
     let checker = protocol.checker().symmetry_fn(reduce::representative).spawn_dfs().join();
     eprintln!(
-        "{what}, {courses} courses, {faults} faults: {} states, {} steps deep, {:?}",
+        "{name}, {courses} courses, {faults} faults: {} states, {} steps deep, {:?}",
         checker.unique_state_count(),
         checker.max_depth(),
         began.elapsed()
@@ -61,38 +60,38 @@ fn holds(what: &str, protocol: Protocol) {
 }
 
 #[test]
-fn one_course_and_three_faults() {
-    holds("as designed", variants::designed(1, 3));
+fn the_protocol_is_correct_for_one_course_and_three_faults() {
+    check_properties("as designed", variants::designed(1, 3));
 }
 
 #[test]
-fn two_courses_and_a_fault() {
-    holds("as designed", variants::designed(2, 1));
+fn the_protocol_is_correct_for_two_courses_and_one_fault() {
+    check_properties("as designed", variants::designed(2, 1));
 }
 
 #[test]
-fn without_uniqueness_holding_courses_creates_no_duplicate() {
-    holds("holding", variants::holding(1, 3));
-    holds("holding", variants::holding(2, 1));
+fn holding_unconfirmed_courses_prevents_duplicates_without_uniqueness() {
+    check_properties("holding", variants::with_hold(1, 3));
+    check_properties("holding", variants::with_hold(2, 1));
 }
 
 #[test]
-fn every_part_is_needed() {
-    for Broken { what, protocol, breaks } in variants::broken() {
-        let path = shortest_path(&protocol, breaks);
-        let path = path.unwrap_or_else(|| panic!("{what} passes for sound: {breaks:?} holds in every state"));
-        eprintln!("{what} breaks {breaks:?} in {} steps:", path.len());
+fn every_part_of_the_protocol_is_necessary() {
+    for BrokenVariant { name, protocol, violates } in variants::broken_variants() {
+        let path = shortest_path(&protocol, violates);
+        let path = path.unwrap_or_else(|| panic!("{name}: no violation of {violates:?} was found"));
+        eprintln!("{name} violates {violates:?} in {} steps:", path.len());
         for action in path {
             eprintln!("    {action:?}");
         }
     }
 }
 
-/// No run that breaks a property needs to be longer.
+/// The length up to which violations are searched.
 const LONGEST_PATH: usize = 40;
 
-/// The shortest run that breaks this property. The checker would return the last that it comes across
-/// before it stops, so it is let go no deeper than it must.
+/// The shortest run that violates this property. The depth is increased step by step, because the checker does not
+/// return the shortest violation within its depth.
 fn shortest_path(protocol: &Protocol, property: &'static str) -> Option<Vec<Action>> {
     (1..=LONGEST_PATH).find_map(|depth| {
         let checker = protocol.clone().checker().target_max_depth(depth).spawn_bfs().join();
@@ -100,11 +99,10 @@ fn shortest_path(protocol: &Protocol, property: &'static str) -> Option<Vec<Acti
     })
 }
 
-/// The checker judges states. That a run cannot go round in circles, so that it does come to rest, is
-/// for this test.
+/// The checker examines single states. This test shows that no run contains a cycle, so every run comes to rest.
 #[test]
 fn every_run_ends() {
-    for protocol in [variants::designed(1, 2), variants::designed(2, 1), variants::holding(1, 2)] {
+    for protocol in [variants::designed(1, 2), variants::designed(2, 1), variants::with_hold(1, 2)] {
         let start = State::new(protocol.courses, protocol.faults);
         let futures = |state: &State| futures(&protocol, state).into_iter().collect::<Vec<_>>();
         let mut is_on_path = HashMap::from([(start.clone(), true)]);
@@ -116,7 +114,7 @@ fn every_run_ends() {
                 continue;
             };
             match is_on_path.get(&next) {
-                Some(true) => panic!("a run comes back to {next:#?}"),
+                Some(true) => panic!("a run contains a cycle through {next:#?}"),
                 Some(false) => {}
                 None => {
                     is_on_path.insert(next.clone(), true);
@@ -127,10 +125,10 @@ fn every_run_ends() {
     }
 }
 
-/// What the reduction takes for one really is: the same properties hold, and the same futures follow.
+/// A state and its representative have the same properties and the same successors.
 #[test]
-fn a_representative_has_the_same_future() {
-    for protocol in [variants::designed(1, 2), variants::designed(2, 1), variants::holding(2, 1)] {
+fn equivalent_states_have_the_same_future() {
+    for protocol in [variants::designed(1, 2), variants::designed(2, 1), variants::with_hold(2, 1)] {
         let mut seen = HashSet::new();
         let mut open = vec![State::new(protocol.courses, protocol.faults)];
         while let Some(state) = open.pop() {
@@ -153,7 +151,7 @@ fn a_representative_has_the_same_future() {
     }
 }
 
-/// The representatives of what may follow.
+/// The representatives of the successors of a state.
 fn futures(protocol: &Protocol, state: &State) -> BTreeSet<State> {
     protocol.next_states(state).iter().map(reduce::representative).collect()
 }

@@ -1,28 +1,28 @@
-//! What must hold in every state that can be reached, and what must be reachable for that to mean
-//! anything.
+//! Properties that must hold in every reachable state, and situations that must be reachable so that the properties
+//! mean something.
 
 use stateright::Property;
 
-use super::state::{Batch, Course, Fate, Intent, Request, State, Status, Task};
-use super::variants::{Doubts, Protocol, Uniqueness};
+use super::state::{Batch, Course, CreateProgress, Intent, Request, State, Status, Task};
+use super::variants::{Protocol, UnconfirmedPolicy, Uniqueness};
 
-/// No key is carried by two records.
-pub const ONE_RECORD: &str = "at most one record a key";
-/// A synced row names a record, and that record carries its key.
-const SYNCED_IS_TRUE: &str = "synced means that this record exists";
-/// Each status has its columns and its intent.
-const CONSISTENT: &str = "every row is in one status, with its columns and its intent";
-/// An answer to one batch never changes a row claimed for another.
+/// No two records have the same key.
+pub const ONE_RECORD: &str = "at most one record per key";
+/// A synced row contains the id of a record, and that record has the key of the row.
+const SYNCED_IS_TRUE: &str = "the record of a synced course exists";
+/// The columns and the intent of each row match its status.
+const CONSISTENT: &str = "every row has the columns and the intent of its status";
+/// A response for one batch never changes a row that was claimed for another batch.
 pub const STALE_IS_HARMLESS: &str = "a stale writer changes nothing";
-/// Nothing leaves `synced`.
+/// A synced row never changes its status.
 pub const SYNCED_IS_FINAL: &str = "synced is final";
 /// The intent is in the database before a byte is written.
 pub const INTENT_FIRST: &str = "nothing is sent before its claim is committed";
-/// When nothing goes on by itself any more, every course is synced, or held where that was asked for.
-pub const ENDS_WELL: &str = "at rest every course is synced, or held for a person";
+/// When no step without a fault is left, every course is synced, or held if `outbox.unconfirmed` is `hold`.
+pub const SETTLES_AT_REST: &str = "at rest every course is synced, or held for an operator";
 
 /// The properties of this protocol.
-pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {
+pub fn properties_of(protocol: &Protocol) -> Vec<Property<Protocol>> {
     let mut properties = vec![
         Property::always(ONE_RECORD, |_, state| one_record(state)),
         Property::always(SYNCED_IS_TRUE, |_, state| synced_is_true(state)),
@@ -30,19 +30,21 @@ pub fn of(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::always(STALE_IS_HARMLESS, |_, state: &State| !state.history.stale_write),
         Property::always(SYNCED_IS_FINAL, |_, state: &State| !state.history.synced_was_left),
         Property::always(INTENT_FIRST, |_, state: &State| !state.history.sent_unclaimed),
-        Property::always(ENDS_WELL, ends_well),
-        Property::sometimes("all is synced", |_, state| all_are(state, Status::Synced)),
-        Property::sometimes("all is in doubt", |_, state| all_are(state, Status::Unconfirmed)),
-        Property::sometimes("a request outlives its sender", |_, state| outlives_its_sender(state)),
+        Property::always(SETTLES_AT_REST, settles_at_rest),
+        Property::sometimes("all courses are synced", |_, state| all_are(state, Status::Synced)),
+        Property::sometimes("all courses are unconfirmed", |_, state| all_are(state, Status::Unconfirmed)),
+        Property::sometimes("a request outlives its sender", |_, state| request_outlives_its_sender(state)),
     ];
-    if protocol.doubts != Doubts::Hold {
+    if protocol.unconfirmed != UnconfirmedPolicy::Hold {
         properties.extend([
-            Property::sometimes("two requests for one course are under way", |_, state| two_under_way(state)),
-            Property::sometimes("a request commits after a read that did not find it", |_, state| {
-                commits_late(state)
+            Property::sometimes("two requests for one course are in progress", |_, state| {
+                two_requests_in_progress(state)
             }),
-            Property::sometimes("an answer comes for a row that was claimed since", |_, state| {
-                comes_too_late(state)
+            Property::sometimes("a request commits after a read that did not find it", |_, state| {
+                request_commits_late(state)
+            }),
+            Property::sometimes("a response arrives for a row that was claimed again", |_, state| {
+                response_is_stale(state)
             }),
         ]);
     }
@@ -77,54 +79,54 @@ fn consistent(state: &State) -> bool {
     })
 }
 
-fn ends_well(protocol: &Protocol, state: &State) -> bool {
-    let is_well = state.rows.iter().all(|row| match row.status {
+fn settles_at_rest(protocol: &Protocol, state: &State) -> bool {
+    let is_settled = state.rows.iter().all(|row| match row.status {
         Status::Synced => true,
-        Status::Unconfirmed => protocol.doubts == Doubts::Hold,
+        Status::Unconfirmed => protocol.unconfirmed == UnconfirmedPolicy::Hold,
         Status::Pending | Status::InFlight => false,
     });
-    is_well || !protocol.moves(state).is_empty()
+    is_settled || !protocol.regular_steps(state).is_empty()
 }
 
 fn all_are(state: &State, status: Status) -> bool {
     state.rows.iter().all(|row| row.status == status)
 }
 
-fn outlives_its_sender(state: &State) -> bool {
-    state.batches.iter().any(|batch| batch.task == Task::Gone && matches!(batch.request, Request::Open(_)))
+fn request_outlives_its_sender(state: &State) -> bool {
+    state.batches.iter().any(|batch| batch.task == Task::Ended && matches!(batch.request, Request::Open(_)))
 }
 
-fn two_under_way(state: &State) -> bool {
-    let under_way = |course| {
-        let waits = |batch: &&Batch| fate(batch, course) == Some(Fate::Untouched);
+fn two_requests_in_progress(state: &State) -> bool {
+    let in_progress = |course| {
+        let waits = |batch: &&Batch| create_progress(batch, course) == Some(CreateProgress::Untouched);
         state.batches.iter().filter(waits).count()
     };
-    (0..state.rows.len()).any(|course| under_way(course) > 1)
+    (0..state.rows.len()).any(|course| in_progress(course) > 1)
 }
 
-fn commits_late(state: &State) -> bool {
+fn request_commits_late(state: &State) -> bool {
     state.courses_in(Status::Pending).into_iter().any(|course| state.record_of(course).is_some())
 }
 
-fn comes_too_late(state: &State) -> bool {
+fn response_is_stale(state: &State) -> bool {
     state.batches.iter().enumerate().any(|(id, batch)| {
         let was_claimed_since = |course: &Course| {
             let row = &state.rows[*course];
             row.is_open() && row.batch != Some(id)
         };
-        matches!(batch.task, Task::Answered(_)) && batch.courses.iter().any(was_claimed_since)
+        matches!(batch.task, Task::ResponseReceived(_)) && batch.courses.iter().any(was_claimed_since)
     })
 }
 
 fn is_refused(state: &State) -> bool {
     let courses = 0..state.rows.len();
-    courses
-        .into_iter()
-        .any(|course| state.batches.iter().any(|batch| fate(batch, course) == Some(Fate::Conflict)))
+    courses.into_iter().any(|course| {
+        state.batches.iter().any(|batch| create_progress(batch, course) == Some(CreateProgress::Conflict))
+    })
 }
 
-/// What HubSpot has done so far about the course, as part of this request.
-fn fate(batch: &Batch, course: Course) -> Option<Fate> {
-    let Request::Open(fates) = &batch.request else { return None };
-    batch.courses.iter().position(|other| *other == course).map(|place| fates[place])
+/// How far HubSpot has executed this request for the course.
+fn create_progress(batch: &Batch, course: Course) -> Option<CreateProgress> {
+    let Request::Open(progress) = &batch.request else { return None };
+    batch.courses.iter().position(|other| *other == course).map(|place| progress[place])
 }

@@ -1,27 +1,27 @@
-//! States that differ by names only, or by what nobody will ever read again, are one: each is stood for
-//! by the same representative. Without this the check would take minutes.
+//! Reduces the number of states: states that differ in names only, or in values that are never read again, have the
+//! same representative. Without this the check would take minutes.
 //!
-//! Only for [`super::variants::Guard::BatchAndStatus`]: a guard that looks at less reads more of the past.
+//! Valid for [`super::variants::Guard::BatchAndStatus`] only: a weaker guard reads more of the past.
 
 use std::collections::BTreeSet;
 use std::iter;
 
-use super::state::{BatchId, Course, Holder, Intent, Leads, Request, State, Task, Term, Verdict};
+use super::state::{BatchId, Course, Holder, Intent, Leadership, Request, State, Task, Term, Verdict};
 
 /// The representative of all states with the same future.
 pub fn representative(state: &State) -> State {
-    let forgetful = forget(state.clone());
-    let mirrored = named(mirror(forgetful.clone()));
-    named(forgetful).min(mirrored)
+    let reduced = remove_irrelevant(state.clone());
+    let swapped = renumber(swap_daemons(reduced.clone()));
+    renumber(reduced).min(swapped)
 }
 
-/// Without what has no effect any more.
-fn forget(mut state: State) -> State {
+/// Removes values that have no effect any more.
+fn remove_irrelevant(mut state: State) -> State {
     let term = state.lease.term;
     for daemon in &mut state.daemons {
-        // A term never comes back.
-        if matches!(daemon.leads, Leads::Held(old) if old != term) {
-            daemon.leads = Leads::No;
+        // A term never returns.
+        if matches!(daemon.leadership, Leadership::Held(old) if old != term) {
+            daemon.leadership = Leadership::No;
         }
     }
     for row in state.rows.iter_mut().filter(|row| !row.is_open()) {
@@ -35,12 +35,12 @@ fn forget(mut state: State) -> State {
             if batch.task != Task::Claimed {
                 batch.term = 0;
             }
-            if batch.task == Task::Gone {
+            if batch.task == Task::Ended {
                 batch.sender = 0;
             }
         }
-        if let Task::Answered(verdicts) = &mut batch.task {
-            // Both put the row in doubt.
+        if let Task::ResponseReceived(verdicts) = &mut batch.task {
+            // Both verdicts make the row unconfirmed.
             for verdict in verdicts.iter_mut().filter(|verdict| **verdict == Verdict::Exists) {
                 *verdict = Verdict::Unknown;
             }
@@ -49,65 +49,65 @@ fn forget(mut state: State) -> State {
     state
 }
 
-/// With the two daemons exchanged.
-fn mirror(mut state: State) -> State {
+/// Swaps the two daemons.
+fn swap_daemons(mut state: State) -> State {
     state.daemons.reverse();
     if let Holder::Alive(instance) = &mut state.lease.holder {
         *instance = 1 - *instance;
     }
     for batch in &mut state.batches {
-        if batch.task != Task::Gone || batch.intent == Intent::Open {
+        if batch.task != Task::Ended || batch.intent == Intent::Open {
             batch.sender = 1 - batch.sender;
         }
     }
     state
 }
 
-/// With batches and terms numbered anew, those without a future left out.
-fn named(mut state: State) -> State {
+/// Renumbers batches and terms, and removes batches that have no effect any more.
+fn renumber(mut state: State) -> State {
     rename_terms(&mut state);
     let mut kept: Vec<BatchId> = (0..state.batches.len()).filter(|id| has_future(&state, *id)).collect();
-    kept.sort_by_cached_key(|id| (state.batches[*id].clone(), referring(&state, *id)));
+    kept.sort_by_cached_key(|id| (state.batches[*id].clone(), references(&state, *id)));
     let renamed = |id: BatchId| kept.iter().position(|kept| *kept == id);
     for row in &mut state.rows {
         row.batch = row.batch.and_then(renamed);
     }
-    for look in state.daemons.iter_mut().filter_map(|daemon| daemon.look.as_mut()) {
-        for (_, batch) in &mut look.doubted {
-            *batch = renamed(*batch).expect("what is looked at is kept");
+    for look_up in state.daemons.iter_mut().filter_map(|daemon| daemon.look_up.as_mut()) {
+        for (_, batch) in &mut look_up.courses {
+            *batch = renamed(*batch).expect("a batch that is being looked up is kept");
         }
     }
     state.batches = kept.iter().map(|id| state.batches[*id].clone()).collect();
     state
 }
 
-/// Whether anything that may still happen depends on this batch.
+/// Whether a later step may depend on this batch.
 fn has_future(state: &State, id: BatchId) -> bool {
     let batch = &state.batches[id];
-    batch.task != Task::Gone
-        || batch.request != Request::Over
+    batch.task != Task::Ended
+        || batch.request != Request::Ended
         || batch.intent == Intent::Open
-        || referring(state, id).iter().any(|place| !place.is_empty())
+        || references(state, id).iter().any(|place| !place.is_empty())
 }
 
-/// The courses for which this batch is named: in the rows, and in the looks of the two daemons.
-fn referring(state: &State, id: BatchId) -> Vec<Vec<Course>> {
+/// The courses that refer to this batch, in the rows and in the look-ups of the two daemons.
+fn references(state: &State, id: BatchId) -> Vec<Vec<Course>> {
     let rows = (0..state.rows.len()).filter(|course| state.rows[*course].batch == Some(id)).collect();
-    let looks = state.daemons.iter().map(|daemon| {
-        let doubted = daemon.look.iter().flat_map(|look| &look.doubted);
-        doubted.filter(|(_, batch)| *batch == id).map(|(course, _)| *course).collect()
+    let look_ups = state.daemons.iter().map(|daemon| {
+        let courses = daemon.look_up.iter().flat_map(|look_up| &look_up.courses);
+        courses.filter(|(_, batch)| *batch == id).map(|(course, _)| *course).collect()
     });
-    iter::once(rows).chain(looks).collect()
+    iter::once(rows).chain(look_ups).collect()
 }
 
-/// Terms are only compared for being equal, and the lease's is the highest.
+/// Renumbers the terms. Terms are compared for equality only, and the lease has the highest.
 fn rename_terms(state: &mut State) {
     let mut terms: BTreeSet<Term> = state.batches.iter().map(|batch| batch.term).collect();
     let of_daemon = |leads| match leads {
-        Leads::Taken(term) | Leads::Held(term) => Some(term),
-        Leads::No => None,
+        Leadership::Taken(term) | Leadership::Held(term) => Some(term),
+        Leadership::No => None,
     };
-    terms.extend(state.daemons.iter().filter_map(|daemon| of_daemon(daemon.leads)));
+    terms.extend(state.daemons.iter().filter_map(|daemon| of_daemon(daemon.leadership)));
     terms.extend([0, state.lease.term]);
     let renamed = |term: Term| (0..).zip(&terms).find(|(_, old)| **old == term).map_or(term, |(new, _)| new);
     state.lease.term = renamed(state.lease.term);
@@ -115,10 +115,10 @@ fn rename_terms(state: &mut State) {
         batch.term = renamed(batch.term);
     }
     for daemon in &mut state.daemons {
-        daemon.leads = match daemon.leads {
-            Leads::Taken(term) => Leads::Taken(renamed(term)),
-            Leads::Held(term) => Leads::Held(renamed(term)),
-            Leads::No => Leads::No,
+        daemon.leadership = match daemon.leadership {
+            Leadership::Taken(term) => Leadership::Taken(renamed(term)),
+            Leadership::Held(term) => Leadership::Held(renamed(term)),
+            Leadership::No => Leadership::No,
         };
     }
 }

@@ -1,39 +1,38 @@
-//! What there is at one instant: the database, the daemons' memories, the requests under way, HubSpot.
+//! The state of the model: the database, the memory of the daemons, the requests in progress, and HubSpot.
 //!
-//! Courses, daemons, batches and records are named by their position, so that equal situations are
-//! equal values.
+//! Courses, daemons, batches and records are identified by their positions, so that equal situations are equal values.
 
 /// A course and its row: a position in [`State::rows`].
 pub type Course = usize;
 /// A daemon: a position in [`State::daemons`].
 pub type Instance = usize;
-/// A request for courses, from its claim on: a position in [`State::batches`].
+/// A request to create courses, from its claim on: a position in [`State::batches`].
 pub type BatchId = usize;
 /// A record in HubSpot: a position in [`State::records`].
 pub type RecordId = usize;
-/// A leader's term.
+/// The term of a lease.
 pub type Term = u8;
 
-/// Everything.
+/// The state of the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
     /// `course_outbox`.
     pub rows: Vec<Row>,
     /// `course_sync_leader`.
     pub lease: Lease,
-    /// The memories of the two daemons; what they know of a batch stands with the batch.
+    /// The memory of the two daemons, except for the state of their batches.
     pub daemons: Vec<Daemon>,
-    /// `course_sync_batch`, and for each request the task that sends it and its way to HubSpot.
+    /// `course_sync_batch`, with the task that sends each request and the state of the request itself.
     pub batches: Vec<Batch>,
-    /// What HubSpot holds: the key of each record.
+    /// HubSpot's records: the key of each.
     pub records: Vec<Course>,
-    /// How many faults may still happen.
+    /// The number of faults that may still occur.
     pub faults_left: u8,
-    /// What no state may have behind it, and no table shows.
+    /// Violations in the past, which no table shows.
     pub history: History,
 }
 
-/// A row's status, as the contract names it. `failed` is left out: see the module's header.
+/// The status of a row. `failed` is not modelled: see the header of the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     Pending,
@@ -46,7 +45,7 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     pub status: Status,
-    /// The batch it was last claimed for.
+    /// The batch that the row was last claimed for.
     pub batch: Option<BatchId>,
     pub hubspot_id: Option<RecordId>,
 }
@@ -59,10 +58,10 @@ pub struct Lease {
     pub is_expired: bool,
 }
 
-/// Who holds the lease. A daemon that starts again is somebody else: it draws a new identity.
+/// The holder of the lease. A restarted daemon has a new identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
-    Nobody,
+    None,
     Alive(Instance),
     Dead,
 }
@@ -70,26 +69,26 @@ pub enum Holder {
 /// The memory of a daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Daemon {
-    pub leads: Leads,
-    pub look: Option<Look>,
+    pub leadership: Leadership,
+    pub look_up: Option<LookUp>,
 }
 
-/// What a daemon believes of its lease. It may be wrong: the database decides.
+/// What a daemon assumes about its lease. The database may disagree, and decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Leads {
+pub enum Leadership {
     #[default]
     No,
-    /// It has the lease, and has not yet dealt with what older terms left in flight.
+    /// It has the lease, but has not yet handled the courses that earlier terms left in flight.
     Taken(Term),
     Held(Term),
 }
 
-/// A look at courses in doubt.
+/// A look-up of unconfirmed courses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Look {
-    /// The rows that were in doubt, and for which batch.
-    pub doubted: Vec<(Course, BatchId)>,
-    /// What HubSpot answered, once it did: the record that carries each key.
+pub struct LookUp {
+    /// The unconfirmed rows, each with its batch.
+    pub courses: Vec<(Course, BatchId)>,
+    /// HubSpot's response, once received: the record with each key.
     pub found: Option<Vec<Option<RecordId>>>,
 }
 
@@ -104,81 +103,81 @@ pub struct Batch {
     pub request: Request,
 }
 
-/// The batch's row in the journal.
+/// The row of a batch in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Intent {
-    /// Not committed. Only where [`super::variants::Claiming::AfterSend`] is tried.
+    /// Not committed. Only with [`super::variants::Claiming::AfterSend`].
     Missing,
     Open,
     Unknown,
     Closed,
 }
 
-/// How far the sender's task has come.
+/// The progress of the task that sends a batch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
     Claimed,
-    /// The lease was found to be valid; not a byte is written.
+    /// The lease was valid when it was checked. Nothing is written yet.
     Checked,
-    /// Waiting for the answer.
+    /// Waiting for the response.
     Sent,
-    /// What is to be recorded, one verdict a course.
-    Answered(Vec<Verdict>),
-    /// Done, or dead.
-    Gone,
+    /// The result that will be recorded: one verdict per course.
+    ResponseReceived(Vec<Verdict>),
+    /// Finished or dead.
+    Ended,
 }
 
-/// What an answer, or its absence, says of one course.
+/// What a response, or its absence, shows about one course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     Created(RecordId),
-    /// HubSpot says that somebody holds the key.
+    /// HubSpot reports that a record has the key.
     Exists,
     /// Certainly not created.
     NotTaken,
     Unknown,
 }
 
-/// The request between the daemon and HubSpot, and HubSpot's work on it. It outlives its sender.
+/// A request on its way to HubSpot and in HubSpot. It outlives its sender.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Request {
-    Unwritten,
-    /// On its way or being worked on: what has become of each course so far.
-    Open(Vec<Fate>),
-    /// HubSpot turned the whole request away; the answer says so.
+    NotWritten,
+    /// In transit or being executed, with the progress for each course.
+    Open(Vec<CreateProgress>),
+    /// HubSpot refused the whole request, and the response shows that.
     Refused,
-    /// Lost, or finished with nobody left to hear the answer.
-    Over,
+    /// Lost, or finished without a receiver for the response.
+    Ended,
 }
 
-/// What HubSpot has done about one course of a request.
+/// How far HubSpot has executed a request for one course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fate {
+pub enum CreateProgress {
     Untouched,
-    /// Nobody held the key when HubSpot looked. Only where it looks and inserts in two steps.
-    Free,
+    /// No record had the key when HubSpot checked. Only if check and insert are two steps.
+    KeyFree,
     Created(RecordId),
     Conflict,
 }
 
-/// What has ever happened.
+/// Violations that have occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct History {
-    /// An answer to one batch changed a row that was claimed for another.
+    /// A response for one batch changed a row that was claimed for another batch.
     pub stale_write: bool,
-    /// A synced row became something else.
+    /// A synced row changed its status.
     pub synced_was_left: bool,
-    /// A byte was written for a batch whose intent was not in the database.
+    /// A request was written although its intent was not in the database.
     pub sent_unclaimed: bool,
 }
 
 impl State {
-    /// `courses` pending courses, and nobody leads.
+    /// The initial state: `courses` pending courses and no leader.
     pub fn new(courses: usize, faults: u8) -> Self {
         let row = Row { status: Status::Pending, batch: None, hubspot_id: None };
         Self {
             rows: vec![row; courses],
-            lease: Lease { term: 0, holder: Holder::Nobody, is_expired: true },
+            lease: Lease { term: 0, holder: Holder::None, is_expired: true },
             daemons: vec![Daemon::default(); 2],
             batches: Vec::new(),
             records: Vec::new(),
@@ -187,23 +186,23 @@ impl State {
         }
     }
 
-    /// Whether the database grants this daemon what needs the lease of this term.
+    /// Whether the database accepts statements of this daemon that need the lease of this term.
     pub fn grants(&self, daemon: Instance, term: Term) -> bool {
         self.lease == Lease { term, holder: Holder::Alive(daemon), is_expired: false }
     }
 
-    /// Whether the daemon leads, has done a leader's first duty, and the database agrees.
+    /// Whether the daemon leads, has handled the orphans of earlier terms, and the database agrees.
     pub fn leads(&self, daemon: Instance) -> bool {
-        matches!(self.daemons[daemon].leads, Leads::Held(term) if self.grants(daemon, term))
+        matches!(self.daemons[daemon].leadership, Leadership::Held(term) if self.grants(daemon, term))
     }
 
-    /// Whether a crash of this daemon changes anything.
-    pub fn has_something_to_lose(&self, instance: Instance) -> bool {
+    /// Whether a crash of this daemon would change the state.
+    pub fn has_volatile_state(&self, instance: Instance) -> bool {
         let daemon = &self.daemons[instance];
         self.lease.holder == Holder::Alive(instance)
-            || matches!(daemon.leads, Leads::Taken(_))
-            || daemon.look.is_some()
-            || self.batches.iter().any(|batch| batch.sender == instance && batch.task != Task::Gone)
+            || matches!(daemon.leadership, Leadership::Taken(_))
+            || daemon.look_up.is_some()
+            || self.batches.iter().any(|batch| batch.sender == instance && batch.task != Task::Ended)
     }
 
     /// The courses whose rows have this status.
@@ -211,28 +210,28 @@ impl State {
         (0..self.rows.len()).filter(|course| self.rows[*course].status == status).collect()
     }
 
-    /// The record that carries the course's key.
+    /// The record with the key of the course.
     pub fn record_of(&self, course: Course) -> Option<RecordId> {
         self.records.iter().position(|key| *key == course)
     }
 }
 
 impl Row {
-    /// Whether the row waits for an answer or for a look.
+    /// Whether the row waits for a response or a look-up.
     pub fn is_open(&self) -> bool {
         matches!(self.status, Status::InFlight | Status::Unconfirmed)
     }
 }
 
 impl Batch {
-    /// Whether HubSpot is done with it, so that an answer may come.
-    pub fn is_answered(&self) -> bool {
+    /// Whether HubSpot has executed the request, so that a response may arrive.
+    pub fn has_response(&self) -> bool {
         match &self.request {
-            Request::Open(fates) => {
-                fates.iter().all(|fate| matches!(fate, Fate::Created(_) | Fate::Conflict))
-            }
+            Request::Open(progress) => progress.iter().all(|create_progress| {
+                matches!(create_progress, CreateProgress::Created(_) | CreateProgress::Conflict)
+            }),
             Request::Refused => true,
-            Request::Unwritten | Request::Over => false,
+            Request::NotWritten | Request::Ended => false,
         }
     }
 }

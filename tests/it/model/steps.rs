@@ -1,81 +1,85 @@
-//! What each step does.
+//! The effect of each step.
 
 use super::protocol::Action;
 use super::state::{
-    Batch, BatchId, Course, Daemon, Fate, Holder, Instance, Intent, Leads, Look, RecordId, Request, State,
-    Status, Task, Verdict,
+    Batch, BatchId, Course, CreateProgress, Daemon, Holder, Instance, Intent, Leadership, LookUp, RecordId,
+    Request, State, Status, Task, Verdict,
 };
-use super::variants::{Claiming, Doubts, Guard, Orphans, Protocol, Uniqueness};
+use super::variants::{Claiming, Guard, Orphans, Protocol, UnconfirmedPolicy, Uniqueness};
 
 impl Protocol {
-    /// The state after this step, which must be possible.
-    pub fn after(&self, state: &State, action: &Action) -> State {
+    /// The state after this step, which must be a possible one.
+    pub fn apply(&self, state: &State, action: &Action) -> State {
         let mut next = state.clone();
         next.faults_left -= u8::from(is_fault(action));
         match action {
-            Action::Expire | Action::ExpireEarly => next.lease.is_expired = true,
+            Action::ExpireLease | Action::ExpireLeaseEarly => next.lease.is_expired = true,
             Action::Crash(instance) => next.crash(*instance),
-            Action::Lead(instance) => next.lead(*instance),
-            Action::Orphan(instance) => self.orphan(&mut next, *instance),
-            Action::Overdue(batch) | Action::DoubtEarly(batch) => self.doubt(&mut next, *batch),
+            Action::AcquireLease(instance) => next.lead(*instance),
+            Action::MarkOrphansUnconfirmed(instance) => self.mark_orphans_unconfirmed(&mut next, *instance),
+            Action::MarkOverdueUnconfirmed(batch) | Action::MarkUnconfirmedEarly(batch) => {
+                self.mark_unconfirmed(&mut next, *batch);
+            }
             Action::Claim(instance, courses) => self.claim(&mut next, *instance, courses, Task::Claimed),
-            Action::ClaimUnanswered(instance, courses) => {
-                self.claim(&mut next, *instance, courses, Task::Gone);
+            Action::ClaimAcknowledgementLost(instance, courses) => {
+                self.claim(&mut next, *instance, courses, Task::Ended);
             }
             Action::ClaimLate(batch) => next.commit_claim(*batch),
-            Action::Check(batch) => next.batches[*batch].task = Task::Checked,
-            Action::CheckFails(batch) => next.answer(*batch, |_| Verdict::NotTaken),
+            Action::CheckLease(batch) => next.batches[*batch].task = Task::Checked,
+            Action::LeaseCheckFails(batch) => next.set_verdicts(*batch, |_| Verdict::NotTaken),
             Action::Write(batch) => next.write(*batch),
             Action::Process(batch, course) => self.process(&mut next, *batch, *course),
             Action::Refuse(batch) => next.batches[*batch].request = Request::Refused,
-            Action::Lose(batch) => next.batches[*batch].request = Request::Over,
-            Action::Answer(batch) => {
+            Action::Lose(batch) => next.batches[*batch].request = Request::Ended,
+            Action::ReceiveResponse(batch) => {
                 let batch = *batch;
-                let heard = heard(&next.batches[batch]);
-                next.answer(batch, |place| heard[place]);
+                let verdicts = verdicts_of(&next.batches[batch]);
+                next.set_verdicts(batch, |place| verdicts[place]);
             }
-            Action::AnswerWithout(batch, left_out) => {
+            Action::ReceivePartialResponse(batch, left_out) => {
                 let batch = *batch;
-                let (heard, courses) = (heard(&next.batches[batch]), next.batches[batch].courses.clone());
+                let (verdicts, courses) =
+                    (verdicts_of(&next.batches[batch]), next.batches[batch].courses.clone());
                 let verdict = |place: usize| {
-                    if courses[place] == *left_out { Verdict::Unknown } else { heard[place] }
+                    if courses[place] == *left_out { Verdict::Unknown } else { verdicts[place] }
                 };
-                next.answer(batch, verdict);
+                next.set_verdicts(batch, verdict);
             }
-            Action::GiveUp(batch) | Action::GiveUpEarly(batch) => {
-                next.answer(*batch, |_| Verdict::Unknown);
+            Action::StopWaiting(batch) | Action::TimeOut(batch) => {
+                next.set_verdicts(*batch, |_| Verdict::Unknown);
             }
             Action::Record(batch) => {
                 self.record(&mut next, *batch);
-                next.batches[*batch].task = Task::Gone;
+                next.batches[*batch].task = Task::Ended;
             }
-            Action::RecordUnanswered(batch) => self.record(&mut next, *batch),
-            Action::Look(instance) => next.look(*instance),
+            Action::RecordAcknowledgementLost(batch) => self.record(&mut next, *batch),
+            Action::StartLookUp(instance) => next.start_look_up(*instance),
             Action::Read(instance) => self.read(&mut next, *instance),
             Action::Settle(instance) => next.settle(*instance),
         }
         for batch in &mut next.batches {
-            let unheard = batch.task != Task::Sent
-                && (batch.is_answered() || (batch.request == Request::Unwritten && batch.task == Task::Gone));
-            if unheard {
-                batch.request = Request::Over;
+            let is_unread = batch.task != Task::Sent
+                && (batch.has_response()
+                    || (batch.request == Request::NotWritten && batch.task == Task::Ended));
+            if is_unread {
+                batch.request = Request::Ended;
             }
         }
         next
     }
 
-    fn orphan(&self, next: &mut State, instance: Instance) {
-        let Leads::Taken(term) = next.daemons[instance].leads else { return };
+    fn mark_orphans_unconfirmed(&self, next: &mut State, instance: Instance) {
+        let Leadership::Taken(term) = next.daemons[instance].leadership else { return };
         for id in 0..next.batches.len() {
             if next.batches[id].intent == Intent::Open && next.batches[id].term != term {
-                self.doubt(next, id);
+                self.mark_unconfirmed(next, id);
             }
         }
-        next.daemons[instance].leads = Leads::Held(term);
+        next.daemons[instance].leadership = Leadership::Held(term);
     }
 
-    /// What is in flight for this batch is in doubt.
-    fn doubt(&self, next: &mut State, id: BatchId) {
+    /// The courses that are in flight for this batch become unconfirmed.
+    fn mark_unconfirmed(&self, next: &mut State, id: BatchId) {
         next.batches[id].intent = Intent::Unknown;
         for row in next.rows.iter_mut().filter(|row| row.batch == Some(id) && row.status == Status::InFlight)
         {
@@ -94,7 +98,7 @@ impl Protocol {
             courses: courses.to_vec(),
             intent: Intent::Missing,
             task,
-            request: Request::Unwritten,
+            request: Request::NotWritten,
         });
         if self.claiming == Claiming::BeforeSend {
             next.commit_claim(next.batches.len() - 1);
@@ -102,23 +106,25 @@ impl Protocol {
     }
 
     fn process(&self, next: &mut State, id: BatchId, course: Course) {
-        let held = next.record_of(course).is_some();
+        let key_exists = next.record_of(course).is_some();
         let new = next.records.len();
         let place = next.batches[id].courses.iter().position(|other| *other == course);
-        let Request::Open(fates) = &mut next.batches[id].request else { return };
-        let Some(fate) = place.and_then(|place| fates.get_mut(place)) else { return };
-        *fate = match (self.uniqueness, *fate) {
-            (Uniqueness::Atomic | Uniqueness::LooksFirst, Fate::Untouched) if held => Fate::Conflict,
-            (Uniqueness::LooksFirst, Fate::Untouched) => Fate::Free,
-            _ => Fate::Created(new),
+        let Request::Open(progress) = &mut next.batches[id].request else { return };
+        let Some(create_progress) = place.and_then(|place| progress.get_mut(place)) else { return };
+        *create_progress = match (self.uniqueness, *create_progress) {
+            (Uniqueness::Atomic | Uniqueness::LooksFirst, CreateProgress::Untouched) if key_exists => {
+                CreateProgress::Conflict
+            }
+            (Uniqueness::LooksFirst, CreateProgress::Untouched) => CreateProgress::KeyFree,
+            _ => CreateProgress::Created(new),
         };
-        if *fate == Fate::Created(new) {
+        if *create_progress == CreateProgress::Created(new) {
             next.records.push(course);
         }
     }
 
     fn record(&self, next: &mut State, id: BatchId) {
-        let Task::Answered(verdicts) = next.batches[id].task.clone() else { return };
+        let Task::ResponseReceived(verdicts) = next.batches[id].task.clone() else { return };
         for (course, verdict) in next.batches[id].courses.clone().into_iter().zip(&verdicts) {
             let row = &next.rows[course];
             let (is_own, is_open) = (row.batch == Some(id), row.is_open());
@@ -128,24 +134,25 @@ impl Protocol {
                 Guard::BatchOnly => is_own,
             };
             if is_recorded {
-                let (status, hubspot_id) = recorded(*verdict);
+                let (status, hubspot_id) = transition(*verdict);
                 next.history.stale_write |= !is_own;
                 next.set(course, status, hubspot_id);
             }
         }
-        let in_doubt = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Exists | Verdict::Unknown));
-        next.batches[id].intent = if in_doubt { Intent::Unknown } else { Intent::Closed };
+        let has_unconfirmed =
+            verdicts.iter().any(|verdict| matches!(verdict, Verdict::Exists | Verdict::Unknown));
+        next.batches[id].intent = if has_unconfirmed { Intent::Unknown } else { Intent::Closed };
     }
 
     fn read(&self, next: &mut State, instance: Instance) {
-        let Some(look) = next.daemons[instance].look.clone() else { return };
-        let find = |(course, _): &(Course, BatchId)| match self.doubts {
-            Doubts::LookUp => next.record_of(*course),
-            // Nobody is asked.
-            Doubts::Hold | Doubts::Resend => None,
+        let Some(look_up) = next.daemons[instance].look_up.clone() else { return };
+        let find = |(course, _): &(Course, BatchId)| match self.unconfirmed {
+            UnconfirmedPolicy::LookUp => next.record_of(*course),
+            // No read is sent.
+            UnconfirmedPolicy::Hold | UnconfirmedPolicy::Resend => None,
         };
-        let found = look.doubted.iter().map(find).collect();
-        next.daemons[instance].look = Some(Look { found: Some(found), ..look });
+        let found = look_up.courses.iter().map(find).collect();
+        next.daemons[instance].look_up = Some(LookUp { found: Some(found), ..look_up });
     }
 }
 
@@ -156,18 +163,18 @@ impl State {
             self.lease.holder = Holder::Dead;
         }
         for batch in self.batches.iter_mut().filter(|batch| batch.sender == instance) {
-            batch.task = Task::Gone;
+            batch.task = Task::Ended;
         }
     }
 
     fn lead(&mut self, instance: Instance) {
-        let me = Holder::Alive(instance);
-        self.lease.term += u8::from(self.lease.holder != me);
-        self.lease.holder = me;
+        let holder = Holder::Alive(instance);
+        self.lease.term += u8::from(self.lease.holder != holder);
+        self.lease.holder = holder;
         self.lease.is_expired = false;
         let term = self.lease.term;
-        if self.daemons[instance].leads != Leads::Held(term) {
-            self.daemons[instance].leads = Leads::Taken(term);
+        if self.daemons[instance].leadership != Leadership::Held(term) {
+            self.daemons[instance].leadership = Leadership::Taken(term);
         }
     }
 
@@ -185,35 +192,37 @@ impl State {
     fn write(&mut self, id: BatchId) {
         let batch = &mut self.batches[id];
         self.history.sent_unclaimed |= batch.intent == Intent::Missing;
-        batch.request = Request::Open(vec![Fate::Untouched; batch.courses.len()]);
+        batch.request = Request::Open(vec![CreateProgress::Untouched; batch.courses.len()]);
         batch.task = Task::Sent;
     }
 
-    fn answer(&mut self, id: BatchId, verdict: impl Fn(usize) -> Verdict) {
+    fn set_verdicts(&mut self, id: BatchId, verdict: impl Fn(usize) -> Verdict) {
         let batch = &mut self.batches[id];
-        batch.task = Task::Answered((0..batch.courses.len()).map(verdict).collect());
+        batch.task = Task::ResponseReceived((0..batch.courses.len()).map(verdict).collect());
     }
 
-    fn look(&mut self, instance: Instance) {
+    fn start_look_up(&mut self, instance: Instance) {
         let courses = self.courses_in(Status::Unconfirmed).into_iter();
-        let doubted = courses.filter_map(|course| Some((course, self.rows[course].batch?))).collect();
-        self.daemons[instance].look = Some(Look { doubted, found: None });
+        let courses = courses.filter_map(|course| Some((course, self.rows[course].batch?))).collect();
+        self.daemons[instance].look_up = Some(LookUp { courses, found: None });
     }
 
     fn settle(&mut self, instance: Instance) {
-        let Some(Look { doubted, found: Some(found) }) = self.daemons[instance].look.take() else { return };
+        let Some(LookUp { courses, found: Some(found) }) = self.daemons[instance].look_up.take() else {
+            return;
+        };
         if !self.leads(instance) {
             return;
         }
-        for ((course, batch), found) in doubted.into_iter().zip(found) {
+        for ((course, batch), found) in courses.into_iter().zip(found) {
             let row = &self.rows[course];
             if row.batch == Some(batch) && row.status == Status::Unconfirmed {
                 self.set(course, found.map_or(Status::Pending, |_| Status::Synced), found);
             }
         }
         for id in 0..self.batches.len() {
-            let is_awaited = self.rows.iter().any(|row| row.batch == Some(id) && row.is_open());
-            if self.batches[id].intent == Intent::Unknown && !is_awaited {
+            let has_open_rows = self.rows.iter().any(|row| row.batch == Some(id) && row.is_open());
+            if self.batches[id].intent == Intent::Unknown && !has_open_rows {
                 self.batches[id].intent = Intent::Closed;
             }
         }
@@ -227,25 +236,25 @@ impl State {
     }
 }
 
-/// `policy::interpret`: what an answer says of each course of its batch.
-fn heard(batch: &Batch) -> Vec<Verdict> {
-    let verdict = |fate: &Fate| match fate {
-        Fate::Created(id) => Verdict::Created(*id),
-        Fate::Conflict => Verdict::Exists,
-        Fate::Untouched | Fate::Free => Verdict::Unknown,
+/// `pipeline::interpret`: the verdict for each course of a batch.
+fn verdicts_of(batch: &Batch) -> Vec<Verdict> {
+    let verdict = |create_progress: &CreateProgress| match create_progress {
+        CreateProgress::Created(id) => Verdict::Created(*id),
+        CreateProgress::Conflict => Verdict::Exists,
+        CreateProgress::Untouched | CreateProgress::KeyFree => Verdict::Unknown,
     };
     match &batch.request {
-        Request::Open(fates) => fates.iter().map(verdict).collect(),
+        Request::Open(progress) => progress.iter().map(verdict).collect(),
         Request::Refused => vec![Verdict::NotTaken; batch.courses.len()],
-        Request::Unwritten | Request::Over => vec![Verdict::Unknown; batch.courses.len()],
+        Request::NotWritten | Request::Ended => vec![Verdict::Unknown; batch.courses.len()],
     }
 }
 
-/// `policy::retry::transition`: what a verdict makes of a row.
-fn recorded(verdict: Verdict) -> (Status, Option<RecordId>) {
+/// `pipeline::transition::transition`: the new status and record of a row.
+fn transition(verdict: Verdict) -> (Status, Option<RecordId>) {
     match verdict {
         Verdict::Created(id) => (Status::Synced, Some(id)),
-        // Only a read can tell who holds the key.
+        // Only a read can show which record has the key.
         Verdict::Exists | Verdict::Unknown => (Status::Unconfirmed, None),
         Verdict::NotTaken => (Status::Pending, None),
     }
@@ -254,14 +263,14 @@ fn recorded(verdict: Verdict) -> (Status, Option<RecordId>) {
 fn is_fault(action: &Action) -> bool {
     matches!(
         action,
-        Action::ExpireEarly
+        Action::ExpireLeaseEarly
             | Action::Crash(_)
-            | Action::DoubtEarly(_)
-            | Action::ClaimUnanswered(..)
+            | Action::MarkUnconfirmedEarly(_)
+            | Action::ClaimAcknowledgementLost(..)
             | Action::Refuse(_)
             | Action::Lose(_)
-            | Action::AnswerWithout(..)
-            | Action::GiveUpEarly(_)
-            | Action::RecordUnanswered(_)
+            | Action::ReceivePartialResponse(..)
+            | Action::TimeOut(_)
+            | Action::RecordAcknowledgementLost(_)
     )
 }

@@ -1,54 +1,54 @@
-//! The protocol as designed, and what it would be without one of its parts. Were that not noticed, the
-//! check would see nothing.
+//! The protocol as designed, and broken variants without one of its parts. The checker must find the violation of each
+//! variant, which shows that the check is effective.
 
-use super::properties::{ENDS_WELL, INTENT_FIRST, ONE_RECORD, STALE_IS_HARMLESS, SYNCED_IS_FINAL};
+use super::properties::{INTENT_FIRST, ONE_RECORD, SETTLES_AT_REST, STALE_IS_HARMLESS, SYNCED_IS_FINAL};
 
-/// The protocol, with its faults bounded so that the check ends.
+/// A protocol, with a limited number of faults so that the check ends.
 #[derive(Debug, Clone)]
 pub struct Protocol {
     pub courses: usize,
-    /// How many faults may happen in one run, of whatever kind.
+    /// The number of faults, of any kind, in one run.
     pub faults: u8,
     pub uniqueness: Uniqueness,
-    pub doubts: Doubts,
+    pub unconfirmed: UnconfirmedPolicy,
     pub orphans: Orphans,
     pub guard: Guard,
     pub claiming: Claiming,
 }
 
-/// What HubSpot does about a key that some record carries already.
+/// How HubSpot handles a key that a record already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uniqueness {
-    /// It refuses the second record, however close the two come: `hubspot.unique_property`.
+    /// HubSpot refuses the second record, also for concurrent requests: `hubspot.unique_property`.
     Atomic,
-    /// It looks for a holder, and inserts later.
+    /// HubSpot checks for a record with the key, and inserts in a later step.
     LooksFirst,
-    /// Nothing.
+    /// HubSpot does not check keys.
     None,
 }
 
-/// What is done about courses in doubt.
+/// What happens to unconfirmed courses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubts {
-    /// HubSpot is asked; what it does not hold is sent again.
+pub enum UnconfirmedPolicy {
+    /// They are looked up, and sent again if HubSpot has no record.
     LookUp,
-    /// They wait for a person: `outbox.unconfirmed = "hold"`.
+    /// They are held for an operator: `outbox.unconfirmed = "hold"`.
     Hold,
     /// They are sent again: `outbox.unconfirmed = "resend"`.
     Resend,
 }
 
-/// What a new leader makes of the courses that older terms left in flight.
+/// What a new leader does with the courses that earlier terms left in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphans {
     Unconfirmed,
-    /// As queues with a visibility timeout do: whoever was to send them is taken for dead.
+    /// They are pending again, as in queues with a visibility timeout: the sender is assumed to be dead.
     Pending,
-    /// Nothing.
+    /// They stay in flight.
     InFlight,
 }
 
-/// Which rows an answer may change.
+/// Which rows a response may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
     BatchAndStatus,
@@ -56,93 +56,97 @@ pub enum Guard {
     BatchOnly,
 }
 
-/// Whether the intent to send is in the database before a byte is sent.
+/// Whether the intent is committed before the request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claiming {
     BeforeSend,
     AfterSend,
 }
 
-/// With `hubspot.unique_property`: HubSpot refuses a second record.
+/// The protocol with `hubspot.unique_property`: HubSpot refuses a second record.
 pub fn designed(courses: usize, faults: u8) -> Protocol {
     Protocol {
         courses,
         faults,
         uniqueness: Uniqueness::Atomic,
-        doubts: Doubts::LookUp,
+        unconfirmed: UnconfirmedPolicy::LookUp,
         orphans: Orphans::Unconfirmed,
         guard: Guard::BatchAndStatus,
         claiming: Claiming::BeforeSend,
     }
 }
 
-/// Without it, and `outbox.unconfirmed = "hold"`: no duplicate either, at the price of courses that wait
-/// for a person.
-pub fn holding(courses: usize, faults: u8) -> Protocol {
-    Protocol { uniqueness: Uniqueness::None, doubts: Doubts::Hold, ..designed(courses, faults) }
+/// The protocol without a unique property and with `outbox.unconfirmed = "hold"`: no duplicates either, but some
+/// courses wait for an operator.
+pub fn with_hold(courses: usize, faults: u8) -> Protocol {
+    Protocol {
+        uniqueness: Uniqueness::None,
+        unconfirmed: UnconfirmedPolicy::Hold,
+        ..designed(courses, faults)
+    }
 }
 
-/// A protocol that breaks a property, and must be caught at it.
-pub struct Broken {
-    pub what: &'static str,
+/// A protocol that violates a property. The checker must find the violation.
+pub struct BrokenVariant {
+    pub name: &'static str,
     pub protocol: Protocol,
-    pub breaks: &'static str,
+    pub violates: &'static str,
 }
 
-/// Each with the faults that it takes to notice.
-pub fn broken() -> Vec<Broken> {
-    let with = |what, breaks, protocol| Broken { what, protocol, breaks };
-    let (designed, holding) = (|faults| designed(1, faults), |faults| holding(1, faults));
+/// The broken variants, each with the number of faults that is needed to find the violation.
+pub fn broken_variants() -> Vec<BrokenVariant> {
+    let variant = |name, violates, protocol| BrokenVariant { name, protocol, violates };
+    let (designed, with_hold) = (|faults| designed(1, faults), |faults| with_hold(1, faults));
     vec![
-        with(
-            "a read before the resend, and no uniqueness",
+        variant(
+            "a look-up before the resend, without uniqueness",
             ONE_RECORD,
             Protocol { uniqueness: Uniqueness::None, ..designed(1) },
         ),
-        with(
-            "a resend without a read, and no uniqueness",
+        variant(
+            "a resend without a look-up, without uniqueness",
             ONE_RECORD,
-            Protocol { doubts: Doubts::Resend, ..holding(1) },
+            Protocol { unconfirmed: UnconfirmedPolicy::Resend, ..with_hold(1) },
         ),
-        with(
-            "a uniqueness that HubSpot checks before it inserts",
+        variant(
+            "a uniqueness check that is not atomic with the insert",
             ONE_RECORD,
             Protocol { uniqueness: Uniqueness::LooksFirst, ..designed(1) },
         ),
-        with(
-            "courses sent again because time passed, and no uniqueness",
+        variant(
+            "courses of earlier terms sent again without a look-up, without uniqueness",
             ONE_RECORD,
-            Protocol { orphans: Orphans::Pending, ..holding(1) },
+            Protocol { orphans: Orphans::Pending, ..with_hold(1) },
         ),
-        with(
-            "courses that a dead daemon left in flight, left alone",
-            ENDS_WELL,
+        variant(
+            "courses of earlier terms left in flight",
+            SETTLES_AT_REST,
             Protocol { orphans: Orphans::InFlight, ..designed(1) },
         ),
-        with(
-            "an answer recorded for whatever batch: it changes a row claimed since",
+        variant(
+            "a result recorded without checking the batch: it changes a row claimed again",
             STALE_IS_HARMLESS,
             Protocol { guard: Guard::StatusOnly, ..designed(1) },
         ),
-        with(
-            "an answer recorded for whatever batch, and no uniqueness",
+        variant(
+            "a result recorded without checking the batch, without uniqueness",
             ONE_RECORD,
-            Protocol { guard: Guard::StatusOnly, ..holding(2) },
+            Protocol { guard: Guard::StatusOnly, ..with_hold(2) },
         ),
-        with(
-            "an answer recorded whatever the status",
+        variant(
+            "a result recorded without checking the status",
             SYNCED_IS_FINAL,
             Protocol { guard: Guard::BatchOnly, ..designed(2) },
         ),
-        with(
+        variant(
             "a claim that commits after the send",
             INTENT_FIRST,
-            Protocol { claiming: Claiming::AfterSend, ..holding(0) },
+            Protocol { claiming: Claiming::AfterSend, ..with_hold(0) },
         ),
-        with(
-            "a claim that commits after the send, and no uniqueness",
+        variant(
+            "a claim that commits after the send, without uniqueness",
             ONE_RECORD,
-            Protocol { claiming: Claiming::AfterSend, ..holding(1) },
+            Protocol { claiming: Claiming::AfterSend, ..with_hold(1) },
         ),
     ]
 }

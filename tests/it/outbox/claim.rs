@@ -1,10 +1,12 @@
-//! What a claim takes, and what it must leave.
+//! Which courses a claim takes, and which it must leave.
 
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Limits, claim, withdraw};
-use course_sync::outbox::lease::{Lease, lead, release};
-use course_sync::policy::backlog::{Cursor, Rest};
+use course_sync::course::{BatchId, InstanceId, RowId, Term};
+use course_sync::outbox::claim::{ClaimLimits, claim, withdraw};
+use course_sync::outbox::lease::{Lease, acquire_or_renew, release};
+use course_sync::policy::backlog::{Cursor, Remaining};
+use course_sync::policy::leader_report::LeaderReport;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -13,46 +15,46 @@ use crate::support::eventually::eventually;
 use crate::support::postgres::database;
 
 #[tokio::test]
-async fn in_order_of_arrival_with_a_durable_intent() {
+async fn a_claim_takes_courses_in_order_of_arrival_and_writes_an_intent() {
     let database = database().await;
     let pool = database.pool();
     for key in ["c", "a", "b"] {
         enqueue(pool, key, json!({})).await;
     }
     let lease = leader(pool).await;
-    let (batch, taken) = take(pool, lease, Limits { courses: 2, ..generous() }, Cursor::default()).await;
+    let (batch, taken) = take(pool, lease, ClaimLimits { courses: 2, ..generous() }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["c", "a"]);
-    assert_ne!(taken.rest, Rest::Nothing);
-    let (ids, state, holder): (Vec<i64>, String, Uuid) =
+    assert_ne!(taken.remaining, Remaining::Nothing);
+    let (ids, state, holder): (Vec<RowId>, String, InstanceId) =
         sqlx::query_as("select row_ids, state, holder from course_sync_batch where batch_id = $1")
             .bind(batch)
             .fetch_one(pool)
             .await
             .unwrap();
     assert_eq!((ids.len(), state.as_str(), holder), (2, "open", lease.holder));
-    let (_, rest) = take(pool, lease, generous(), taken.rest.cursor()).await;
+    let (_, rest) = take(pool, lease, generous(), taken.remaining.cursor()).await;
     assert_eq!(keys(&rest), ["b"]);
-    assert_eq!(rest.rest, Rest::Nothing);
-    let (_, nothing) = take(pool, lease, generous(), rest.rest.cursor()).await;
+    assert_eq!(rest.remaining, Remaining::Nothing);
+    let (_, nothing) = take(pool, lease, generous(), rest.remaining.cursor()).await;
     assert!(keys(&nothing).is_empty());
     assert!(statuses(pool).await.iter().all(|(_, status, attempts)| status == "in_flight" && *attempts == 1));
     let batches: i64 =
         sqlx::query_scalar("select count(*) from course_sync_batch").fetch_one(pool).await.unwrap();
-    assert_eq!(batches, 2, "an empty claim leaves no intent");
+    assert_eq!(batches, 2, "an empty claim writes no intent");
 }
 
 #[tokio::test]
-async fn nothing_without_the_lease() {
+async fn nothing_is_claimed_without_the_lease() {
     let database = database().await;
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
     let lease = leader(pool).await;
-    let stale = Lease { term: lease.term - 1, ..lease };
-    let foreign = Lease { holder: Uuid::new_v4(), ..lease };
+    let stale = Lease { term: Term(lease.term.0 - 1), ..lease };
+    let foreign = Lease { holder: InstanceId(Uuid::new_v4()), ..lease };
     for wrong in [stale, foreign] {
         assert!(keys(&take(pool, wrong, generous(), Cursor::default()).await.1).is_empty());
     }
-    let batch = Uuid::now_v7();
+    let batch = BatchId(Uuid::now_v7());
     let too_late = claim(pool, lease, LEASE * 2, batch, generous(), Cursor::default(), LEASE).await.unwrap();
     assert!(keys(&too_late).is_empty(), "the lease ends within the margin");
     release(pool, lease).await.unwrap();
@@ -60,26 +62,33 @@ async fn nothing_without_the_lease() {
 }
 
 #[tokio::test]
-async fn one_holds_the_lease_and_a_new_holder_has_a_new_term() {
+async fn one_instance_holds_the_lease_and_a_new_holder_gets_a_new_term() {
     let database = database().await;
     let pool = database.pool();
     let first = leader(pool).await;
-    let other = Uuid::new_v4();
-    assert_eq!(lead(pool, other, "test", LEASE, &json!({}), false).await.unwrap(), None);
-    let renewed = lead(pool, first.holder, "test", LEASE, &json!({}), false)
+    let other = InstanceId(Uuid::new_v4());
+    assert_eq!(
+        acquire_or_renew(pool, other, "test", LEASE, &LeaderReport::default(), false).await.unwrap(),
+        None
+    );
+    let renewed = acquire_or_renew(pool, first.holder, "test", LEASE, &LeaderReport::default(), false)
         .await
         .unwrap()
         .map(|granted| granted.lease);
     assert_eq!(renewed, Some(first), "renewing keeps the term");
     release(pool, first).await.unwrap();
-    let second = lead(pool, other, "test", Duration::ZERO, &json!({}), false).await.unwrap().unwrap().lease;
+    let second = acquire_or_renew(pool, other, "test", Duration::ZERO, &LeaderReport::default(), false)
+        .await
+        .unwrap()
+        .unwrap()
+        .lease;
     assert!(second.term > first.term);
     let third = leader(pool).await;
-    assert!(third.term > second.term, "an expired lease is taken");
+    assert!(third.term > second.term, "an expired lease can be taken");
 }
 
 #[tokio::test]
-async fn not_before_their_time_nor_while_locked() {
+async fn courses_that_are_not_due_or_locked_are_not_claimed() {
     let database = database().await;
     let pool = database.pool();
     for key in ["later", "locked", "free"] {
@@ -105,7 +114,7 @@ async fn not_before_their_time_nor_while_locked() {
 }
 
 #[tokio::test]
-async fn claims_under_way_together_take_different_courses_and_leave_none() {
+async fn concurrent_claims_take_different_courses_and_leave_none() {
     const COURSES: usize = 350;
     let database = database().await;
     let pool = database.pool();
@@ -120,37 +129,38 @@ async fn claims_under_way_together_take_different_courses_and_leave_none() {
     let lease = leader(pool).await;
     let mut taken = Vec::new();
     while taken.len() < COURSES {
-        let few = Limits { courses: 10, ..generous() };
+        let few = ClaimLimits { courses: 10, ..generous() };
         let claim = || take(pool, lease, few, Cursor::default());
         let (one, other, third) = tokio::join!(claim(), claim(), claim());
         let before = taken.len();
         for (_, claimed) in [one, other, third] {
             taken.extend(claimed.courses.into_iter().map(|course| course.id));
         }
-        assert!(taken.len() > before, "{before} of {COURSES} were taken, and no more");
+        assert!(taken.len() > before, "only {before} of {COURSES} were claimed");
     }
     taken.sort_unstable();
     taken.dedup();
-    assert_eq!(taken.len(), COURSES, "none was taken twice");
+    assert_eq!(taken.len(), COURSES, "no course was claimed twice");
 }
 
 #[tokio::test]
-async fn as_many_bytes_as_fit_and_at_least_one() {
+async fn a_claim_takes_as_many_bytes_as_fit_and_at_least_one_course() {
     let database = database().await;
     let pool = database.pool();
     for key in ["a", "b", "c"] {
         enqueue(pool, key, json!({ "x": "y".repeat(1000) })).await;
     }
     let lease = leader(pool).await;
-    let (_, taken) = take(pool, lease, Limits { bytes: 2_500, ..generous() }, Cursor::default()).await;
+    let (_, taken) = take(pool, lease, ClaimLimits { bytes: 2_500, ..generous() }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "b"]);
-    assert_eq!(taken.rest, Rest::Behind);
-    let (_, taken) = take(pool, lease, Limits { bytes: 10, ..generous() }, taken.rest.cursor()).await;
+    assert_eq!(taken.remaining, Remaining::FromStart);
+    let (_, taken) =
+        take(pool, lease, ClaimLimits { bytes: 10, ..generous() }, taken.remaining.cursor()).await;
     assert_eq!(keys(&taken), ["c"]);
 }
 
 #[tokio::test]
-async fn courses_that_are_equal_travel_together() {
+async fn equal_courses_are_claimed_together() {
     let database = database().await;
     let pool = database.pool();
     for (key, name) in [("a", "same"), ("b", "same"), ("c", "other")] {
@@ -158,13 +168,13 @@ async fn courses_that_are_equal_travel_together() {
     }
     let lease = leader(pool).await;
     let (_, taken) =
-        take(pool, lease, Limits { unique_property: None, ..generous() }, Cursor::default()).await;
+        take(pool, lease, ClaimLimits { unique_property: None, ..generous() }, Cursor::default()).await;
     assert_eq!(keys(&taken), ["a", "b", "c"]);
-    assert_eq!(taken.rest, Rest::Nothing);
+    assert_eq!(taken.remaining, Remaining::Nothing);
 }
 
 #[tokio::test]
-async fn no_larger_batch_than_each_of_its_courses_allows() {
+async fn no_batch_exceeds_the_limit_of_any_of_its_courses() {
     let database = database().await;
     let pool = database.pool();
     for key in ["a", "b", "c", "d", "e"] {
@@ -184,7 +194,7 @@ async fn no_larger_batch_than_each_of_its_courses_allows() {
 }
 
 #[tokio::test]
-async fn by_its_index() {
+async fn a_claim_reads_only_its_index() {
     let database = database().await;
     let pool = database.pool();
     sqlx::query(
@@ -201,27 +211,27 @@ async fn by_its_index() {
     reset_index_use(pool).await;
     let (_, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(keys(&taken).len(), 50);
-    // Statistics reach the view when a session has been idle for a moment.
-    let scanned = eventually("the statistics are there", async || {
+    // Postgres publishes the statistics of a session only after it was idle for a moment.
+    let scanned = eventually("the statistics are published", async || {
         let (scans, reads) = index_use(pool, "course_outbox_pending").await;
         if scans > 0 { Ok(reads) } else { Err((scans, reads)) }
     })
     .await;
-    assert_eq!(scanned, 0, "the claim read the table row by row");
+    assert_eq!(scanned, 0, "the claim scanned the table");
 }
 
 #[tokio::test]
-async fn a_claim_that_is_taken_back_leaves_no_trace_and_touches_no_other() {
+async fn a_withdrawn_claim_leaves_no_trace_and_affects_no_other() {
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
     for key in ["A", "B"] {
         enqueue(pool, key, json!({})).await;
     }
-    let (lost, _) = take(pool, lease, Limits { courses: 1, ..generous() }, Cursor::default()).await;
-    let (kept, _) = take(pool, lease, Limits { courses: 1, ..generous() }, Cursor::default()).await;
+    let (lost, _) = take(pool, lease, ClaimLimits { courses: 1, ..generous() }, Cursor::default()).await;
+    let (kept, _) = take(pool, lease, ClaimLimits { courses: 1, ..generous() }, Cursor::default()).await;
     assert_ne!(lost, kept);
-    assert_eq!(withdraw(pool, Uuid::now_v7()).await.unwrap(), 0);
+    assert_eq!(withdraw(pool, BatchId(Uuid::now_v7())).await.unwrap(), 0);
     assert_eq!(withdraw(pool, lost).await.unwrap(), 1);
     assert_eq!(withdraw(pool, lost).await.unwrap(), 0);
     let expected = [("A", "pending", 0), ("B", "in_flight", 1)];
@@ -231,23 +241,24 @@ async fn a_claim_that_is_taken_back_leaves_no_trace_and_touches_no_other() {
     );
 }
 
-/// A claim that meets a lock, and is ended there by `how`: whether it may have happened.
-async fn ended_by(how: &'static str) -> bool {
+/// Ends a claim that waits for a lock by this Postgres function. Returns whether it may have been committed.
+async fn may_have_committed_after(function: &'static str) -> bool {
     let database = database().await;
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
     let lease = leader(pool).await;
-    let mut standstill = pool.begin().await.unwrap();
-    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *standstill).await.unwrap();
+    let mut locker = pool.begin().await.unwrap();
+    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *locker).await.unwrap();
     let claiming = tokio::spawn({
         let pool = pool.clone();
         async move {
-            claim(&pool, lease, Duration::ZERO, Uuid::now_v7(), generous(), Cursor::default(), LEASE).await
+            claim(&pool, lease, Duration::ZERO, BatchId(Uuid::now_v7()), generous(), Cursor::default(), LEASE)
+                .await
         }
     });
-    eventually("it was ended", async || {
+    eventually("the claim was ended", async || {
         let ended = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "select {how}(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            "select {function}(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         )));
         match ended.execute(pool).await.unwrap().rows_affected() {
             0 => Err(()),
@@ -255,11 +266,11 @@ async fn ended_by(how: &'static str) -> bool {
         }
     })
     .await;
-    claiming.await.unwrap().unwrap_err().may_have_happened()
+    claiming.await.unwrap().unwrap_err().may_have_committed()
 }
 
 #[tokio::test]
-async fn a_refusal_says_that_it_did_not_happen_and_the_end_of_a_session_does_not() {
-    assert!(!ended_by("pg_cancel_backend").await);
-    assert!(ended_by("pg_terminate_backend").await);
+async fn a_cancelled_statement_was_not_committed_and_a_terminated_one_may_have_been() {
+    assert!(!may_have_committed_after("pg_cancel_backend").await);
+    assert!(may_have_committed_after("pg_terminate_backend").await);
 }

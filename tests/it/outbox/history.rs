@@ -1,14 +1,17 @@
-//! The life of one course, as it is read back.
+//! The history of one course, as it is read from the database.
 
 use std::time::Duration;
 
-use course_sync::course::{Again, Category, CourseError, Doubt, HubSpotId, Provenance, Status, Transition};
-use course_sync::outbox::history::{life, neighbours};
-use course_sync::outbox::record::{Ending, record};
-use course_sync::outbox::recover::{Question, note_question, settle};
+use course_sync::course::{
+    BatchId, Category, CourseError, Doubt, HubSpotId, Provenance, Requeue, Status, Transition,
+};
+use course_sync::hubspot::api::outcome::RequestOutcome;
+use course_sync::outbox::history::{read_adjacent_keys, read_history};
+use course_sync::outbox::journal::{ReadPurpose, record_read_start};
+use course_sync::outbox::record::{RequestEnd, record};
+use course_sync::outbox::recover::settle_unconfirmed;
 use course_sync::policy::backlog::Cursor;
-use course_sync::policy::explain::life::{Happening, Purpose};
-use course_sync::policy::interpret::RequestOutcome;
+use course_sync::policy::explain::history::{EventKind, Purpose};
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
@@ -26,7 +29,7 @@ fn doubt() -> Transition {
 }
 
 #[tokio::test]
-async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
+async fn a_history_has_each_event_and_each_request_that_carried_the_course() {
     let database = database().await;
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
@@ -34,33 +37,42 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
     let lease = leader(pool).await;
     let (first, taken) = take(pool, lease, generous(), Cursor::default()).await;
     let ids: Vec<_> = taken.courses.iter().map(|course| course.id).collect();
-    let ending = Ending {
+    let end = RequestEnd {
         outcome: Some(RequestOutcome::Partial),
         http_status: Some(207),
         correlation_id: Some("c-1".into()),
         passed: Some(true),
     };
-    record(pool, first, &[(ids[0], doubt()), (ids[1], Transition::Pending(Again::Held))], &ending)
+    record(pool, first, &[(ids[0], doubt()), (ids[1], Transition::Pending(Requeue::Held))], &end)
         .await
         .unwrap();
-    let read = Uuid::now_v7();
-    note_question(pool, lease, read, Question::Read, &ids[..1], Duration::from_secs(20)).await.unwrap();
-    // Spent on the account's properties: no course was sent by it.
-    note_question(pool, lease, Uuid::now_v7(), Question::Account, &ids[..1], Duration::from_secs(20))
+    let read = BatchId(Uuid::now_v7());
+    record_read_start(pool, lease, read, ReadPurpose::Lookup, &ids[..1], Duration::from_secs(20))
         .await
         .unwrap();
+    // A request about the account's properties carries no course.
+    record_read_start(
+        pool,
+        lease,
+        BatchId(Uuid::now_v7()),
+        ReadPurpose::Account,
+        &ids[..1],
+        Duration::from_secs(20),
+    )
+    .await
+    .unwrap();
     let found = Transition::Synced {
         hubspot_id: HubSpotId::parse("7").unwrap(),
         provenance: Provenance::Confirmed,
         warning: None,
     };
-    assert_eq!(settle(pool, lease, &[(ids[0], first, found)]).await.unwrap(), 1);
+    assert_eq!(settle_unconfirmed(pool, lease, &[(ids[0], first, found)]).await.unwrap(), 1);
     let (second, _) = take(pool, lease, generous(), Cursor::default()).await;
 
-    let shown = life(pool, "a").await.unwrap().expect("the course is there");
+    let shown = read_history(pool, "a").await.unwrap().expect("the course is there");
     assert_eq!((shown.course.status, shown.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
     let events: Vec<_> = shown.events.iter().map(|event| (event.event, event.request)).collect();
-    assert_eq!(events, [(Happening::Unconfirmed, Some(first)), (Happening::Confirmed, Some(first))]);
+    assert_eq!(events, [(EventKind::Unconfirmed, Some(first)), (EventKind::Confirmed, Some(first))]);
     assert_eq!(shown.events[0].error.as_ref().unwrap().message, "left out");
     let requests: Vec<_> = shown.requests.iter().map(|it| (it.id, it.operation, it.courses)).collect();
     assert_eq!(requests, [(first, Purpose::Create, 2), (read, Purpose::Read, 1)]);
@@ -69,28 +81,28 @@ async fn a_life_holds_each_event_and_each_request_that_carried_the_course() {
         (sent.http_status, sent.outcome.as_deref(), sent.correlation_id.as_deref()),
         (Some(207), Some("partial"), Some("c-1"))
     );
-    assert!(!shown.is_cut);
+    assert!(!shown.is_truncated);
 
-    let shown = life(pool, "b").await.unwrap().unwrap();
+    let shown = read_history(pool, "b").await.unwrap().unwrap();
     assert_eq!((shown.course.status, shown.course.attempts), (Status::InFlight, 2));
     let requests: Vec<_> = shown.requests.iter().map(|request| request.id).collect();
     assert_eq!(requests, [first, second], "no event names the first one");
-    assert!(life(pool, "c").await.unwrap().is_none());
+    assert!(read_history(pool, "c").await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn the_neighbours_of_a_key_stand_next_to_it() {
+async fn adjacent_keys_are_the_next_ones_in_order() {
     let database = database().await;
     for key in ["A-1", "A-2", "A-20", "A-3", "B-1", "C-1", "D-1"] {
         enqueue(database.pool(), key, json!({})).await;
     }
-    let mut found = neighbours(database.pool(), "A-2x").await.unwrap();
+    let mut found = read_adjacent_keys(database.pool(), "A-2x").await.unwrap();
     found.sort();
     assert_eq!(found, ["A-1", "A-2", "A-20", "A-3", "B-1", "C-1"]);
 }
 
 #[tokio::test]
-async fn a_course_that_was_created_with_a_warning_shows_it() {
+async fn a_warning_of_a_created_course_is_in_its_row_and_history() {
     let database = database().await;
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
@@ -103,7 +115,7 @@ async fn a_course_that_was_created_with_a_warning_shows_it() {
         warning,
     };
     let warning = CourseError::new(Category::Refused, "No company with id 1", Timestamp::now());
-    let ending = Ending {
+    let end = RequestEnd {
         outcome: Some(RequestOutcome::Ok),
         http_status: Some(207),
         correlation_id: None,
@@ -111,16 +123,16 @@ async fn a_course_that_was_created_with_a_warning_shows_it() {
     };
     let transitions =
         [(taken.courses[0].id, created("7", Some(warning))), (taken.courses[1].id, created("8", None))];
-    record(pool, batch, &transitions, &ending).await.unwrap();
+    record(pool, batch, &transitions, &end).await.unwrap();
 
-    let shown = life(pool, "a").await.unwrap().unwrap();
+    let shown = read_history(pool, "a").await.unwrap().unwrap();
     assert_eq!((shown.course.status, shown.course.hubspot_id.as_deref()), (Status::Synced, Some("7")));
     assert_eq!(shown.course.error.unwrap().message, "No company with id 1");
     let events: Vec<_> = shown.events.iter().map(|event| (event.event, event.request)).collect();
-    assert_eq!(events, [(Happening::Confirmed, Some(batch))]);
+    assert_eq!(events, [(EventKind::Confirmed, Some(batch))]);
     assert_eq!(shown.events[0].error.as_ref().unwrap().message, "No company with id 1");
 
-    let shown = life(pool, "b").await.unwrap().unwrap();
+    let shown = read_history(pool, "b").await.unwrap().unwrap();
     assert_eq!((shown.course.status, shown.course.error), (Status::Synced, None));
     assert!(shown.events.is_empty(), "a course that is created at once leaves nothing there");
 }

@@ -1,14 +1,14 @@
-//! The outbox in a real Postgres: what it refuses, what a claim takes, what a record changes.
+//! The outbox in a real Postgres: its checks, and each statement's effects.
 
-mod cancel;
+mod cancellation;
 mod claim;
 mod evidence;
 mod failures;
 mod history;
-mod horizon;
+mod journal;
 mod lease;
+mod long_transactions;
 mod pause;
-mod reads;
 mod recover;
 mod retention;
 mod schema;
@@ -18,30 +18,31 @@ mod verify;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use course_sync::outbox::claim::{Isolation, Limits, Taken, claim};
-use course_sync::outbox::lease::{Lease, lead};
-use course_sync::policy::attribution::{Lane, Sample};
+use course_sync::course::{BatchId, InstanceId};
+use course_sync::outbox::claim::{ClaimLimits, ClaimResult, Isolation, claim};
+use course_sync::outbox::lease::{Lease, acquire_or_renew};
+use course_sync::policy::attribution::{ClaimOrder, Lane};
 use course_sync::policy::backlog::Cursor;
-use serde_json::json;
+use course_sync::policy::leader_report::LeaderReport;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_mins(1);
 
-/// A leader with a lease.
+/// Acquires the lease for a new instance.
 async fn leader(pool: &PgPool) -> Lease {
-    lead(pool, Uuid::new_v4(), "test", LEASE, &json!({}), false)
+    acquire_or_renew(pool, InstanceId(Uuid::new_v4()), "test", LEASE, &LeaderReport::default(), false)
         .await
         .unwrap()
         .expect("the lease is free")
         .lease
 }
 
-fn generous() -> Limits<'static> {
+fn generous() -> ClaimLimits<'static> {
     static NO_EVIDENCE: LazyLock<Isolation> = LazyLock::new(Isolation::default);
-    Limits {
+    ClaimLimits {
         lane: Lane::Fresh,
-        sample: Sample::Oldest,
+        order: ClaimOrder::Oldest,
         courses: 100,
         bytes: 10_000_000,
         unique_property: Some("key"),
@@ -49,14 +50,19 @@ fn generous() -> Limits<'static> {
     }
 }
 
-async fn take(pool: &PgPool, lease: Lease, limits: Limits<'_>, cursor: Cursor) -> (Uuid, Taken) {
-    let batch = Uuid::now_v7();
+async fn take(
+    pool: &PgPool,
+    lease: Lease,
+    limits: ClaimLimits<'_>,
+    cursor: Cursor,
+) -> (BatchId, ClaimResult) {
+    let batch = BatchId(Uuid::now_v7());
     let margin = Duration::from_secs(1);
     let taken = claim(pool, lease, margin, batch, limits, cursor, Duration::from_secs(20)).await.unwrap();
     (batch, taken)
 }
 
-fn keys(taken: &Taken) -> Vec<&str> {
+fn keys(taken: &ClaimResult) -> Vec<&str> {
     taken.courses.iter().map(|course| course.key.as_str()).collect()
 }
 
@@ -76,7 +82,7 @@ async fn statuses(pool: &PgPool) -> Vec<(String, String, i32)> {
         .unwrap()
 }
 
-/// Forgets what was counted so far of the use of indexes.
+/// Resets the statistics of index use.
 async fn reset_index_use(pool: &PgPool) {
     sqlx::raw_sql("analyze course_outbox; select pg_stat_force_next_flush(); select pg_stat_reset()")
         .execute(pool)
@@ -84,7 +90,7 @@ async fn reset_index_use(pool: &PgPool) {
         .unwrap();
 }
 
-/// How often this index of the outbox was read since, and how many rows were read without any index.
+/// How often this index of the outbox was scanned since the reset, and how many rows were read without an index.
 async fn index_use(pool: &PgPool, index: &str) -> (i64, i64) {
     sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
     sqlx::query_as(
@@ -98,7 +104,7 @@ async fn index_use(pool: &PgPool, index: &str) -> (i64, i64) {
     .unwrap()
 }
 
-/// Every course as one line of what its row holds, in order of arrival.
+/// Every course as one line with the contents of its row, in order of arrival.
 async fn rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
         "select concat_ws(' ', course_key, status, 'attempts=' || attempts, 'faults=' || faults, 'doubts=' || doubts,

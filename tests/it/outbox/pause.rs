@@ -1,8 +1,9 @@
-//! The pauses that outlive a restart.
+//! The pauses that survive a restart.
 
 use std::time::Duration;
 
-use course_sync::outbox::pause::{DurablePause, active, forget, note, pause, resume};
+use course_sync::outbox::ops::pause::{pause, resume};
+use course_sync::outbox::pause::{DurablePause, delete_pause, read_active, save_pause};
 use sqlx::PgPool;
 
 use super::execute;
@@ -11,70 +12,70 @@ use crate::support::postgres::database;
 const HOUR: Duration = Duration::from_hours(1);
 
 async fn reasons(pool: &PgPool) -> Vec<String> {
-    active(pool).await.unwrap().into_iter().map(|pause| pause.reason).collect()
+    read_active(pool).await.unwrap().into_iter().map(|pause| pause.reason).collect()
 }
 
 async fn only(pool: &PgPool) -> DurablePause {
-    let [pause] = <[_; 1]>::try_from(active(pool).await.unwrap()).unwrap();
+    let [pause] = <[_; 1]>::try_from(read_active(pool).await.unwrap()).unwrap();
     pause
 }
 
 #[tokio::test]
-async fn a_pause_of_its_own_is_noted_and_forgotten() {
+async fn the_daemons_own_pause_is_saved_and_deleted() {
     let database = database().await;
     let pool = database.pool();
-    note(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
+    save_pause(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
     let first = only(pool).await;
     assert_eq!((first.reason.as_str(), first.message.as_str()), ("daily_quota", "used up"));
     assert_eq!(first.author.as_deref(), Some("course-sync"));
     let left = first.seconds_left.unwrap();
     assert!(left > 3_590.0 && left <= 3_600.0, "{left}");
 
-    // Noted again while it holds: the same pause, with another end.
-    note(pool, "daily_quota", "still used up", Some(HOUR * 2)).await.unwrap();
+    // Saved again while it is active: the same pause with another end.
+    save_pause(pool, "daily_quota", "still used up", Some(HOUR * 2)).await.unwrap();
     let again = only(pool).await;
     assert_eq!((again.since, again.message.as_str()), (first.since, "still used up"));
     assert!(again.until > first.until && again.seconds_left > first.seconds_left);
 
-    note(pool, "rejected", "refuses every course", None).await.unwrap();
+    save_pause(pool, "rejected", "refuses every course", None).await.unwrap();
     pause(pool, "maintenance", "operator of the night").await.unwrap();
     assert_eq!(reasons(pool).await, ["rejected", "operator", "daily_quota"]);
-    let rejected = active(pool).await.unwrap().remove(0);
+    let rejected = read_active(pool).await.unwrap().remove(0);
     assert_eq!((rejected.until, rejected.seconds_left), (None, None));
 
-    forget(pool, "rejected").await.unwrap();
+    delete_pause(pool, "rejected").await.unwrap();
     assert_eq!(reasons(pool).await, ["operator", "daily_quota"]);
-    forget(pool, "rejected").await.unwrap();
+    delete_pause(pool, "rejected").await.unwrap();
     assert_eq!(reasons(pool).await, ["operator", "daily_quota"]);
 }
 
 #[tokio::test]
-async fn one_that_is_over_does_not_hold_and_begins_again_later() {
+async fn an_expired_pause_is_inactive_and_a_later_one_starts_again() {
     let database = database().await;
     let pool = database.pool();
-    note(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
+    save_pause(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
     execute(
         pool,
         "update course_sync_pause set since = now() - interval '1 day', until = now() - interval '1 second'",
     )
     .await;
     assert!(reasons(pool).await.is_empty());
-    assert!(!resume(pool).await.unwrap(), "there is nothing to end");
-    note(pool, "daily_quota", "used up again", Some(HOUR)).await.unwrap();
+    assert!(!resume(pool).await.unwrap(), "there is no pause to end");
+    save_pause(pool, "daily_quota", "used up again", Some(HOUR)).await.unwrap();
     let age: f64 =
         sqlx::query_scalar("select extract(epoch from now() - since)::float8 from course_sync_pause")
             .fetch_one(pool)
             .await
             .unwrap();
-    assert!(age < 60.0, "it is another pause: {age}");
+    assert!(age < 60.0, "it is a new pause: {age}");
 }
 
 #[tokio::test]
-async fn resuming_ends_every_pause() {
+async fn resume_ends_every_pause() {
     let database = database().await;
     let pool = database.pool();
-    note(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
-    note(pool, "rejected", "refuses every course", None).await.unwrap();
+    save_pause(pool, "daily_quota", "used up", Some(HOUR)).await.unwrap();
+    save_pause(pool, "rejected", "refuses every course", None).await.unwrap();
     pause(pool, "maintenance", "operator").await.unwrap();
     assert!(resume(pool).await.unwrap());
     assert!(reasons(pool).await.is_empty());
@@ -82,11 +83,11 @@ async fn resuming_ends_every_pause() {
 }
 
 #[tokio::test]
-async fn what_does_not_outlive_a_restart_is_not_noted() {
+async fn pauses_that_do_not_survive_a_restart_cannot_be_saved() {
     let database = database().await;
     for reason in ["token", "scopes", "object_type", "interval_quota", "unavailable", "schema"] {
-        let error = note(database.pool(), reason, "x", None).await.unwrap_err();
-        assert!(!error.may_have_happened(), "{reason}: {error:?}");
+        let error = save_pause(database.pool(), reason, "x", None).await.unwrap_err();
+        assert!(!error.may_have_committed(), "{reason}: {error:?}");
     }
     assert!(reasons(database.pool()).await.is_empty());
 }

@@ -1,17 +1,20 @@
-//! Recording, and what becomes of what was never recorded.
+//! Recording results, and recovering courses whose result was never recorded.
 
 use std::time::Duration;
 
 use course_sync::course::{
-    Again, Category, CourseError, Doubt, HubSpotId, Provenance, Suspicion, Transition,
+    BatchId, Category, CourseError, Doubt, HubSpotId, InstanceId, Provenance, Requeue, RowId, Suspicion,
+    Transition,
 };
-use course_sync::outbox::claim::{Limits, withdraw};
+use course_sync::hubspot::api::outcome::RequestOutcome;
+use course_sync::outbox::claim::{ClaimLimits, withdraw};
+use course_sync::outbox::journal::{close_settled_batches, recent_requests};
 use course_sync::outbox::lease::release;
-use course_sync::outbox::record::{Ending, record};
-use course_sync::outbox::recover::{Remaining, close, due, look_later, orphan, recent_requests, settle};
+use course_sync::outbox::record::{RequestEnd, record};
+use course_sync::outbox::recover::{
+    PostponedLookup, due_lookups, mark_orphans_unconfirmed, postpone_lookups, settle_unconfirmed,
+};
 use course_sync::policy::backlog::Cursor;
-use course_sync::policy::batch::RowId;
-use course_sync::policy::interpret::RequestOutcome;
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::PgPool;
@@ -20,7 +23,7 @@ use uuid::Uuid;
 use super::{enqueue, generous, leader, rows, statuses, take};
 use crate::support::postgres::database;
 
-const ENDING: Ending = Ending {
+const REQUEST_END: RequestEnd = RequestEnd {
     outcome: Some(RequestOutcome::Ok),
     http_status: Some(201),
     correlation_id: None,
@@ -36,7 +39,7 @@ fn synced(id: &str) -> Transition {
 }
 
 fn later(error: Option<CourseError>, suspicion: Suspicion) -> Transition {
-    Transition::Pending(Again::Later { error, after: Duration::from_mins(1), suspicion })
+    Transition::Pending(Requeue::Later { error, after: Duration::from_mins(1), suspicion })
 }
 
 fn unconfirmed(doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> Transition {
@@ -45,11 +48,14 @@ fn unconfirmed(doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> 
 }
 
 fn error() -> CourseError {
-    let words = "HubSpot's \"own\" words\u{1f}";
-    CourseError { http_status: Some(207), ..CourseError::new(Category::Validation, words, Timestamp::now()) }
+    let message = "HubSpot's \"own\" message\u{1f}";
+    CourseError {
+        http_status: Some(207),
+        ..CourseError::new(Category::Validation, message, Timestamp::now())
+    }
 }
 
-async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::Lease, Uuid, Vec<RowId>) {
+async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::Lease, BatchId, Vec<RowId>) {
     for key in keys {
         enqueue(pool, key, json!({})).await;
     }
@@ -58,7 +64,7 @@ async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::L
     (lease, batch, taken.courses.iter().map(|course| course.id).collect())
 }
 
-async fn batch_state(pool: &PgPool, batch: Uuid) -> String {
+async fn batch_state(pool: &PgPool, batch: BatchId) -> String {
     sqlx::query_scalar("select state from course_sync_batch where batch_id = $1")
         .bind(batch)
         .fetch_one(pool)
@@ -67,7 +73,7 @@ async fn batch_state(pool: &PgPool, batch: Uuid) -> String {
 }
 
 #[tokio::test]
-async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
+async fn each_transition_writes_its_columns_and_recording_is_idempotent() {
     let database = database().await;
     let pool = database.pool();
     let minute = Duration::from_mins(1);
@@ -84,8 +90,8 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
             Transition::Failed { error: error() },
             "failed attempts=1 faults=0 doubts=0 limit=100 error=VALIDATION_ERROR",
         ),
-        ("unsent", Transition::Pending(Again::NotSent), "pending attempts=0 faults=0 doubts=0 limit=100"),
-        ("held", Transition::Pending(Again::Held), "pending attempts=1 faults=0 doubts=0 limit=100"),
+        ("unsent", Transition::Pending(Requeue::NotSent), "pending attempts=0 faults=0 doubts=0 limit=100"),
+        ("held", Transition::Pending(Requeue::Held), "pending attempts=1 faults=0 doubts=0 limit=100"),
         (
             "unchanged",
             later(Some(error()), Suspicion::Unchanged),
@@ -93,12 +99,12 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
         ),
         (
             "among",
-            later(Some(error()), Suspicion::Among { batch_limit: 3 }),
+            later(Some(error()), Suspicion::InBatch { batch_limit: 3 }),
             "pending attempts=1 faults=0 doubts=0 limit=3 error=VALIDATION_ERROR later suspect",
         ),
         (
             "alone",
-            later(Some(error()), Suspicion::Alone),
+            later(Some(error()), Suspicion::Single),
             "pending attempts=1 faults=1 doubts=0 limit=1 error=VALIDATION_ERROR later suspect",
         ),
         (
@@ -115,7 +121,7 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
     let (_, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
     let transitions: Vec<_> =
         ids.iter().copied().zip(cases.each_ref().map(|(_, to, _)| to.clone())).collect();
-    assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 10);
+    assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 10);
     assert_eq!(batch_state(pool, batch).await, "unknown");
     let expected = cases.each_ref().map(|(key, _, row)| {
         let since = if row.ends_with("since-") { batch.to_string() } else { String::new() };
@@ -140,43 +146,46 @@ async fn each_transition_writes_its_columns_and_a_repetition_nothing() {
             event("narrowed", "unconfirmed"),
         ]
     );
-    // The unknown ones may still be decided by their own answer; the others are decided.
+    // A late result may still settle the unconfirmed courses; the others are settled.
     let late: Vec<_> = ids.iter().map(|id| (*id, synced(&format!("late-{}", id.0)))).collect();
-    assert_eq!(record(pool, batch, &late, &ENDING).await.unwrap(), 2);
-    assert_eq!(record(pool, batch, &late, &ENDING).await.unwrap(), 0);
+    assert_eq!(record(pool, batch, &late, &REQUEST_END).await.unwrap(), 2);
+    assert_eq!(record(pool, batch, &late, &REQUEST_END).await.unwrap(), 0);
     assert_eq!(batch_state(pool, batch).await, "closed");
     let settled: Vec<(Option<String>, Option<serde_json::Value>)> =
         sqlx::query_as("select doubt, error from course_outbox where hubspot_id like 'late-%'")
             .fetch_all(pool)
             .await
             .unwrap();
-    assert_eq!(settled, [(None, None), (None, None)], "nothing is in doubt any more");
+    assert_eq!(settled, [(None, None), (None, None)], "no doubt and no error is left");
 }
 
 #[tokio::test]
-async fn an_error_that_a_row_has_is_kept_where_there_is_no_other() {
+async fn a_transition_without_an_error_keeps_the_error_of_the_row() {
     let database = database().await;
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["unsent", "held", "later", "replaced"]).await;
     let all_later: Vec<_> = ids
         .iter()
         .map(|id| {
-            let again =
-                Again::Later { error: Some(error()), after: Duration::ZERO, suspicion: Suspicion::Unchanged };
+            let again = Requeue::Later {
+                error: Some(error()),
+                after: Duration::ZERO,
+                suspicion: Suspicion::Unchanged,
+            };
             (*id, Transition::Pending(again))
         })
         .collect();
-    record(pool, first, &all_later, &ENDING).await.unwrap();
+    record(pool, first, &all_later, &REQUEST_END).await.unwrap();
     let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(taken.courses.len(), 4);
     let other = CourseError::new(Category::Deferred, "later", Timestamp::now());
     let transitions = [
-        (ids[0], Transition::Pending(Again::NotSent)),
-        (ids[1], Transition::Pending(Again::Held)),
+        (ids[0], Transition::Pending(Requeue::NotSent)),
+        (ids[1], Transition::Pending(Requeue::Held)),
         (ids[2], later(None, Suspicion::Unchanged)),
         (ids[3], later(Some(other), Suspicion::Unchanged)),
     ];
-    assert_eq!(record(pool, second, &transitions, &ENDING).await.unwrap(), 4);
+    assert_eq!(record(pool, second, &transitions, &REQUEST_END).await.unwrap(), 4);
     let kept = "faults=0 doubts=0 limit=100 error=VALIDATION_ERROR";
     assert_eq!(
         rows(pool).await,
@@ -190,13 +199,13 @@ async fn an_error_that_a_row_has_is_kept_where_there_is_no_other() {
 }
 
 #[tokio::test]
-async fn a_request_notes_what_it_shows_as_evidence() {
+async fn a_request_records_its_evidence() {
     for passed in [Some(true), Some(false), None] {
         let database = database().await;
         let pool = database.pool();
         let (_, batch, ids) = claimed(pool, &["a"]).await;
-        let ending = Ending { passed, ..ENDING };
-        record(pool, batch, &[(ids[0], Transition::Pending(Again::Held))], &ending).await.unwrap();
+        let end = RequestEnd { passed, ..REQUEST_END };
+        record(pool, batch, &[(ids[0], Transition::Pending(Requeue::Held))], &end).await.unwrap();
         let noted: Option<bool> =
             sqlx::query_scalar("select passed from course_sync_batch").fetch_one(pool).await.unwrap();
         assert_eq!(noted, passed);
@@ -204,35 +213,35 @@ async fn a_request_notes_what_it_shows_as_evidence() {
 }
 
 #[tokio::test]
-async fn the_first_doubt_counts() {
+async fn a_later_doubt_keeps_the_property_and_time_of_the_first() {
     let database = database().await;
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["a"]).await;
     let doubt = || [(ids[0], unconfirmed(Doubt::Unknown, None, Duration::ZERO))];
-    record(pool, first, &doubt(), &ENDING).await.unwrap();
-    let again = Transition::Pending(Again::Later {
+    record(pool, first, &doubt(), &REQUEST_END).await.unwrap();
+    let again = Transition::Pending(Requeue::Later {
         error: None,
         after: Duration::ZERO,
         suspicion: Suspicion::Unchanged,
     });
-    assert_eq!(settle(pool, lease, &[(ids[0], first, again)]).await.unwrap(), 1);
+    assert_eq!(settle_unconfirmed(pool, lease, &[(ids[0], first, again)]).await.unwrap(), 1);
     let back = "a pending attempts=1 faults=0 doubts=1 limit=100 error=unknown_outcome by=key since-";
-    assert_eq!(rows(pool).await, [format!("{back}{first}")], "what was in doubt stays known");
-    let other = Limits { unique_property: Some("another"), ..generous() };
+    assert_eq!(rows(pool).await, [format!("{back}{first}")], "the first doubt stays in the row");
+    let other = ClaimLimits { unique_property: Some("another"), ..generous() };
     let (second, taken) = take(pool, lease, other, Cursor::default()).await;
     assert_eq!((taken.courses[0].doubts, taken.courses[0].doubt_property.as_deref()), (1, Some("key")));
-    record(pool, second, &doubt(), &ENDING).await.unwrap();
+    record(pool, second, &doubt(), &REQUEST_END).await.unwrap();
     let twice = "a unconfirmed attempts=2 faults=0 doubts=2 limit=100 error=unknown_outcome doubt=unknown by=key since-";
     assert_eq!(rows(pool).await, [format!("{twice}{first}")]);
-    let [doubted] = &due(pool, Some("another"), false, 100).await.unwrap()[..] else {
-        panic!("not one doubt")
+    let [doubted] = &due_lookups(pool, Some("another"), false, 100).await.unwrap()[..] else {
+        panic!("not one unconfirmed course")
     };
     assert_eq!((doubted.property.as_deref(), doubted.batch), (Some("key"), second));
     assert!(doubted.doubted_since < doubted.sent_at, "{doubted:?}");
 }
 
 #[tokio::test]
-async fn doubts_that_no_look_up_can_settle_are_left_out_unless_they_alone_are_asked_for() {
+async fn courses_that_cannot_be_looked_up_are_listed_separately() {
     let database = database().await;
     let pool = database.pool();
     for key in ["keyed-1", "keyed-2", "plain-1", "plain-2"] {
@@ -242,7 +251,7 @@ async fn doubts_that_no_look_up_can_settle_are_left_out_unless_they_alone_are_as
     for (unique_property, doubts) in
         [(Some("key"), [Doubt::Unknown, Doubt::Conflict]), (None, [Doubt::Created, Doubt::Refused])]
     {
-        let limits = Limits { courses: 2, unique_property, ..generous() };
+        let limits = ClaimLimits { courses: 2, unique_property, ..generous() };
         let (batch, taken) = take(pool, lease, limits, Cursor::default()).await;
         let transitions: Vec<_> = taken
             .courses
@@ -250,18 +259,18 @@ async fn doubts_that_no_look_up_can_settle_are_left_out_unless_they_alone_are_as
             .zip(doubts)
             .map(|(course, doubt)| (course.id, unconfirmed(doubt, None, Duration::ZERO)))
             .collect();
-        assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 2);
+        assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 2);
     }
-    let found = async |unique_property, blindly, limit| {
-        let found = due(pool, unique_property, blindly, limit).await.unwrap();
+    let found = async |unique_property, unprovable, limit| {
+        let found = due_lookups(pool, unique_property, unprovable, limit).await.unwrap();
         found
             .into_iter()
-            .map(|it| (it.key.as_str().to_owned(), it.doubt, it.property, it.company))
+            .map(|it| (it.key.as_str().to_owned(), it.doubt, it.property, it.batch_size))
             .collect::<Vec<_>>()
     };
     let row =
         |key: &str, doubt, property: Option<&str>| (key.to_owned(), doubt, property.map(str::to_owned), 2);
-    // What is configured now changes nothing: a request is looked up by what it was sent with.
+    // The present configuration changes nothing: a course is looked up by the property with which it was sent.
     for unique_property in [Some("key"), Some("another"), None] {
         assert_eq!(
             found(unique_property, false, 100).await,
@@ -271,13 +280,13 @@ async fn doubts_that_no_look_up_can_settle_are_left_out_unless_they_alone_are_as
             found(unique_property, true, 100).await,
             [row("plain-1", Doubt::Created, None), row("plain-2", Doubt::Refused, None)]
         );
-        // The others take no place in a bounded list.
+        // The other courses take no place in a bounded list.
         assert_eq!(found(unique_property, true, 1).await, [row("plain-1", Doubt::Created, None)]);
     }
 }
 
 #[tokio::test]
-async fn settling_writes_the_columns_of_each_decision() {
+async fn settling_writes_the_columns_of_each_transition() {
     let database = database().await;
     let pool = database.pool();
     let minute = Duration::from_mins(1);
@@ -303,12 +312,12 @@ async fn settling_writes_the_columns_of_each_decision() {
         ),
         (
             "among",
-            later(Some(error()), Suspicion::Among { batch_limit: 10 }),
+            later(Some(error()), Suspicion::InBatch { batch_limit: 10 }),
             "pending attempts=1 faults=0 doubts=1 limit=10 error=VALIDATION_ERROR later suspect".to_owned(),
         ),
         (
             "alone",
-            later(None, Suspicion::Alone),
+            later(None, Suspicion::Single),
             "pending attempts=1 faults=1 doubts=1 limit=1 error=unknown_outcome later suspect".to_owned(),
         ),
         (
@@ -321,30 +330,30 @@ async fn settling_writes_the_columns_of_each_decision() {
     let (lease, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
     let doubts: Vec<_> =
         ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
-    record(pool, batch, &doubts, &ENDING).await.unwrap();
+    record(pool, batch, &doubts, &REQUEST_END).await.unwrap();
     let settled: Vec<_> = ids.iter().zip(&cases).map(|(id, (_, to, _))| (*id, batch, to.clone())).collect();
-    assert_eq!(settle(pool, lease, &settled).await.unwrap(), 6);
+    assert_eq!(settle_unconfirmed(pool, lease, &settled).await.unwrap(), 6);
     let expected = cases.each_ref().map(|(key, _, row)| format!("{key} {row} {known}{batch}"));
     assert_eq!(rows(pool).await, expected);
-    assert_eq!(settle(pool, lease, &settled).await.unwrap(), 1, "only one is still in doubt");
+    assert_eq!(settle_unconfirmed(pool, lease, &settled).await.unwrap(), 1, "only one is still unconfirmed");
 }
 
 #[tokio::test]
-async fn a_doubt_that_remains_is_looked_at_later_with_its_reason() {
+async fn a_look_up_that_settled_nothing_is_postponed_with_its_reason() {
     let database = database().await;
     let pool = database.pool();
     let (lease, batch, ids) = claimed(pool, &["kept", "shown", "settled"]).await;
     let doubts: Vec<_> =
         ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
-    record(pool, batch, &doubts, &ENDING).await.unwrap();
-    assert_eq!(settle(pool, lease, &[(ids[2], batch, synced("7"))]).await.unwrap(), 1);
+    record(pool, batch, &doubts, &REQUEST_END).await.unwrap();
+    assert_eq!(settle_unconfirmed(pool, lease, &[(ids[2], batch, synced("7"))]).await.unwrap(), 1);
     let wait = Duration::from_mins(1);
     let remaining = [None, Some(error()), Some(error())]
         .into_iter()
         .zip(&ids)
-        .map(|(error, id)| Remaining { id: *id, wait, error })
+        .map(|(error, id)| PostponedLookup { id: *id, wait, error })
         .collect::<Vec<_>>();
-    look_later(pool, &remaining).await.unwrap();
+    postpone_lookups(pool, &remaining).await.unwrap();
     let doubt = format!("doubt=unknown by=key since-{batch}");
     assert_eq!(
         rows(pool).await,
@@ -358,115 +367,122 @@ async fn a_doubt_that_remains_is_looked_at_later_with_its_reason() {
             format!("settled synced attempts=1 faults=0 doubts=1 limit=100 id=7 by=key since-{batch}"),
         ]
     );
-    assert!(due(pool, Some("key"), false, 100).await.unwrap().is_empty());
+    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_claim_that_is_taken_back_is_in_no_doubt() {
+async fn a_withdrawn_claim_is_not_unconfirmed() {
     let database = database().await;
     let pool = database.pool();
     let (old, batch, _) = claimed(pool, &["a"]).await;
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
-    assert_eq!(orphan(pool, new, Duration::ZERO, Duration::from_mins(1)).await.unwrap(), 1);
+    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, Duration::from_mins(1)).await.unwrap(), 1);
     assert_eq!(withdraw(pool, batch).await.unwrap(), 1);
     let row = &rows(pool).await[0];
     assert!(row.starts_with("a pending attempts=0 ") && !row.contains("doubt="), "{row}");
 }
 
 #[tokio::test]
-async fn an_answer_of_another_batch_changes_nothing() {
+async fn a_result_of_another_batch_changes_nothing() {
     let database = database().await;
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["a"]).await;
-    record(pool, first, &[(ids[0], Transition::Pending(Again::Held))], &ENDING).await.unwrap();
+    record(pool, first, &[(ids[0], Transition::Pending(Requeue::Held))], &REQUEST_END).await.unwrap();
     let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(taken.courses.len(), 1);
-    assert_eq!(record(pool, first, &[(ids[0], synced("7"))], &ENDING).await.unwrap(), 0);
-    assert_eq!(record(pool, second, &[(ids[0], synced("8"))], &ENDING).await.unwrap(), 1);
+    assert_eq!(record(pool, first, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 0);
+    assert_eq!(record(pool, second, &[(ids[0], synced("8"))], &REQUEST_END).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn what_would_go_back_to_pending_is_in_doubt_where_a_later_sending_may_be_forgotten() {
+async fn a_late_result_after_lost_commits_leaves_the_course_unconfirmed() {
     let database = database().await;
     let pool = database.pool();
     let (_, batch, ids) = claimed(pool, &["back", "created", "refused"]).await;
-    // What another cluster, timeline or database would report.
+    // As another cluster, timeline or database would report.
     sqlx::query("update course_sync_batch set incarnation = 'another'").execute(pool).await.unwrap();
     let transitions = [
-        (ids[0], Transition::Pending(Again::Held)),
+        (ids[0], Transition::Pending(Requeue::Held)),
         (ids[1], synced("7")),
         (ids[2], Transition::Failed { error: error() }),
     ];
-    assert_eq!(record(pool, batch, &transitions, &ENDING).await.unwrap(), 3);
+    assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 3);
     let rows = statuses(pool).await;
     let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
     assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
     assert_eq!(batch_state(pool, batch).await, "unknown");
-    let doubted = due(pool, Some("key"), false, 100).await.unwrap();
-    assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].company), ("back", 1, 3));
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
+    assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].batch_size), ("back", 1, 3));
     assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
     assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
-    // A repetition would be the same mistake.
-    assert_eq!(record(pool, batch, &transitions[..1], &ENDING).await.unwrap(), 1);
+    // Recording again must not return it to pending either.
+    assert_eq!(record(pool, batch, &transitions[..1], &REQUEST_END).await.unwrap(), 1);
     assert_eq!(statuses(pool).await[0].1, "unconfirmed");
 }
 
 #[tokio::test]
-async fn a_new_leader_doubts_what_the_old_one_left_in_flight() {
+async fn a_new_leader_marks_unconfirmed_what_the_old_one_left_in_flight() {
     let database = database().await;
     let pool = database.pool();
     let (old, batch, ids) = claimed(pool, &["a", "b"]).await;
     let minute = Duration::from_mins(1);
     assert_eq!(
-        orphan(pool, old, Duration::ZERO, minute).await.unwrap(),
+        mark_orphans_unconfirmed(pool, old, Duration::ZERO, minute).await.unwrap(),
         0,
-        "its own live requests are not orphans"
+        "the leader's own live requests are not orphans"
     );
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
-    assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
-    assert_eq!(orphan(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
-    let doubted = due(pool, Some("key"), false, 100).await.unwrap();
+    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
+    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
     assert_eq!(doubted.iter().map(|course| course.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(doubted[0].error.as_ref().unwrap().category, Category::UnknownOutcome);
     assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
-    assert_eq!(doubted[0].doubted_since, doubted[0].sent_at, "in doubt since it was claimed");
-    // The old leader's answer is a fact, whichever instance leads now.
-    assert_eq!(record(pool, batch, &[(ids[0], synced("7"))], &ENDING).await.unwrap(), 1);
+    assert_eq!(doubted[0].doubted_since, doubted[0].sent_at, "unconfirmed since it was claimed");
+    // The old leader's response is a fact, whichever instance leads now.
+    assert_eq!(record(pool, batch, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 1);
     let findings = [(ids[0], batch, synced("8")), (ids[1], batch, later(None, Suspicion::Unchanged))];
-    assert_eq!(settle(pool, old, &findings).await.unwrap(), 0, "a decision needs the lease");
-    assert_eq!(settle(pool, new, &findings).await.unwrap(), 1, "the first is no longer in doubt");
-    close(pool).await.unwrap();
+    assert_eq!(settle_unconfirmed(pool, old, &findings).await.unwrap(), 0, "a decision needs the lease");
+    assert_eq!(
+        settle_unconfirmed(pool, new, &findings).await.unwrap(),
+        1,
+        "the first is no longer unconfirmed"
+    );
+    close_settled_batches(pool).await.unwrap();
     assert_eq!(batch_state(pool, batch).await, "closed");
     let rows = statuses(pool).await;
     assert_eq!(rows, [("a".into(), "synced".into(), 1), ("b".into(), "pending".into(), 1)]);
 }
 
 #[tokio::test]
-async fn what_is_to_settle_rests_first() {
+async fn an_orphaned_course_is_looked_up_only_after_the_settle_time() {
     let database = database().await;
     let pool = database.pool();
     let (old, ..) = claimed(pool, &["a"]).await;
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
-    assert_eq!(orphan(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(), 1);
-    assert!(due(pool, Some("key"), false, 100).await.unwrap().is_empty());
+    assert_eq!(
+        mark_orphans_unconfirmed(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(),
+        1
+    );
+    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn the_window_of_others_is_remembered() {
+async fn requests_of_other_instances_count_towards_the_quota() {
     let database = database().await;
     let pool = database.pool();
     let (lease, ..) = claimed(pool, &["a"]).await;
     let (window, reach) = (Duration::from_secs(10), Duration::from_secs(40));
     assert!(
         recent_requests(pool, lease.holder, reach, window).await.unwrap().is_empty(),
-        "one's own are held anyway"
+        "the rate limiter already holds this instance's own requests"
     );
-    let left = recent_requests(pool, Uuid::new_v4(), reach, window).await.unwrap();
+    let left = recent_requests(pool, InstanceId(Uuid::new_v4()), reach, window).await.unwrap();
     assert!(
         left.len() == 1 && left[0] > window,
-        "an open request holds its slot until a window after its latest end: {left:?}"
+        "an open request counts until a window after its latest possible end: {left:?}"
     );
 }

@@ -1,8 +1,9 @@
-//! What is old enough goes; nothing else does.
+//! Old rows are deleted, and nothing else.
 
 use std::time::Duration;
 
-use course_sync::outbox::retention::{BITE, delete_history, delete_requests, delete_synced};
+use course_sync::course::RowId;
+use course_sync::outbox::retention::{CHUNK_ROWS, delete_history, delete_requests, delete_synced};
 use sqlx::PgPool;
 
 use crate::support::postgres::database;
@@ -27,27 +28,27 @@ async fn count(pool: &PgPool, what: &'static str) -> i64 {
 }
 
 #[tokio::test]
-async fn synced_courses_in_bites() {
+async fn old_synced_courses_are_deleted_in_chunks() {
     let database = database().await;
     let pool = database.pool();
-    fill(pool, "old", BITE + 500, "2020-01-01").await;
+    fill(pool, "old", CHUNK_ROWS + 500, "2020-01-01").await;
     fill(pool, "new", 300, "2999-01-01").await;
     sqlx::query("insert into course_outbox (course_key, properties) values ('pending', '{}')")
         .execute(pool)
         .await
         .unwrap();
-    let (mut after, mut bites) = (Some(0), 0);
+    let (mut after, mut chunks) = (Some(RowId(0)), 0);
     while let Some(id) = after {
         after = delete_synced(pool, id, DAY).await.unwrap();
-        bites += 1;
+        chunks += 1;
     }
-    assert_eq!(bites, 2);
+    assert_eq!(chunks, 2);
     assert_eq!(count(pool, "select count(*) from course_outbox where status = 'synced'").await, 300);
     assert_eq!(count(pool, "select count(*) from course_outbox where status = 'pending'").await, 1);
 }
 
 #[tokio::test]
-async fn closed_requests_and_history() {
+async fn old_closed_requests_and_history_are_deleted() {
     let database = database().await;
     let pool = database.pool();
     sqlx::raw_sql(
@@ -63,6 +64,10 @@ async fn closed_requests_and_history() {
     .unwrap();
     assert!(!delete_requests(pool, DAY).await.unwrap());
     assert!(!delete_history(pool, DAY).await.unwrap());
-    assert_eq!(count(pool, "select count(*) from course_sync_batch").await, 3, "what is not settled stays");
+    assert_eq!(
+        count(pool, "select count(*) from course_sync_batch").await,
+        3,
+        "requests that are not settled stay"
+    );
     assert_eq!(count(pool, "select count(*) from course_sync_history").await, 1);
 }

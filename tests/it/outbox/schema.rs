@@ -1,4 +1,4 @@
-//! What a catalogue may write, and what the table documents of itself.
+//! The checks of the tables: what a catalogue may write, and that every table, column and index has a comment.
 
 use course_sync::course::Doubt;
 use course_sync::outbox::connect::migrate;
@@ -21,7 +21,7 @@ async fn insert(pool: &PgPool, key: &str, properties: &str, associations: &str) 
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_at_insert() {
+async fn invalid_courses_are_refused_at_insert() {
     let database = database().await;
     let pool = database.pool();
     let link = |to: &str, types: &str| format!(r#"[{{"to":{to},"types":{types}}}]"#);
@@ -84,7 +84,7 @@ async fn what_cannot_be_sent_is_refused_at_insert() {
 }
 
 #[tokio::test]
-async fn an_update_is_checked_as_the_insert_was_and_a_refusal_names_what_is_wrong() {
+async fn updates_are_checked_like_inserts_and_the_error_names_the_problem() {
     let database = database().await;
     insert(database.pool(), "it's", "{}", "[]").await.unwrap();
     for (set, constraint, message) in [
@@ -111,7 +111,7 @@ async fn an_update_is_checked_as_the_insert_was_and_a_refusal_names_what_is_wron
         .unwrap();
 }
 
-/// The constraint, the message and the hint of a refusal.
+/// The constraint, the message and the hint with which Postgres refuses.
 async fn refusal(pool: &PgPool, statement: &str, key: &str) -> (String, String, String) {
     let error = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(key).execute(pool).await.unwrap_err();
     let error = error.as_database_error().unwrap();
@@ -160,7 +160,7 @@ async fn a_repeated_association_is_refused() {
     assert_eq!(name, constraint);
     assert_eq!(message, "course 'one' is refused: the association to 1 (HUBSPOT_DEFINED 938) is repeated");
     assert!(hint.contains("once"), "{hint}");
-    // The shape is judged first.
+    // The shape is checked first.
     let shape = Err("course_outbox_associations_in_hubspots_shape".to_owned());
     for associations in ["[1,1]", "[{},{}]", r#"[{"types":[1,1]}]"#, r#"{"a":[1,1]}"#] {
         assert_eq!(insert(database.pool(), "x", "{}", associations).await, shape, "{associations}");
@@ -197,7 +197,7 @@ async fn a_key_that_hubspot_would_change_is_refused() {
 }
 
 #[tokio::test]
-async fn a_row_from_before_keeps_its_key() {
+async fn a_row_older_than_the_check_keeps_its_key() {
     let database = database().await;
     let pool = database.pool();
     let old = ["a\u{200b}b", "e\u{301}"];
@@ -208,7 +208,7 @@ async fn a_row_from_before_keeps_its_key() {
     }
     sqlx::raw_sql("set session_replication_role = origin").execute(&mut *session).await.unwrap();
     for key in old {
-        // To enqueue it again does nothing, and every other column may change.
+        // Enqueueing it again changes nothing, and every other column may change.
         assert_eq!(sqlx::query(ENQUEUE_KEY).bind(key).execute(pool).await.unwrap().rows_affected(), 0);
         let change = "update course_outbox set properties = '{\"a\": 1}', attempts = 1 where course_key = $1";
         assert_eq!(sqlx::query(change).bind(key).execute(pool).await.unwrap().rows_affected(), 1);
@@ -219,7 +219,7 @@ async fn a_row_from_before_keeps_its_key() {
 }
 
 #[tokio::test]
-async fn a_database_without_unicode_takes_keys_too() {
+async fn keys_are_accepted_in_a_database_without_unicode() {
     let name = format!("ascii_{}", uuid::Uuid::new_v4().simple());
     let mut admin = PgConnection::connect(&cluster().await.url("postgres")).await.unwrap();
     let create = format!("create database {name} encoding 'SQL_ASCII' locale 'C' template template0");
@@ -235,7 +235,7 @@ async fn a_database_without_unicode_takes_keys_too() {
 }
 
 #[tokio::test]
-async fn no_status_exists_without_its_columns() {
+async fn each_status_requires_its_columns() {
     let database = database().await;
     for (set, constraint) in [
         ("status = 'synced'", "course_outbox_synced_has_id"),
@@ -257,7 +257,7 @@ async fn no_status_exists_without_its_columns() {
 }
 
 #[tokio::test]
-async fn every_doubt_that_is_written_is_known_to_the_table() {
+async fn every_kind_of_doubt_is_allowed_by_the_table() {
     let database = database().await;
     insert(database.pool(), "x", "{}", "[]").await.unwrap();
     for doubt in Doubt::ALL {
@@ -277,7 +277,7 @@ async fn only_a_synced_course_with_a_warning_is_in_the_index_of_warnings() {
     .await
     .unwrap();
     assert_eq!(condition, "((status = 'synced'::text) AND (error IS NOT NULL))");
-    // A course that is synced may carry an error.
+    // A synced course may have an error.
     insert(database.pool(), "x", "{}", "[]").await.unwrap();
     let update =
         "update course_outbox set status = 'synced', hubspot_id = '1', synced_at = now(), error = '{}'";
@@ -285,9 +285,9 @@ async fn only_a_synced_course_with_a_warning_is_in_the_index_of_warnings() {
 }
 
 #[tokio::test]
-async fn every_table_column_and_index_explains_itself() {
+async fn every_table_column_and_index_has_a_comment() {
     let database = database().await;
-    let silent: Vec<String> = sqlx::query_scalar(
+    let undocumented: Vec<String> = sqlx::query_scalar(
         "select c.relname || coalesce('.' || a.attname, '') from pg_class c
            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and c.relkind = 'r'
           where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname like 'course%'
@@ -300,7 +300,7 @@ async fn every_table_column_and_index_explains_itself() {
     .fetch_all(database.pool())
     .await
     .unwrap();
-    assert!(silent.is_empty(), "without a comment: {silent:?}");
+    assert!(undocumented.is_empty(), "without a comment: {undocumented:?}");
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
-//! After commits may have been lost, what is pending is put in doubt.
+//! After commits may have been lost, pending courses become unconfirmed.
 
 use course_sync::course::{Category, Doubt};
-use course_sync::outbox::recover::due;
-use course_sync::outbox::verify::{Bite, Position, doubt_pending};
+use course_sync::outbox::recover::due_lookups;
+use course_sync::outbox::verify::{VerifyCursor, VerifyStep, mark_pending_unconfirmed};
 use serde_json::json;
 
 use super::{enqueue, execute, leader, rows};
 use crate::support::postgres::database;
 
 #[tokio::test]
-async fn what_is_pending_is_in_doubt_since_it_was_enqueued() {
+async fn pending_courses_become_unconfirmed_since_they_were_enqueued() {
     let database = database().await;
     let pool = database.pool();
     enqueue(pool, "a", json!({})).await;
@@ -24,7 +24,10 @@ async fn what_is_pending_is_in_doubt_since_it_was_enqueued() {
     )
     .await;
     let lease = leader(pool).await;
-    assert!(matches!(doubt_pending(pool, lease, Position::default()).await.unwrap(), Bite::Taken(_)));
+    assert!(matches!(
+        mark_pending_unconfirmed(pool, lease, VerifyCursor::default()).await.unwrap(),
+        VerifyStep::Progress(_)
+    ));
     let row =
         |start: &str, more: &str| format!("{start} limit=100 error=unknown_outcome{more} since-no request");
     assert_eq!(
@@ -35,8 +38,8 @@ async fn what_is_pending_is_in_doubt_since_it_was_enqueued() {
             row("doubted unconfirmed attempts=0 faults=0 doubts=2", " doubt=unknown by=former"),
         ]
     );
-    // The request that may be forgotten may have been sent with any key: it is looked up by the configured one.
-    let doubted = due(pool, Some("key"), false, 100).await.unwrap();
+    // The lost request may have used any property: the courses are looked up by the configured one.
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
     let asked: Vec<_> = doubted
         .iter()
         .map(|it| (it.key.as_str(), it.doubt, it.property.as_deref(), it.doubted_since.to_string()))
@@ -50,11 +53,11 @@ async fn what_is_pending_is_in_doubt_since_it_was_enqueued() {
             ("doubted", Doubt::Unknown, Some("former"), first),
         ]
     );
-    // A note about lost commits is no request, so it isolates none of them.
-    let context: Vec<_> = doubted.iter().map(|it| (it.company, it.is_suspect)).collect();
+    // The entry that marks the verification is no request, so it isolates no course.
+    let context: Vec<_> = doubted.iter().map(|it| (it.batch_size, it.is_suspect)).collect();
     assert_eq!(context, [(0, false), (0, true), (0, false)]);
     assert!(doubted.iter().all(|it| it.error.as_ref().unwrap().category == Category::UnknownOutcome));
-    // Without one, no look-up proves anything but of the one that was in doubt before.
-    let blind = due(pool, None, true, 100).await.unwrap();
-    assert_eq!(blind.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["a", "suspect"]);
+    // Without a unique property, only the course that was unconfirmed before can be looked up.
+    let unprovable = due_lookups(pool, None, true, 100).await.unwrap();
+    assert_eq!(unprovable.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["a", "suspect"]);
 }

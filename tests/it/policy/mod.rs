@@ -1,5 +1,5 @@
-//! Decisions in any order of events: what must hold for all of them.
+//! Property tests of the decisions in `policy`, for any order of events.
 
 mod attribution;
 mod pauses;
-mod share;
+mod quota_share;

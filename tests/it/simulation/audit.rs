@@ -1,92 +1,93 @@
-//! What must hold in the end, over the shared auditor: by what HubSpot received and holds and what the outbox
-//! says, and by nothing of the engine's.
+//! What must hold at the end, in addition to the shared audit. It reads only what HubSpot received and holds and what
+//! the outbox shows, and shares nothing with the engine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use course_sync::simulator::{Limits, Operation};
 use serde_json::Value;
+use simulator::{Limits, Operation};
 
 use super::plan::{BATCH, Plan};
-use super::play::BAD;
-use crate::support::world::{Row, UNIQUE, World};
+use super::runner::BAD;
+use crate::support::world::{Row, UNIQUE_PROPERTY, World};
 
-/// Judges a world in which nobody writes any more.
+/// Audits a world in which nothing changes any more.
 pub async fn audit(world: &World, plan: &Plan) {
     world.audit().await;
     let rows = world.rows().await;
     for row in &rows {
-        verdict_is_just(row, plan.unique);
+        assert_expected_outcome(row, plan.unique);
     }
-    every_record_is_a_course(world, &rows, plan.unique).await;
-    every_sending_was_intended(world, &rows);
-    requests_are_within_bounds(world, plan.behaviour.limits);
+    assert_every_record_is_a_course(world, &rows, plan.unique).await;
+    assert_every_send_was_intended(world, &rows);
+    assert_requests_within_limits(world, plan.behaviour.limits);
 }
 
-/// Only what HubSpot can never accept fails; only what nothing can prove stays in doubt.
-fn verdict_is_just(row: &Row, unique: bool) {
+/// Only courses that HubSpot can never accept fail; only courses that cannot be looked up stay unconfirmed.
+fn assert_expected_outcome(row: &Row, unique: bool) {
     let is_bad = row.course_key.starts_with(BAD);
     match (row.status.as_str(), is_bad) {
         ("failed", true) | ("synced", false) => {}
         ("unconfirmed", _) if !unique => assert_eq!(row.error("category"), "unknown_outcome", "{row:?}"),
-        _ => panic!("not what this course deserves: {row:?}"),
+        _ => panic!("unexpected outcome: {row:?}"),
     }
 }
 
-/// No record is left over, and each holds exactly what was sent.
-async fn every_record_is_a_course(world: &World, rows: &[Row], unique: bool) {
+/// Each record belongs to one course and holds exactly what was sent.
+async fn assert_every_record_is_a_course(world: &World, rows: &[Row], unique: bool) {
     let sent: BTreeMap<String, Value> = sqlx::query_as("select course_key, properties from course_outbox")
         .fetch_all(world.pool())
         .await
-        .expect("the outbox is readable")
+        .expect("the outbox can be read")
         .into_iter()
         .collect();
     let key_of = |record: &BTreeMap<String, String>| {
         let key = record.get("hs_course_name")?.strip_prefix("Course ")?.replace(' ', "-");
-        (!unique || record.get(UNIQUE) == Some(&key)).then_some(key)
+        (!unique || record.get(UNIQUE_PROPERTY) == Some(&key)).then_some(key)
     };
     let mut records: BTreeMap<String, u64> = BTreeMap::new();
     for record in world.hubspot.records() {
-        let key = key_of(&record.properties).unwrap_or_else(|| panic!("nobody's record: {record:?}"));
-        let mut expected = texts(sent.get(&key).unwrap_or_else(|| panic!("no course: {record:?}")));
+        let key = key_of(&record.properties).unwrap_or_else(|| panic!("a record without a key: {record:?}"));
+        let mut expected =
+            as_text(sent.get(&key).unwrap_or_else(|| panic!("a record without a course: {record:?}")));
         if unique {
-            expected.insert(UNIQUE.to_owned(), key.clone());
+            expected.insert(UNIQUE_PROPERTY.to_owned(), key.clone());
         }
         assert_eq!(record.properties, expected, "{key} holds what was sent");
         assert_eq!(records.insert(key.clone(), record.id), None, "{key} has one record");
     }
     for row in rows.iter().filter(|row| row.status == "synced") {
         let id = records.get(&row.course_key).map(u64::to_string);
-        assert_eq!(row.hubspot_id, id, "{} knows its record", row.course_key);
+        assert_eq!(row.hubspot_id, id, "{} is synced with its own record", row.course_key);
     }
 }
 
-/// Properties as HubSpot keeps them: all texts.
-fn texts(properties: &Value) -> BTreeMap<String, String> {
+/// The properties as HubSpot stores them: all values are text.
+fn as_text(properties: &Value) -> BTreeMap<String, String> {
     let properties = properties.as_object().expect("an object");
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     properties.iter().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
-/// No course was received more often than its row says it was sent.
-fn every_sending_was_intended(world: &World, rows: &[Row]) {
-    let received = world.sends();
+/// HubSpot received no course more often than its row shows attempts.
+fn assert_every_send_was_intended(world: &World, rows: &[Row]) {
+    let received = world.sends_per_course();
     for row in rows {
-        // Without a unique property the name stands for the key.
+        // Without a unique property the name identifies the course.
         let name = format!("Course {}", row.course_key.replace('-', " "));
         let times =
             received.get(&row.course_key).or_else(|| received.get(&name)).copied().unwrap_or_default();
-        let attempts = usize::try_from(row.attempts).expect("attempts are counted from 0");
+        let attempts = usize::try_from(row.attempts).expect("attempts are not negative");
         assert!(times <= attempts, "{} was received {times} times: {row:?}", row.course_key);
     }
 }
 
 /// The quota as HubSpot counts it, and the size of each request.
-fn requests_are_within_bounds(world: &World, limits: Limits) {
+fn assert_requests_within_limits(world: &World, limits: Limits) {
     let worst = world.hubspot.worst_window(Duration::from_millis(limits.per_ms));
     assert!(worst as u64 <= limits.requests, "{worst} requests in a window of {}", limits.requests);
     for entry in world.hubspot.journal() {
-        let is_small = entry.operation != Operation::BatchCreate || entry.inputs.len() <= BATCH;
-        assert!(is_small, "a request of {} courses", entry.inputs.len());
+        let is_within_limit = entry.operation != Operation::BatchCreate || entry.inputs.len() <= BATCH;
+        assert!(is_within_limit, "a request of {} courses", entry.inputs.len());
     }
 }

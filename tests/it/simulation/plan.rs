@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use course_sync::simulator::{
+use fastrand::Rng;
+use simulator::{
     Answer, Behaviour, Commit, ConflictForm, Dialect, ErrorForm, Fault, Latency, Limits, Operation,
     RefusedBatches,
 };
-use fastrand::Rng;
 
 /// The window of the quota, in milliseconds.
 pub const PER_MS: u64 = 500;
@@ -21,51 +21,51 @@ pub const TIMEOUT_MS: u64 = 300;
 pub struct Plan {
     /// Whether the account has a property that carries the course's key.
     pub unique: bool,
-    /// Whether Postgres wakes the engine; where not, it keeps nothing in a session.
+    /// Whether Postgres notifies the engine; if not, the engine keeps nothing in a session, as behind a pooler.
     pub listen: bool,
-    /// What this HubSpot is like, and what quota it grants.
+    /// How this HubSpot behaves, including its quota.
     pub behaviour: Behaviour,
-    /// What happens, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens while the engine works.
+/// One action on the system while the engine works.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// The catalogue enqueues good courses, and bad ones, which HubSpot can never accept.
     Enqueue { good: usize, bad: usize },
     /// HubSpot has another fault from now on.
-    Trouble(Fault),
-    /// Connections to HubSpot are cut, new ones refused.
-    HubSpotGoes,
-    /// HubSpot is back where it was, with what it held.
-    HubSpotReturns,
-    /// The eldest instance ends in the middle of everything; another starts.
+    AddFault(Fault),
+    /// HubSpot stops: open connections end, new ones are refused.
+    StopHubSpot,
+    /// HubSpot restarts at the same address with the same records.
+    RestartHubSpot,
+    /// The oldest instance crashes; another starts.
     Crash,
-    /// The eldest instance stops cleanly; another starts.
+    /// The oldest instance stops cleanly; another starts.
     Stop,
     /// One more instance starts.
-    Another,
-    /// The eldest instance stands still for so many milliseconds; the others go on.
+    StartInstance,
+    /// The oldest instance freezes for this many milliseconds; the others continue.
     Freeze { ms: u64 },
-    /// Postgres ends every session of the engine's.
-    CutDatabase,
-    /// The same, and for so many milliseconds it lets nobody in.
-    DatabaseGoes { ms: u64 },
-    /// Time for so many more requests, or for a while if they do not come.
-    Let { requests: usize },
+    /// Postgres ends all sessions of the engine.
+    EndSessions,
+    /// Postgres ends all sessions and refuses new ones for this many milliseconds.
+    DatabaseOutage { ms: u64 },
+    /// Waits for this many more requests, or for a while if they do not come.
+    WaitForRequests { requests: usize },
 }
 
-/// What can happen; each simulation has about half of it, for much of everything hides what only some of it
-/// brings to light.
+/// The kinds of steps. Each simulation uses about half of them, because a mixture of all hides bugs that only some of
+/// them show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum StepKind {
     Crash,
     Stop,
-    Another,
+    StartInstance,
     Freeze,
-    CutDatabase,
-    DatabaseGoes,
+    EndSessions,
+    DatabaseOutage,
     Outage,
     Answer(AnswerKind),
 }
@@ -84,53 +84,53 @@ enum AnswerKind {
     RateLimited,
 }
 
-const KINDS: [Kind; 17] = [
-    Kind::Crash,
-    Kind::Stop,
-    Kind::Another,
-    Kind::Freeze,
-    Kind::CutDatabase,
-    Kind::DatabaseGoes,
-    Kind::Outage,
-    Kind::Answer(AnswerKind::Reset),
-    Kind::Answer(AnswerKind::ResetUnread),
-    Kind::Answer(AnswerKind::Close),
-    Kind::Answer(AnswerKind::Hang),
-    Kind::Answer(AnswerKind::Late),
-    Kind::Answer(AnswerKind::BadGateway),
-    Kind::Answer(AnswerKind::Cut),
-    Kind::Answer(AnswerKind::DropResults),
-    Kind::Answer(AnswerKind::Nonsense),
-    Kind::Answer(AnswerKind::RateLimited),
+const KINDS: [StepKind; 17] = [
+    StepKind::Crash,
+    StepKind::Stop,
+    StepKind::StartInstance,
+    StepKind::Freeze,
+    StepKind::EndSessions,
+    StepKind::DatabaseOutage,
+    StepKind::Outage,
+    StepKind::Answer(AnswerKind::Reset),
+    StepKind::Answer(AnswerKind::ResetUnread),
+    StepKind::Answer(AnswerKind::Close),
+    StepKind::Answer(AnswerKind::Hang),
+    StepKind::Answer(AnswerKind::Late),
+    StepKind::Answer(AnswerKind::BadGateway),
+    StepKind::Answer(AnswerKind::Cut),
+    StepKind::Answer(AnswerKind::DropResults),
+    StepKind::Answer(AnswerKind::Nonsense),
+    StepKind::Answer(AnswerKind::RateLimited),
 ];
 
 impl Plan {
     /// The plan of a seed.
-    pub fn of(seed: u64) -> Self {
+    pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let unique = rng.u8(..4) > 0;
         let mut behaviour = behaviour(&mut rng);
         let listen = rng.bool();
         let flawed = rng.bool();
-        let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.bool()).collect();
+        let kinds: Vec<StepKind> = KINDS.into_iter().filter(|_| rng.bool()).collect();
         let mut steps = vec![enqueue(&mut rng, flawed)];
-        let mut away = false;
+        let mut is_stopped = false;
         for _ in 0..rng.usize(11..20) {
             let step = match rng.u8(..10) {
                 0..2 => enqueue(&mut rng, flawed),
-                2..5 => Step::Let { requests: rng.usize(1..12) },
+                2..5 => Step::WaitForRequests { requests: rng.usize(1..12) },
                 _ => match rng.choice(&kinds) {
-                    Some(Kind::Outage) => {
-                        away = !away;
-                        if away { Step::HubSpotGoes } else { Step::HubSpotReturns }
+                    Some(StepKind::Outage) => {
+                        is_stopped = !is_stopped;
+                        if is_stopped { Step::StopHubSpot } else { Step::RestartHubSpot }
                     }
-                    Some(kind) => happening(&mut rng, *kind),
-                    None => Step::Let { requests: rng.usize(1..12) },
+                    Some(kind) => draw_step(&mut rng, *kind),
+                    None => Step::WaitForRequests { requests: rng.usize(1..12) },
                 },
             };
             steps.push(step);
         }
-        // Drawn apart, so that what a seed stood for before stays in it.
+        // Drawn from a second generator, so that older seeds keep their steps.
         let mut rng = Rng::with_seed(!seed);
         if unique && rng.bool() {
             behaviour.refused_batches = RefusedBatches::WriteTheGood;
@@ -141,10 +141,10 @@ impl Plan {
         Self { unique, listen, behaviour, steps }
     }
 
-    /// How long after a request HubSpot may still carry it out, though nobody waits for it.
+    /// How long after a request HubSpot may still execute it, after the client has stopped waiting.
     pub fn latest_commit(&self) -> Duration {
         let after = self.steps.iter().filter_map(|step| match step {
-            Step::Trouble(Fault { commit: Commit::Late { after_ms }, .. }) => Some(*after_ms),
+            Step::AddFault(Fault { commit: Commit::Late { after_ms }, .. }) => Some(*after_ms),
             _ => None,
         });
         Duration::from_millis(after.max().map_or(0, |after| after + 2 * self.behaviour.latency.max_ms))
@@ -177,22 +177,22 @@ fn enqueue(rng: &mut Rng, flawed: bool) -> Step {
     Step::Enqueue { good: rng.usize(1..40), bad }
 }
 
-fn happening(rng: &mut Rng, kind: Kind) -> Step {
+fn draw_step(rng: &mut Rng, kind: StepKind) -> Step {
     match kind {
-        Kind::Outage => unreachable!("drawn elsewhere"),
-        Kind::Crash => Step::Crash,
-        Kind::Stop => Step::Stop,
-        Kind::Another => Step::Another,
-        Kind::Freeze => Step::Freeze { ms: rng.u64(50..500) },
-        Kind::CutDatabase => Step::CutDatabase,
-        Kind::DatabaseGoes => Step::DatabaseGoes { ms: rng.u64(20..400) },
-        Kind::Answer(kind) => Step::Trouble(fault(rng, kind)),
+        StepKind::Outage => unreachable!("drawn in `from_seed`"),
+        StepKind::Crash => Step::Crash,
+        StepKind::Stop => Step::Stop,
+        StepKind::StartInstance => Step::StartInstance,
+        StepKind::Freeze => Step::Freeze { ms: rng.u64(50..500) },
+        StepKind::EndSessions => Step::EndSessions,
+        StepKind::DatabaseOutage => Step::DatabaseOutage { ms: rng.u64(20..400) },
+        StepKind::Answer(kind) => Step::AddFault(fault(rng, kind)),
     }
 }
 
-/// HubSpot itself fails, instead of what stands before it.
+/// Turns a gateway's error into one of HubSpot itself.
 fn fail_within(step: &mut Step) {
-    if let Step::Trouble(Fault { answer: Answer::Error { status: status @ 502, body, .. }, .. }) = step {
+    if let Step::AddFault(Fault { answer: Answer::Error { status: status @ 502, body, .. }, .. }) = step {
         (*status, *body) = (500, ErrorForm::Json);
     }
 }

@@ -1,13 +1,14 @@
-//! The account's own endpoints, tokens, the page and the control API.
+//! The endpoints about the account, tokens, the page and the control API.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use course_sync::simulator::{Answer as Served, Fault, RecordLimit, Settings, Simulator};
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulator::{Answer as Served, Fault, RecordLimit, Settings, Simulator};
 use tokio::sync::oneshot;
 
 use super::{Answer, CREATE, Hub, TOKEN, course, eventually, raw, with};
+use crate::support::http::http_client;
 
 async fn refresh(hub: &Hub, path: &str, fields: [(&str, &str); 4]) -> Answer {
     let form: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -24,7 +25,7 @@ const GOOD: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn the_account_tells_about_itself() {
+async fn account_details_and_usage_are_reported() {
     let hub = Hub::new().await;
     let details = hub.get("/account-info/v3/details").await;
     assert_eq!((details.status, &details.body["timeZone"]), (200, &json!("US/Eastern")));
@@ -39,7 +40,7 @@ async fn the_account_tells_about_itself() {
 }
 
 #[tokio::test]
-async fn each_refresh_gives_another_access_token() {
+async fn each_refresh_issues_a_new_access_token() {
     let hub = Hub::new().await;
     let mut tokens = Vec::new();
     for path in ["/oauth/v1/token", "/oauth/2026-03/token"] {
@@ -62,7 +63,7 @@ async fn each_refresh_gives_another_access_token() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_refused_in_hubspots_words() {
+async fn rejected_refresh_has_hubspots_error() {
     let hub = Hub::new().await;
     let cases = [
         ("refresh_token", "BAD_REFRESH_TOKEN", "missing or invalid refresh token"),
@@ -78,7 +79,7 @@ async fn a_refresh_is_refused_in_hubspots_words() {
 }
 
 #[tokio::test]
-async fn the_dated_endpoints_answer_after_rfc_6749() {
+async fn dated_oauth_endpoints_follow_rfc_6749() {
     let hub = Hub::new().await;
     let wrong = GOOD.map(|(name, value)| (name, if name == "refresh_token" { "wrong" } else { value }));
     let both = refresh(&hub, "/oauth/2026-03/token", wrong).await;
@@ -109,7 +110,7 @@ async fn the_dated_endpoints_answer_after_rfc_6749() {
 }
 
 #[tokio::test]
-async fn record_limits_list_courses_where_they_are_switched_on() {
+async fn record_limits_list_courses_if_enabled() {
     let hub = Hub::new().await;
     hub.create(&[course("a")]).await;
     for path in ["/crm/v3/limits/records", "/crm/limits/2026-03/records"] {
@@ -128,7 +129,7 @@ async fn record_limits_list_courses_where_they_are_switched_on() {
 }
 
 #[tokio::test]
-async fn the_page_escapes_what_it_shows() {
+async fn page_escapes_values() {
     let hub = Hub::new().await;
     let nasty = "<script>alert(1)</script>";
     assert_eq!(hub.create(&[with(course("a"), "hs_course_name", nasty)]).await.status, 201);
@@ -139,7 +140,7 @@ async fn the_page_escapes_what_it_shows() {
 }
 
 #[tokio::test]
-async fn the_control_api_does_what_the_handle_does() {
+async fn control_api_has_the_same_effects_as_the_handle() {
     let hub = Hub::new().await;
     let call = async |method: Method, path: &str, body: Value| {
         let request = hub.client.request(method, format!("{}/_simulator/{path}", hub.handle.url()));
@@ -177,7 +178,7 @@ async fn the_control_api_does_what_the_handle_does() {
 }
 
 #[tokio::test]
-async fn it_ends_with_its_connections_and_comes_back_with_its_records() {
+async fn stop_closes_connections_and_restart_keeps_records() {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let simulator = Simulator::bind(anywhere, Settings::default()).await.unwrap();
     let (url, handle) = (simulator.url(), simulator.handle());
@@ -185,7 +186,7 @@ async fn it_ends_with_its_connections_and_comes_back_with_its_records() {
     handle.add_fault(Fault::new(Served::Hang).times(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(simulator.serve(async move { stopped.await.unwrap() }));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let ask = || client.get(format!("{url}/crm/v3/objects/0-410")).bearer_auth(TOKEN).send();
     let hanging = tokio::spawn(ask());
     eventually("a request hangs", || handle.summary().open == 1).await;

@@ -1,10 +1,11 @@
-//! Faults tied to the content of a request and to its size, for every operation.
+//! Faults that depend on the content or size of a request, for every operation.
 
-use course_sync::simulator::{Answer as Served, Commit, ErrorForm, Fault, Operation};
 use reqwest::{Method, redirect};
 use serde_json::{Value, json};
+use simulator::{Answer as Served, Commit, ErrorForm, Fault, Operation};
 
 use super::{CREATE, Hub, KEY, READ, TOKEN, course, raw, traced, with};
+use crate::support::http::http_client_builder;
 
 const FIREWALL_PAGE: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head></html>";
 
@@ -23,7 +24,7 @@ async fn status(hub: &Hub, method: Method, path: &str, body: &Value) -> u16 {
 }
 
 #[tokio::test]
-async fn a_firewall_blocks_one_description() {
+async fn firewall_fault_blocks_one_description() {
     let hub = Hub::new().await;
     let answer = Served::Literal {
         status: 403,
@@ -52,7 +53,7 @@ async fn a_firewall_blocks_one_description() {
 }
 
 #[tokio::test]
-async fn an_error_follows_an_association() {
+async fn fault_applies_to_an_association() {
     let hub = Hub::new().await;
     let body = json!({ "status": "error", "category": "OBJECT_NOT_FOUND", "message": "resource not found",
                        "correlationId": "dc49c0a8-0000-4000-8000-000000000000" });
@@ -63,7 +64,7 @@ async fn an_error_follows_an_association() {
 }
 
 #[tokio::test]
-async fn an_error_follows_one_id_through_all_operations() {
+async fn fault_applies_to_one_id_in_all_operations() {
     let hub = Hub::new().await;
     let id = hub.create(&[traced("bad"), traced("good")]).await.ids()["bad"].clone();
     let inputs = |id: &str| json!({ "idProperty": KEY, "inputs": [{ "id": id, "properties": {}, "idProperty": KEY }] });
@@ -113,7 +114,7 @@ async fn an_error_follows_one_id_through_all_operations() {
 }
 
 #[tokio::test]
-async fn an_error_follows_a_property_definition() {
+async fn fault_applies_to_a_property_definition() {
     let hub = Hub::new().await;
     let answer = Served::Error { status: 401, body: ErrorForm::Empty, retry_after: None };
     hub.handle.add_fault(Fault::new(answer).id(KEY));
@@ -124,7 +125,7 @@ async fn an_error_follows_a_property_definition() {
 }
 
 #[tokio::test]
-async fn large_requests_fail_and_small_ones_pass() {
+async fn fault_applies_to_large_requests_only() {
     let hub = Hub::new().await;
     let timeout = Served::Error { status: 504, body: ErrorForm::Html, retry_after: None };
     hub.handle.add_fault(Fault::new(timeout).more_than(2).committing(Commit::Yes));
@@ -143,7 +144,7 @@ async fn large_requests_fail_and_small_ones_pass() {
 }
 
 #[tokio::test]
-async fn a_literal_answer_may_be_empty_or_a_page() {
+async fn literal_answer_can_be_empty_or_html() {
     let hub = Hub::new().await;
     for (body, kind) in [("", None), ("<html></html>", Some("text/html;charset=utf-8"))] {
         hub.handle.add_fault(Fault::new(Served::literal(400, body)).property("hs_course_name", "x").times(1));
@@ -156,7 +157,7 @@ async fn a_literal_answer_may_be_empty_or_a_page() {
 }
 
 #[tokio::test]
-async fn the_wrong_region_and_a_redirect_are_answers_like_others() {
+async fn wrong_region_and_redirect_can_be_simulated() {
     let hub = Hub::new().await;
     let region = json!({ "status": "error", "correctHublet": "eu1",
         "message": "Hub 12345 is unknown to this Hublet, but it appears to exist in Hublet eu1" });
@@ -165,7 +166,7 @@ async fn the_wrong_region_and_a_redirect_are_answers_like_others() {
     let headers = [("Location".to_owned(), location.to_owned())].into();
     hub.handle.add_fault(Fault::new(Served::Literal { status: 307, headers, body: String::new() }));
 
-    let client = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
+    let client = http_client_builder().redirect(redirect::Policy::none()).build().unwrap();
     let send = || {
         let request = client.post(format!("{}{CREATE}", hub.handle.url())).bearer_auth(TOKEN);
         raw(request.json(&json!({ "inputs": [traced("a")] })))
@@ -178,7 +179,7 @@ async fn the_wrong_region_and_a_redirect_are_answers_like_others() {
 }
 
 #[tokio::test]
-async fn the_control_api_takes_the_conditions() {
+async fn control_api_accepts_all_conditions() {
     let hub = Hub::new().await;
     let url = format!("{}/_simulator/faults", hub.handle.url());
     let add = async |fault: Value| hub.client.post(&url).json(&fault).send().await.unwrap().status().as_u16();

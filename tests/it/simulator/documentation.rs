@@ -1,7 +1,7 @@
-//! The examples of docs/simulator.md are what the control API takes.
+//! The control API accepts the examples of docs/simulator.md.
 
-use course_sync::simulator::{Behaviour, Fault};
 use serde_json::Value;
+use simulator::{Behaviour, Fault};
 
 const PAGE: &str = include_str!("../../../docs/simulator.md");
 

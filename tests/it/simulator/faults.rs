@@ -1,10 +1,10 @@
-//! Bad days, and that what they leave behind is what the rule says.
+//! Faults, and the records that they leave behind.
 
 use std::time::{Duration, Instant};
 
-use course_sync::simulator::{Answer as Served, Commit, Dialect, ErrorForm, Fault, Operation};
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulator::{Answer as Served, Commit, Dialect, ErrorForm, Fault, Operation};
 
 use super::{CREATE, Hub, TOKEN, course, eventually, raw, traced};
 
@@ -20,7 +20,7 @@ fn records(hub: &Hub) -> usize {
 }
 
 #[tokio::test]
-async fn a_rate_limit_reads_in_each_dialect() {
+async fn rate_limit_has_each_format() {
     let cases = [
         (Dialect::Daily, "daily", "policyName", "DAILY"),
         (Dialect::TenSecondlyRolling, "ten_secondly_rolling", "policyName", "TEN_SECONDLY_ROLLING"),
@@ -43,7 +43,7 @@ async fn a_rate_limit_reads_in_each_dialect() {
 }
 
 #[tokio::test]
-async fn an_error_status_may_hide_a_commit() {
+async fn error_status_can_hide_a_commit() {
     for (status, body, commit, expected) in [
         (500, ErrorForm::Json, Commit::Yes, 2),
         (500, ErrorForm::Json, Commit::No, 0),
@@ -64,7 +64,7 @@ async fn an_error_status_may_hide_a_commit() {
 }
 
 #[tokio::test]
-async fn a_literal_answer_is_literal() {
+async fn literal_answer_is_unchanged() {
     let hub = Hub::new().await;
     let answer = Served::Literal {
         status: 477,
@@ -76,7 +76,7 @@ async fn a_literal_answer_is_literal() {
 }
 
 #[tokio::test]
-async fn a_request_may_hang_and_commit_after_the_client_gave_up() {
+async fn hanging_request_commits_after_the_client_disconnected() {
     for (commit, expected) in [(Commit::No, 0), (Commit::Yes, 2), (Commit::Late { after_ms: 1_000 }, 2)] {
         let hub = Hub::new().await;
         hub.handle.add_fault(Fault::new(Served::Hang).committing(commit));
@@ -98,7 +98,7 @@ async fn a_request_may_hang_and_commit_after_the_client_gave_up() {
 }
 
 #[tokio::test]
-async fn a_connection_may_be_reset_or_closed() {
+async fn connection_can_be_reset_or_closed() {
     for (answer, commit, expected) in [
         (Served::ResetUnread, Commit::No, 0),
         (Served::Reset, Commit::No, 0),
@@ -117,7 +117,7 @@ async fn a_connection_may_be_reset_or_closed() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_cut_short() {
+async fn response_can_be_cut() {
     let hub = Hub::new().await;
     hub.handle.add_fault(Fault::new(Served::Cut { at: 40 }).times(1));
     let request = hub.request(Method::POST, CREATE, TOKEN).json(&json!({ "inputs": [traced("a")] }));
@@ -136,7 +136,7 @@ async fn an_answer_may_be_cut_short() {
 }
 
 #[tokio::test]
-async fn an_answer_may_trickle_or_come_late() {
+async fn response_can_be_slow_or_delayed() {
     let hub = Hub::new().await;
     let start = Instant::now();
     let (status, _, text) =
@@ -152,7 +152,7 @@ async fn an_answer_may_trickle_or_come_late() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_huge() {
+async fn response_can_be_huge() {
     let hub = Hub::new().await;
     let bytes = 5 * 1024 * 1024;
     let (status, _, text) = under(&hub, Fault::new(Served::Huge { bytes })).await.unwrap();
@@ -161,7 +161,7 @@ async fn an_answer_may_be_huge() {
 }
 
 #[tokio::test]
-async fn a_success_may_be_no_success() {
+async fn success_status_can_have_an_invalid_body() {
     let hub = Hub::new().await;
     for (answer, parses) in
         [(Served::Garbage, false), (Served::BrokenJson, false), (Served::EmptyBody, false)]
@@ -173,7 +173,7 @@ async fn a_success_may_be_no_success() {
 }
 
 #[tokio::test]
-async fn an_answer_may_misrepresent_what_happened() {
+async fn response_can_misreport_results() {
     type Check = fn(&Value) -> bool;
     let ids = |body: &Value| -> Vec<String> {
         body["results"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
@@ -201,7 +201,7 @@ async fn an_answer_may_misrepresent_what_happened() {
 }
 
 #[tokio::test]
-async fn a_poisonous_course_brings_down_its_batch_only() {
+async fn fault_for_one_course_fails_only_its_batch() {
     let hub = Hub::new().await;
     let error = Served::Error { status: 500, body: ErrorForm::Json, retry_after: None };
     hub.handle.add_fault(Fault::new(error).containing("Course poison"));
@@ -212,7 +212,7 @@ async fn a_poisonous_course_brings_down_its_batch_only() {
 }
 
 #[tokio::test]
-async fn chance_follows_the_seed() {
+async fn seed_determines_probability() {
     let mut runs = Vec::new();
     for _ in 0..2 {
         let hub = Hub::new().await;
@@ -229,7 +229,7 @@ async fn chance_follows_the_seed() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_does_not_stop_the_work() {
+async fn request_completes_when_the_client_disconnects() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| {
         behaviour.latency.min_ms = 400;

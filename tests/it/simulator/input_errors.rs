@@ -1,8 +1,8 @@
-//! Errors for chosen inputs of requests that are otherwise carried out.
+//! Errors for selected inputs of requests that are otherwise executed.
 
-use course_sync::simulator::{Answer as Served, Fault, Operation};
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulator::{Answer as Served, Fault, Operation};
 
 use super::{Answer, CREATE, Hub, KEY, TOKEN, course, raw, traced, with};
 
@@ -16,7 +16,7 @@ fn named(mut error: Value, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn chosen_inputs_fail_and_the_others_are_created() {
+async fn selected_inputs_fail_and_the_others_are_created() {
     for category in
         ["RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "VALIDATION_ERROR", "MISSING_SCOPES"]
     {
@@ -39,7 +39,7 @@ async fn chosen_inputs_fail_and_the_others_are_created() {
 }
 
 #[tokio::test]
-async fn inputs_are_chosen_by_association_and_id() {
+async fn inputs_are_selected_by_association_and_id() {
     let hub = Hub::new().await;
     let scope = error("MISSING_SCOPES", "No permission for this association");
     hub.handle.add_fault(Fault::new(Served::input_error(scope)).association("777").times(1));
@@ -56,7 +56,7 @@ async fn inputs_are_chosen_by_association_and_id() {
 }
 
 #[tokio::test]
-async fn all_inputs_may_be_refused_alike() {
+async fn all_inputs_can_fail_with_the_same_error() {
     let hub = Hub::new().await;
     let error = error("VALIDATION_ERROR", "Record limit reached for COURSE");
     hub.handle.add_fault(Fault::new(Served::input_error(error.clone())).on(Operation::BatchCreate));
@@ -71,7 +71,7 @@ async fn all_inputs_may_be_refused_alike() {
 }
 
 #[tokio::test]
-async fn a_record_is_created_and_has_an_error_beside_it() {
+async fn input_can_have_both_result_and_error() {
     let hub = Hub::new().await;
     let error = error("VALIDATION_ERROR", "The association could not be created");
     let answer = Served::InputError { error: error.clone(), commit: true, named: true };
@@ -83,7 +83,7 @@ async fn a_record_is_created_and_has_an_error_beside_it() {
 }
 
 #[tokio::test]
-async fn an_error_may_name_no_input() {
+async fn error_can_omit_its_input() {
     let hub = Hub::new().await;
     let error = error("INTERNAL_ERROR", "internal error");
     let answer = Served::InputError { error: error.clone(), commit: false, named: false };
@@ -99,7 +99,7 @@ async fn an_error_may_name_no_input() {
 }
 
 #[tokio::test]
-async fn an_error_object_stands_as_it_is() {
+async fn error_object_is_unchanged() {
     let hub = Hub::new().await;
     let error = json!({ "category": "VALIDATION_ERROR", "message": "odd", "subCategory": { "any": 1 },
                         "errors": [{ "message": "odd", "code": "NEW_CODE", "context": { "propertyName": ["p"] } }],
@@ -114,7 +114,7 @@ async fn an_error_object_stands_as_it_is() {
 }
 
 #[tokio::test]
-async fn upserts_and_look_ups_have_such_errors_too() {
+async fn upserts_and_reads_can_have_input_errors() {
     let hub = Hub::new().await;
     hub.create(&[traced("a"), traced("b")]).await;
     let error = error("INTERNAL_ERROR", "internal error");

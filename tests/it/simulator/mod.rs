@@ -1,5 +1,5 @@
-//! The simulator over real sockets: HubSpot's literal words, its strictness, its quotas, its bad days. Every
-//! JSON answer is held against a schema on the way.
+//! The simulator over sockets: error messages, strictness, quotas and faults. Every JSON response is validated
+//! against a schema.
 
 mod account;
 mod conditions;
@@ -19,11 +19,13 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use course_sync::simulator::{Handle, Settings, Simulator};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use simulator::{Handle, Settings, Simulator};
 use tokio::task::JoinHandle;
+
+use crate::support::http::http_client_builder;
 
 const TOKEN: &str = "pat-na1-simulator";
 const KEY: &str = "course_key";
@@ -61,7 +63,7 @@ impl Hub {
         let simulator = Simulator::bind(anywhere, settings).await.unwrap();
         let handle = simulator.handle();
         let serving = tokio::spawn(async move { simulator.serve(std::future::pending()).await.unwrap() });
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
+        let client = http_client_builder().timeout(Duration::from_secs(20)).build().unwrap();
         Self { handle, client, serving }
     }
 

@@ -13,7 +13,7 @@ fn unique(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn properties_are_listed_in_both_path_forms() {
+async fn properties_are_listed_under_both_forms_of_paths() {
     let hub = Hub::new().await;
     for path in [PROPERTIES, "/crm/properties/2026-03/0-410"] {
         let listed = hub.get(path).await;
@@ -29,7 +29,7 @@ async fn properties_are_listed_in_both_path_forms() {
 }
 
 #[tokio::test]
-async fn uniqueness_is_decided_at_creation() {
+async fn uniqueness_cannot_be_changed_after_creation() {
     let hub = Hub::new().await;
     let made = hub.post(PROPERTIES, &unique("course_sync_id")).await;
     assert_eq!((made.status, &made.body["hasUniqueValue"]), (201, &json!(true)));
@@ -48,7 +48,7 @@ async fn uniqueness_is_decided_at_creation() {
 }
 
 #[tokio::test]
-async fn a_property_may_be_read_only() {
+async fn property_can_be_read_only() {
     let hub = Hub::new().await;
     let mut definition = unique("portal_key");
     definition["modificationMetadata"] = json!({ "readOnlyValue": true });
@@ -71,7 +71,7 @@ async fn a_property_may_be_read_only() {
 }
 
 #[tokio::test]
-async fn an_archived_name_comes_back_as_it_was() {
+async fn creating_an_archived_property_restores_it() {
     let hub = Hub::new().await;
     let mut plain = unique("old_key");
     plain["hasUniqueValue"] = json!(false);
@@ -84,7 +84,7 @@ async fn an_archived_name_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn ten_properties_may_be_unique() {
+async fn at_most_ten_properties_are_unique() {
     let hub = Hub::new().await;
     for n in 1..10 {
         assert_eq!(hub.post(PROPERTIES, &unique(&format!("key_{n}"))).await.status, 201);
@@ -93,7 +93,7 @@ async fn ten_properties_may_be_unique() {
 }
 
 #[tokio::test]
-async fn a_definition_is_checked() {
+async fn definition_is_validated() {
     let hub = Hub::new().await;
     for (member, value) in [
         ("groupName", json!("missing")),

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use course_sync::simulator::{Behaviour, Limits, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulator::{Behaviour, Limits, Settings};
 
 use super::{Answer, CREATE, Hub, KEY, TOKEN, course};
 
@@ -18,7 +18,7 @@ fn rate<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn an_answer_says_what_is_left() {
+async fn response_headers_show_remaining_quota() {
     let hub = Hub::new().await;
     let answer = hub.create(&[course("a")]).await;
     let names = ["daily", "daily-remaining", "interval-milliseconds", "max", "remaining", "secondly"];
@@ -31,7 +31,7 @@ async fn an_answer_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn the_interval_refuses_what_is_too_much_and_rolls_on() {
+async fn requests_beyond_the_interval_are_rejected_until_it_rolls_on() {
     let hub = hub(Limits { requests: 3, ..Limits::default() }).await;
     let mut statuses = Vec::new();
     let mut refused = None;
@@ -63,9 +63,9 @@ async fn the_interval_refuses_what_is_too_much_and_rolls_on() {
 }
 
 #[tokio::test]
-async fn the_day_has_a_limit_that_all_share() {
+async fn daily_limit_is_shared_by_all_tokens() {
     let hub = hub(Limits { daily: 5, ..Limits::default() }).await;
-    hub.handle.neighbour(4);
+    hub.handle.spend_quota(4);
     let usage = hub.get("/account-info/v3/api-usage/daily/private-apps").await;
     assert_eq!(
         (&usage.body["results"][0]["currentUsage"], rate(&usage, "daily-remaining")),
@@ -75,22 +75,26 @@ async fn the_day_has_a_limit_that_all_share() {
     assert_eq!((refused.status, refused.message()), (429, "You have reached your daily limit."));
     assert_eq!(refused.body["policyName"], "DAILY");
     assert!(refused.body.get("category").is_none() && refused.body["requestId"].is_string());
-    hub.handle.midnight();
+    hub.handle.reset_daily_quota();
     assert_eq!(hub.create(&[course("a")]).await.status, 201);
 }
 
 #[tokio::test]
-async fn a_neighbour_uses_the_interval_up() {
+async fn other_integration_can_exhaust_the_interval() {
     let hub = hub(Limits { requests: 10, ..Limits::default() }).await;
-    hub.handle.neighbour(9);
+    hub.handle.spend_quota(9);
     let answer = hub.create(&[course("a")]).await;
     assert_eq!((answer.status, rate(&answer, "remaining")), (201, Some("0")));
     assert_eq!(hub.create(&[course("b")]).await.status, 429);
-    assert_eq!(hub.handle.summary().worst_window, 2, "a neighbour's requests are not the client's");
+    assert_eq!(
+        hub.handle.summary().worst_window,
+        2,
+        "requests of the other integration are not counted as the client's"
+    );
 }
 
 #[tokio::test]
-async fn under_oauth_there_are_no_daily_headers() {
+async fn oauth_has_no_daily_headers() {
     let hub = Hub::new().await;
     let form = "grant_type=refresh_token&client_id=simulator-client&client_secret=simulator-secret\
                 &refresh_token=simulator-refresh";
@@ -105,7 +109,7 @@ async fn under_oauth_there_are_no_daily_headers() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_what_each_request_was_about() {
+async fn journal_lists_the_inputs_of_each_request() {
     let hub = Hub::new().await;
     let mut input = course("a");
     input["objectWriteTraceId"] = Value::from("17");

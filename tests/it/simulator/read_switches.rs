@@ -1,14 +1,14 @@
-//! Look-ups: what an account's may differ in.
+//! The switches of lookups.
 
 use std::time::Duration;
 
-use course_sync::simulator::{ArchivedRead, Keys};
 use serde_json::{Value, json};
+use simulator::{ArchivedRead, Keys};
 
 use super::{Hub, KEY, READ, traced};
 
 #[tokio::test]
-async fn reads_may_lag() {
+async fn reads_can_lag() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.read_lag_ms = 3_600_000);
     let id = hub.create(&[traced("a")]).await.ids()["a"].clone();
@@ -23,7 +23,7 @@ async fn reads_may_lag() {
 }
 
 #[tokio::test]
-async fn look_ups_may_take_fewer_inputs() {
+async fn lookup_batch_size_can_be_limited() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.max_read_inputs = 50);
     let keys: Vec<String> = (0..51).map(|n| n.to_string()).collect();
@@ -40,7 +40,7 @@ async fn look_ups_may_take_fewer_inputs() {
 }
 
 #[tokio::test]
-async fn look_ups_may_omit_what_is_missing() {
+async fn lookups_can_omit_missing_records() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.read_omits_missing = true);
     hub.create(&[traced("a")]).await;
@@ -51,7 +51,7 @@ async fn look_ups_may_omit_what_is_missing() {
 }
 
 #[tokio::test]
-async fn archived_records_may_have_no_key() {
+async fn archived_records_can_be_unreadable_by_key() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.archived_read = ArchivedRead::Misses);
     let id = hub.create(&[traced("a")]).await.ids()["a"].clone();
@@ -67,7 +67,7 @@ async fn archived_records_may_have_no_key() {
 }
 
 #[tokio::test]
-async fn keys_may_be_stored_in_another_spelling() {
+async fn keys_can_be_changed_when_stored() {
     let cases = [
         (Keys::AsSent, "Key  e\u{301}", "Key  e\u{301}"),
         (Keys::Composed, "Cafe\u{301}\u{200b}-1", "Caf\u{e9}-1"),
@@ -103,7 +103,7 @@ async fn keys_may_be_stored_in_another_spelling() {
 }
 
 #[tokio::test]
-async fn the_control_api_changes_every_switch() {
+async fn control_api_changes_every_switch() {
     let hub = Hub::new().await;
     let url = format!("{}/_simulator/behaviour", hub.handle.url());
     let change = json!({

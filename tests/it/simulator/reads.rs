@@ -1,4 +1,4 @@
-//! Batch read, single read, lists and the search.
+//! Batch read, single read, lists and search.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Hub, KEY, READ, TOKEN, traced};
 
 #[tokio::test]
-async fn a_batch_read_names_all_missing_ids_in_one_error() {
+async fn batch_read_reports_all_missing_ids_in_one_error() {
     let hub = Hub::new().await;
     let made = hub.create(&[traced("a"), traced("b")]).await.ids();
     let all = hub.read(&["a", "b"]).await;
@@ -32,7 +32,7 @@ async fn a_batch_read_names_all_missing_ids_in_one_error() {
 }
 
 #[tokio::test]
-async fn archived_records_are_read_only_when_asked_for() {
+async fn archived_records_are_returned_only_on_request() {
     let hub = Hub::new().await;
     let id = hub.create(&[traced("a")]).await.ids()["a"].parse().unwrap();
     assert!(hub.handle.archive_record(id));
@@ -43,7 +43,7 @@ async fn archived_records_are_read_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_single_record_is_found_by_its_unique_value() {
+async fn single_record_is_found_by_unique_value() {
     let hub = Hub::new().await;
     let made = hub.create(&[traced("a b/ä")]).await.ids();
     let path = format!("/crm/v3/objects/0-410/a%20b%2F%C3%A4?idProperty={KEY}&properties={KEY},hs_course_id");
@@ -52,7 +52,7 @@ async fn a_single_record_is_found_by_its_unique_value() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn lists_are_paged() {
     let hub = Hub::new().await;
     let inputs: Vec<Value> = (0..5).map(|n| traced(&n.to_string())).collect();
     hub.create(&inputs).await;
@@ -71,7 +71,7 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
-async fn the_search_lags() {
+async fn search_lags() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.search_lag_ms = 3_600_000);
     hub.create(&[traced("a"), traced("b")]).await;
@@ -88,7 +88,7 @@ async fn the_search_lags() {
 }
 
 #[tokio::test]
-async fn the_search_has_a_limit_and_a_dialect_of_its_own() {
+async fn search_has_its_own_limit_and_error_format() {
     let hub = Hub::new().await;
     let body = json!({ "limit": 1 });
     let path = "/crm/v3/objects/0-410/search";

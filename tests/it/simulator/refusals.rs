@@ -1,8 +1,8 @@
-//! Refusals, in HubSpot's own words.
+//! Error responses, with HubSpot's messages.
 
-use course_sync::simulator::CoursesState;
 use reqwest::Method;
 use serde_json::{Value, json};
+use simulator::CoursesState;
 
 use super::{Answer, CREATE, Hub, TOKEN, course, raw, traced, with};
 
@@ -12,7 +12,7 @@ async fn send(hub: &Hub, text: &'static str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_batch_has_one_to_a_hundred_inputs() {
+async fn batch_has_one_to_a_hundred_inputs() {
     let hub = Hub::new().await;
     let inputs: Vec<Value> = (0..101).map(|n| course(&n.to_string())).collect();
     let many = hub.create(&inputs).await;
@@ -27,7 +27,7 @@ async fn a_batch_has_one_to_a_hundred_inputs() {
 }
 
 #[tokio::test]
-async fn a_body_without_inputs_succeeds_and_does_nothing() {
+async fn body_without_inputs_succeeds_and_does_nothing() {
     let hub = Hub::new().await;
     let answer = hub.post(CREATE, &course("a")).await;
     assert_eq!((answer.status, &answer.body["status"]), (201, &json!("COMPLETE")));
@@ -36,7 +36,7 @@ async fn a_body_without_inputs_succeeds_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn values_must_be_strings_and_json_must_be_json() {
+async fn non_string_values_and_invalid_json_are_rejected() {
     let hub = Hub::new().await;
     let number = send(&hub, r#"{"inputs":[{"properties":{"hs_course_name":5}}]}"#).await;
     assert_eq!(number.status, 400);
@@ -60,7 +60,7 @@ async fn values_must_be_strings_and_json_must_be_json() {
 }
 
 #[tokio::test]
-async fn a_course_needs_a_name() {
+async fn course_without_name_is_rejected() {
     let hub = Hub::new().await;
     for properties in [json!({}), json!({ "hs_course_name": "" })] {
         let answer = hub.create(&[json!({ "properties": properties })]).await;
@@ -71,7 +71,7 @@ async fn a_course_needs_a_name() {
 }
 
 #[tokio::test]
-async fn later_versions_name_what_is_missing_by_a_code() {
+async fn later_versions_report_missing_properties_with_a_code() {
     let hub = Hub::new().await;
     let inputs = json!({ "inputs": [{ "properties": {} }] });
     let answer = hub.post("/crm/objects/2026-09/0-410/batch/create", &inputs).await;
@@ -83,7 +83,7 @@ async fn later_versions_name_what_is_missing_by_a_code() {
 }
 
 #[tokio::test]
-async fn values_are_checked_against_their_property() {
+async fn values_are_validated_against_their_property() {
     let hub = Hub::new().await;
     let long = "x".repeat(65_537);
     let cases = [
@@ -114,7 +114,7 @@ async fn values_are_checked_against_their_property() {
 }
 
 #[tokio::test]
-async fn a_refusal_lists_fewer_errors_than_there_are() {
+async fn error_response_lists_only_some_errors() {
     let hub = Hub::new().await;
     let inputs: Vec<Value> =
         (0..4).map(|n| with(course(&n.to_string()), &format!("missing_{n}"), "x")).collect();
@@ -124,7 +124,7 @@ async fn a_refusal_lists_fewer_errors_than_there_are() {
 }
 
 #[tokio::test]
-async fn associations_must_lead_somewhere() {
+async fn associations_must_refer_to_known_records() {
     let hub = Hub::new().await;
     let tied = |id: &str, kind: u32| {
         let mut input = traced(id);
@@ -139,12 +139,12 @@ async fn associations_must_lead_somewhere() {
         assert_eq!(answer.status, 207);
         let error = &answer.body["errors"][0];
         assert_eq!(error["message"], "one or more associations are not valid");
-        assert!(error["subCategory"].is_string(), "whatever the documents say");
+        assert!(error["subCategory"].is_string(), "contrary to the documentation");
     }
 }
 
 #[tokio::test]
-async fn types_that_are_not_there_are_400_without_a_category() {
+async fn unknown_object_type_is_400_without_category() {
     let hub = Hub::new().await;
     let cases = [
         ("widgets", "Unable to infer object type from: widgets"),
@@ -159,7 +159,7 @@ async fn types_that_are_not_there_are_400_without_a_category() {
 }
 
 #[tokio::test]
-async fn urls_that_are_not_there_are_pages_or_nothing() {
+async fn unknown_url_is_html_or_an_empty_body() {
     let hub = Hub::new().await;
     let page = hub.get("/crm/v3/objects/0-410/batch/merge/now").await;
     assert_eq!(page.status, 404);
@@ -171,7 +171,7 @@ async fn urls_that_are_not_there_are_pages_or_nothing() {
 }
 
 #[tokio::test]
-async fn tokens_are_refused_in_their_dialects() {
+async fn invalid_tokens_are_rejected_with_hubspots_errors() {
     let hub = Hub::new().await;
     let send = async |token: &str| {
         Answer::of(hub.request(Method::POST, CREATE, token).json(&json!({ "inputs": [course("a")] })), CREATE)
@@ -195,7 +195,7 @@ async fn tokens_are_refused_in_their_dialects() {
 }
 
 #[tokio::test]
-async fn missing_scopes_are_named() {
+async fn missing_scopes_are_listed() {
     let hub = Hub::new().await;
     hub.handle.set_scopes(["crm.objects.courses.read".to_owned()].into());
     let answer = hub.create(&[course("a")]).await;
@@ -215,7 +215,7 @@ async fn missing_scopes_are_named() {
 }
 
 #[tokio::test]
-async fn courses_that_are_switched_off_show_in_either_form() {
+async fn disabled_courses_fail_in_both_forms() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.courses = CoursesState::Forbidden);
     assert_eq!(hub.create(&[course("a")]).await.status, 403);

@@ -1,4 +1,4 @@
-//! Which schema an answer must fit.
+//! Selects the schema of a response.
 
 use serde_json::{Value, json};
 

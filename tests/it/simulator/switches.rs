@@ -1,24 +1,24 @@
-//! Both behaviours wherever HubSpot's own is not known.
+//! Switches for behaviour of HubSpot that is unknown.
 
 use std::time::{Duration, Instant};
 
-use course_sync::simulator::{
+use serde_json::{Value, json};
+use simulator::{
     ConflictForm, Latency, Normalise, PropertyType, RecordLimitForm, RefusedBatches, UniqueCompare,
     Uniqueness,
 };
-use serde_json::{Value, json};
 
 use super::{Hub, KEY, course, traced, with};
 
 #[tokio::test]
-async fn trace_ids_may_be_echoed() {
+async fn trace_ids_can_be_echoed() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.echo_trace_ids = true);
     assert_eq!(hub.create(&[traced("a")]).await.results()[0]["objectWriteTraceId"], "trace-a");
 }
 
 #[tokio::test]
-async fn results_may_keep_the_order() {
+async fn results_can_keep_the_order() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.shuffle_results = false);
     let inputs: Vec<Value> = (0..50).map(|n| traced(&format!("{n:02}"))).collect();
@@ -28,7 +28,7 @@ async fn results_may_keep_the_order() {
 }
 
 #[tokio::test]
-async fn a_refused_batch_may_have_written_the_good() {
+async fn rejected_batch_can_have_written_valid_inputs() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.refused_batches = RefusedBatches::WriteTheGood);
     assert_eq!(hub.create(&[course("a"), with(course("b"), "missing", "x")]).await.status, 400);
@@ -36,7 +36,7 @@ async fn a_refused_batch_may_have_written_the_good() {
 }
 
 #[tokio::test]
-async fn a_conflict_shows_in_three_forms() {
+async fn conflict_has_three_forms() {
     let hub = Hub::new().await;
     let holder = hub.create(&[traced("a")]).await.ids()["a"].clone();
     hub.handle.change_behaviour(|behaviour| behaviour.conflict = ConflictForm::WholeBatch);
@@ -57,7 +57,7 @@ async fn a_conflict_shows_in_three_forms() {
 }
 
 #[tokio::test]
-async fn a_mixed_answer_may_be_a_201() {
+async fn mixed_response_can_be_a_201() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.mixed_status = 201);
     let answer = hub.create(&[traced("a"), with(traced("b"), "missing", "x")]).await;
@@ -65,7 +65,7 @@ async fn a_mixed_answer_may_be_a_201() {
 }
 
 #[tokio::test]
-async fn archived_records_may_let_go_of_their_values() {
+async fn archived_records_can_release_unique_values() {
     let hub = Hub::new().await;
     let id = hub.create(&[traced("a")]).await.ids()["a"].parse().unwrap();
     hub.handle.archive_record(id);
@@ -76,7 +76,7 @@ async fn archived_records_may_let_go_of_their_values() {
 }
 
 #[tokio::test]
-async fn unique_values_are_compared_more_or_less_strictly() {
+async fn comparison_of_unique_values_is_switchable() {
     let cases = [
         (UniqueCompare::Exact, [201, 201, 207]),
         (UniqueCompare::Trimmed, [207, 201, 207]),
@@ -95,7 +95,7 @@ async fn unique_values_are_compared_more_or_less_strictly() {
 }
 
 #[tokio::test]
-async fn uniqueness_may_leak_between_check_and_insert() {
+async fn uniqueness_can_fail_between_check_and_insert() {
     let hub = Hub::new().await;
     let pair = [traced("a")];
     let (one, other) = tokio::join!(hub.create(&pair), hub.create(&pair));
@@ -111,7 +111,7 @@ async fn uniqueness_may_leak_between_check_and_insert() {
 }
 
 #[tokio::test]
-async fn errors_may_name_no_input() {
+async fn errors_can_omit_their_input() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| {
         behaviour.name_properties = false;
@@ -124,7 +124,7 @@ async fn errors_may_name_no_input() {
 }
 
 #[tokio::test]
-async fn values_may_be_changed_on_their_way_in() {
+async fn values_can_be_normalised() {
     let hub = Hub::new().await;
     hub.handle.create_property("starts_at", PropertyType::Datetime, false);
     let input = |key: &str| {
@@ -145,7 +145,7 @@ async fn values_may_be_changed_on_their_way_in() {
 }
 
 #[tokio::test]
-async fn dates_may_come_back_as_milliseconds() {
+async fn dates_can_be_returned_as_milliseconds() {
     let hub = Hub::new().await;
     hub.handle.create_property("starts_at", PropertyType::Datetime, false);
     hub.handle.create_property("starts_on", PropertyType::Date, false);
@@ -159,7 +159,7 @@ async fn dates_may_come_back_as_milliseconds() {
 }
 
 #[tokio::test]
-async fn html_may_be_sanitised() {
+async fn html_can_be_sanitised() {
     let hub = Hub::new().await;
     hub.handle.create_property("starts_at", PropertyType::Datetime, false);
     hub.handle.change_behaviour(|behaviour| behaviour.normalise = Normalise::Html);
@@ -177,7 +177,7 @@ async fn html_may_be_sanitised() {
 }
 
 #[tokio::test]
-async fn an_account_may_be_full() {
+async fn record_limit_can_be_reached() {
     for (form, status, left) in [(RecordLimitForm::PerInput, 207, 2), (RecordLimitForm::WholeBatch, 400, 1)] {
         let hub = Hub::new().await;
         hub.handle.change_behaviour(|behaviour| {
@@ -208,7 +208,7 @@ async fn an_account_may_be_full() {
 }
 
 #[tokio::test]
-async fn an_account_may_require_further_properties() {
+async fn account_can_require_more_properties() {
     let hub = Hub::new().await;
     hub.handle
         .change_behaviour(|behaviour| behaviour.required_properties = ["hs_course_id".to_owned()].into());
@@ -230,7 +230,7 @@ async fn an_account_may_require_further_properties() {
 }
 
 #[tokio::test]
-async fn answers_take_their_time() {
+async fn latency_is_applied() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| behaviour.latency = Latency { min_ms: 80, max_ms: 90 });
     let start = Instant::now();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Answer, CREATE, Hub, KEY, TOKEN, course, traced, with};
 
 #[tokio::test]
-async fn a_batch_is_created_in_an_order_of_its_own() {
+async fn batch_results_are_in_random_order() {
     let hub = Hub::new().await;
     let inputs: Vec<Value> = (0..50).map(|n| traced(&format!("k{n:02}"))).collect();
     let answer = hub.create(&inputs).await;
@@ -30,7 +30,7 @@ async fn a_batch_is_created_in_an_order_of_its_own() {
 }
 
 #[tokio::test]
-async fn both_path_forms_and_the_types_name_lead_to_courses() {
+async fn both_forms_of_paths_and_the_type_name_work() {
     let hub = Hub::new().await;
     for (n, path) in
         [CREATE, "/crm/objects/2026-03/0-410/batch/create", "/crm/v3/objects/courses/batch/create"]
@@ -44,7 +44,7 @@ async fn both_path_forms_and_the_types_name_lead_to_courses() {
 }
 
 #[tokio::test]
-async fn without_trace_ids_one_bad_input_refuses_all() {
+async fn without_trace_ids_one_invalid_input_rejects_the_batch() {
     let hub = Hub::new().await;
     let answer = hub.create(&[course("a"), with(course("b"), "missing", "x")]).await;
     assert_eq!(answer.status, 400);
@@ -63,7 +63,7 @@ async fn without_trace_ids_one_bad_input_refuses_all() {
 }
 
 #[tokio::test]
-async fn with_unique_trace_ids_the_good_ones_are_created() {
+async fn with_unique_trace_ids_valid_inputs_are_created() {
     let hub = Hub::new().await;
     let answer = hub.create(&[traced("a"), with(traced("b"), "missing", "x"), traced("c")]).await;
     assert_eq!(answer.status, 207);
@@ -80,7 +80,7 @@ async fn with_unique_trace_ids_the_good_ones_are_created() {
 }
 
 #[tokio::test]
-async fn a_repeated_or_absent_trace_id_makes_it_all_or_nothing() {
+async fn repeated_or_missing_trace_id_rejects_the_batch() {
     let hub = Hub::new().await;
     let bad = with(traced("b"), "missing", "x");
     let mut twin = traced("a");
@@ -91,7 +91,7 @@ async fn a_repeated_or_absent_trace_id_makes_it_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_create_is_not_idempotent_and_a_unique_value_holds() {
+async fn create_is_not_idempotent_but_unique_values_are_enforced() {
     let hub = Hub::new().await;
     let nameless = json!({ "properties": { "hs_course_name": "Twice" } });
     assert_eq!(hub.create(std::slice::from_ref(&nameless)).await.status, 201);
@@ -114,7 +114,7 @@ async fn a_create_is_not_idempotent_and_a_unique_value_holds() {
 }
 
 #[tokio::test]
-async fn the_same_unique_value_twice_in_a_batch_has_one_winner() {
+async fn duplicate_unique_value_in_a_batch_is_created_once() {
     let hub = Hub::new().await;
     let mut twin = traced("a");
     twin["objectWriteTraceId"] = json!("other");
@@ -126,7 +126,7 @@ async fn the_same_unique_value_twice_in_a_batch_has_one_winner() {
 }
 
 #[tokio::test]
-async fn an_upsert_creates_or_changes() {
+async fn upsert_creates_or_updates() {
     let hub = Hub::new().await;
     let id = hub.create(&[traced("a")]).await.ids()["a"].clone();
     let upsert = |key: &str| {
@@ -159,7 +159,7 @@ async fn an_upsert_creates_or_changes() {
 }
 
 #[tokio::test]
-async fn records_are_changed_and_archived() {
+async fn records_are_updated_and_archived() {
     let hub = Hub::new().await;
     let id = hub.create(&[traced("a")]).await.ids()["a"].clone();
     let update = json!({ "inputs": [{ "id": id, "properties": { "hs_course_id": "c-1" } }] });
@@ -187,7 +187,7 @@ async fn records_are_changed_and_archived() {
 }
 
 #[tokio::test]
-async fn many_batches_at_once_lose_and_double_nothing() {
+async fn concurrent_batches_lose_and_duplicate_nothing() {
     let hub = Hub::new().await;
     hub.handle.change_behaviour(|behaviour| {
         behaviour.latency.min_ms = 20;

@@ -1,20 +1,24 @@
-//! The real program, as a child process.
+//! Runs the real program as a child process and reads its log, metrics and exit status.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::eventually::eventually;
+use course_sync::telemetry::events::GROUPS;
+use serde_json::Value;
 
-/// A command of the real program with nothing of this process's environment but PATH.
+use super::eventually::eventually;
+use super::http::http_client;
+
+/// A command that runs the real program with these settings. Of this process's environment it gets only PATH.
 pub fn program(settings: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_course-sync"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(settings);
     command
 }
 
-/// Runs a command to its end, off the runtime's threads.
+/// Runs a command to its end on a blocking thread, so that the runtime's threads stay free.
 pub async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output())
         .await
@@ -22,7 +26,7 @@ pub async fn output(mut command: Command) -> Output {
         .expect("the program runs")
 }
 
-/// A running `course-sync run`. Killed when dropped.
+/// A running `course-sync run`. The process is killed when this value is dropped.
 pub struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -30,14 +34,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it.
+    /// Starts `course-sync run` with these settings and additional arguments.
     pub fn start(settings: &BTreeMap<String, String>, arguments: &[&str]) -> Self {
         let mut command = program(settings);
         command.arg("run").args(arguments);
         Self::spawn(command)
     }
 
-    /// Starts it by a command of one's own.
+    /// Starts the daemon by the given command.
     pub fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -52,13 +56,13 @@ impl Daemon {
         Self { child, log, reader: Some(reader) }
     }
 
-    /// Everything it has logged so far, one JSON object a line.
+    /// Everything the daemon has logged so far, one JSON object per line.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
-    /// Waits for a line that contains `text`, and gives it.
-    pub async fn logged(&self, text: &str) -> String {
+    /// Waits for a log line that contains `text` and returns the first one.
+    pub async fn wait_for_log(&self, text: &str) -> String {
         eventually(&format!("the daemon logs {text:?}"), async || {
             let log = self.log.lock().unwrap();
             log.iter().find(|line| line.contains(text)).cloned().ok_or_else(|| log.join("\n"))
@@ -66,31 +70,49 @@ impl Daemon {
         .await
     }
 
-    /// `http://ADDR:PORT` of its admin port.
-    pub async fn admin(&self) -> String {
-        let line = self.logged("admin listening").await;
-        let line: serde_json::Value = serde_json::from_str(&line).expect("a log line is JSON");
+    /// The log lines so far with this event (one of those listed in docs/logging.md).
+    pub fn events(&self, event: &str) -> Vec<Value> {
+        let mut known = GROUPS.iter().flat_map(|group| group.events);
+        assert!(known.any(|known| known.name == event), "there is no event {event:?}");
+        let log = self.log.lock().unwrap();
+        let lines = log.iter().filter(|line| line.contains(event));
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("a log line is JSON"));
+        lines.filter(|line| line["event"] == event).collect()
+    }
+
+    /// Waits for this event and returns its first log line.
+    pub async fn wait_for_event(&self, event: &str) -> Value {
+        eventually(&format!("the daemon logs the event {event}"), async || {
+            self.events(event).into_iter().next().ok_or_else(|| self.log())
+        })
+        .await
+    }
+
+    /// The base URL of the admin server, such as `http://127.0.0.1:8080`.
+    pub async fn admin_url(&self) -> String {
+        let line = self.wait_for_event("admin_server_started").await;
         format!("http://{}", line["address"].as_str().expect("an address"))
     }
 
-    /// One series of its metrics, as it is written.
+    /// The value of one series of `/metrics`, as text.
     pub async fn metric(&self, series: &str) -> String {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let metrics = client.get(format!("{}/metrics", self.admin().await)).send().await.expect("an answer");
+        let client = http_client();
+        let metrics =
+            client.get(format!("{}/metrics", self.admin_url().await)).send().await.expect("an answer");
         let metrics = metrics.text().await.expect("metrics");
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {metrics}")).to_owned()
     }
 
-    /// The most memory it has had so far, in KiB.
+    /// The peak resident memory of the process so far, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("a process of Linux");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+        let status = std::fs::read_to_string(path).expect("a Linux process");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a VmHWM line");
         line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
     }
 
-    /// Sends a signal by its name, such as `TERM`.
+    /// Sends a signal to the process, by a name such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", &format!("kill -{name} {}", self.child.id())])
@@ -99,9 +121,9 @@ impl Daemon {
         assert!(status.success(), "no process to signal");
     }
 
-    /// Waits until it ended.
-    pub async fn ended(&mut self) -> ExitStatus {
-        let status = eventually("the daemon ends", async || match self.child.try_wait() {
+    /// Waits until the process has exited.
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
+        let status = eventually("the daemon exits", async || match self.child.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(format!("{other:?}")),
         })
@@ -112,17 +134,17 @@ impl Daemon {
         status
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM and waits until the process has exited.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
-        self.ended().await
+        self.wait_for_exit().await
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
+        // The process may have exited already.
+        let _killed = self.child.kill();
         let _reaped = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}", self.log());

@@ -1,4 +1,4 @@
-//! Debian's PgBouncer before a cluster: every transaction gets another session.
+//! Debian's PgBouncer in transaction mode in front of a cluster: each transaction may get another session.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,19 +8,19 @@ use tempfile::TempDir;
 
 use super::eventually::eventually;
 
-/// A running pooler in transaction mode. Ends with its value.
+/// A running PgBouncer in transaction mode. The process is killed when this value is dropped.
 pub struct PgBouncer {
     child: Child,
     directory: TempDir,
 }
 
-/// The number in its socket's name.
+/// The port number in the name of its socket.
 const PORT: u16 = 6432;
 
 impl PgBouncer {
-    /// Starts it before the cluster, with fewer sessions than its clients have connections. `None`: it is not
-    /// installed here.
-    pub async fn before(cluster: &ThrowawayPostgres) -> Option<Self> {
+    /// Starts PgBouncer in front of the cluster, with fewer sessions than its clients have connections. Returns
+    /// `None` if PgBouncer is not installed.
+    pub async fn start(cluster: &ThrowawayPostgres) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
         let program = program.iter().map(PathBuf::from).find(|path| path.exists())?;
         let directory = tempfile::tempdir().expect("a directory");
@@ -37,8 +37,8 @@ impl PgBouncer {
              listen_port = {PORT}\nunix_socket_dir = {own}\npool_mode = transaction\ndefault_pool_size = 3\n",
             cluster.port()
         );
-        std::fs::write(&settings, text).expect("its settings");
-        give(directory.path());
+        std::fs::write(&settings, text).expect("the settings can be written");
+        chown_to_postgres(directory.path());
         let child = unprivileged(&program)
             .arg(&settings)
             .stdin(Stdio::null())
@@ -52,14 +52,14 @@ impl PgBouncer {
         Some(pooler)
     }
 
-    /// The address of a database through it.
+    /// The URL of a database through PgBouncer.
     pub fn url(&self, database: &str) -> String {
         let directory = self.directory.path().display();
         format!("postgres://course_sync@localhost/{database}?host={directory}&port={PORT}&sslmode=disable")
     }
 }
 
-/// A command of a program that refuses to run as root, as Postgres does: run as Postgres is.
+/// A command for a program that refuses to run as root, such as Postgres: runs it as the user `postgres`.
 pub(super) fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
@@ -73,18 +73,21 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
-/// Gives it to whom an unprivileged command runs as.
-fn give(directory: &Path) {
+/// Makes the user of [`unprivileged`] commands the owner of a directory.
+fn chown_to_postgres(directory: &Path) {
     if is_root() {
         let owned = Command::new("chown").arg("-R").arg("postgres").arg(directory).status();
-        assert!(owned.is_ok_and(|status| status.success()), "the directory is not postgres's");
+        assert!(
+            owned.is_ok_and(|status| status.success()),
+            "the owner of the directory could not be changed to postgres"
+        );
     }
 }
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
+        // The process may have exited already.
+        let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
 }

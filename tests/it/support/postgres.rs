@@ -1,6 +1,6 @@
-//! One throwaway cluster for the whole test run, and in it a migrated database for each test.
+//! One throwaway Postgres cluster per test run, with a migrated database for each test.
 
-use course_sync::demo::postgres::{Options, ThrowawayPostgres};
+use course_sync::demo::postgres::{PostgresOptions, ThrowawayPostgres};
 use course_sync::outbox::connect::migrate;
 use secrecy::SecretString;
 use sqlx::postgres::PgPoolOptions;
@@ -11,12 +11,13 @@ use super::eventually::eventually;
 
 const TEMPLATE: &str = "template_course_sync";
 
-/// The cluster of this test run; its watchdog removes it when the run ends.
+/// The cluster of this test run. Its watchdog removes it when the run ends.
 pub async fn cluster() -> &'static ThrowawayPostgres {
     static CLUSTER: OnceCell<ThrowawayPostgres> = OnceCell::const_new();
     CLUSTER
         .get_or_init(|| async {
-            let cluster = ThrowawayPostgres::start(Options::default()).await.expect("a throwaway Postgres");
+            let cluster =
+                ThrowawayPostgres::start(PostgresOptions::default()).await.expect("a throwaway Postgres");
             let mut admin = connect(&cluster.url("postgres")).await;
             execute(&mut admin, format!("CREATE DATABASE {TEMPLATE}")).await;
             migrate(&SecretString::from(cluster.url(TEMPLATE))).await.expect("a migrated template");
@@ -25,7 +26,7 @@ pub async fn cluster() -> &'static ThrowawayPostgres {
         .await
 }
 
-/// A fresh, migrated database; dropped with its value.
+/// Creates a migrated database. The database is dropped when the returned value is dropped.
 pub async fn database() -> TestDatabase {
     let cluster = cluster().await;
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
@@ -35,9 +36,9 @@ pub async fn database() -> TestDatabase {
     TestDatabase { name, pool }
 }
 
-/// Waits until so many sessions of this database wait for a lock.
-pub async fn waits_for_locks(pool: &PgPool, sessions: i64) {
-    eventually("sessions wait for a lock", async || {
+/// Waits until at least this many sessions of the database wait for a lock.
+pub async fn wait_for_lock_waiters(pool: &PgPool, sessions: i64) {
+    eventually(&format!("{sessions} sessions wait for a lock"), async || {
         let waiting: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
         )
@@ -53,34 +54,34 @@ fn pool(url: &str) -> PgPool {
     PgPoolOptions::new().max_connections(6).connect_lazy(url).expect("a pool")
 }
 
-/// A database of one test.
+/// The database of one test.
 pub struct TestDatabase {
     name: String,
     pool: PgPool,
 }
 
 impl TestDatabase {
-    /// Its name in the cluster.
+    /// The name of the database in the cluster.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Connects anew, after the database was replaced by another of its name.
-    pub async fn reopen(&mut self) {
+    /// Opens a new pool, after the database was replaced by another one with the same name.
+    pub async fn reconnect(&mut self) {
         self.pool = pool(&self.url().await);
     }
 
-    /// Connects to another database instead.
-    pub fn elsewhere(&mut self, url: &str) {
+    /// Opens a pool to another database instead.
+    pub fn connect_to(&mut self, url: &str) {
         self.pool = pool(url);
     }
 
-    /// Its address, as `DATABASE_URL` takes it.
+    /// The URL for `DATABASE_URL`.
     pub async fn url(&self) -> String {
         cluster().await.url(&self.name)
     }
 
-    /// A pool of six connections that belongs to the runtime of the test.
+    /// A pool of six connections. It belongs to the runtime of the test.
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -89,7 +90,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        // The test's own runtime is busy dropping this value, hence a thread with another.
+        // The test's own runtime is busy dropping this value, so this needs another thread with its own runtime.
         let dropping = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -98,7 +99,7 @@ impl Drop for TestDatabase {
                 execute(&mut admin, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
             });
         });
-        // A failure here would only hide the test's own.
+        // Ignored: a failure here would hide the failure of the test.
         drop(dropping.join());
     }
 }

@@ -1,4 +1,4 @@
-//! A network between two programs that does what it is told: loses, delays, cuts, resets, refuses.
+//! A TCP proxy that injects network faults: it drops, delays, cuts, resets or refuses connections.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::eventually::eventually;
 
-/// Where what is said here is heard.
+/// Where the proxy forwards to.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A port of 127.0.0.1.
@@ -20,91 +20,93 @@ pub enum Target {
     Socket(PathBuf),
 }
 
-/// A direction.
+/// A direction of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the client: requests, statements.
-    There,
-    /// From the server: answers.
-    Back,
+    Request,
+    /// From the server: responses.
+    Response,
 }
 
-/// What the network does to every connection, those that exist and those to come.
+/// A fault that applies to all existing and future connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     Pass,
-    /// Each chunk arrives later by this.
+    /// Each chunk is delayed by this time.
     Delay(Duration),
-    /// The first connection that carries so many more bytes this way ends right there; the others pass.
-    Cut(Way, usize),
+    /// The first connection that carries this many more bytes in this direction is closed there. The others continue.
+    Cut(Direction, usize),
     /// Every connection is reset.
     Reset,
-    /// Everything is swallowed. What was lost is never made up for: the connections are reset afterwards.
+    /// All data is dropped. When the fault ends, the connections are reset, because the lost data cannot be delivered.
     BlackHole,
-    /// Nobody listens, and what was connected is reset.
+    /// New connections are refused and existing ones are reset.
     Refuse,
 }
 
-/// A proxy on a port of its own. Ends with the runtime of its test.
+/// A running proxy on its own port. Ends with the runtime of the test.
 pub struct Proxy {
     pub port: u16,
     fault: watch::Sender<Fault>,
     target: watch::Sender<Target>,
-    strikes: Arc<AtomicUsize>,
+    injected_faults: Arc<AtomicUsize>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Whether a connection goes on.
+/// Whether a connection continues, and how it ends.
 #[derive(PartialEq, Eq)]
-enum Fate {
-    Lives,
-    Ends,
-    IsReset,
+enum ConnectionState {
+    Open,
+    Closed,
+    Reset,
 }
 
 impl Proxy {
-    pub async fn to(target: Target) -> Self {
+    /// Starts a proxy that forwards to `target` without faults.
+    pub async fn start(target: Target) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let (fault, faults) = watch::channel(Fault::Pass);
         let (target, targets) = watch::channel(target);
-        let strikes = Arc::new(AtomicUsize::new(0));
-        let proxy = Self { port, fault: fault.clone(), target, strikes: Arc::clone(&strikes) };
-        tokio::spawn(listen(listener, faults, targets, Carrier { fault, strikes }));
+        let injected_faults = Arc::new(AtomicUsize::new(0));
+        let proxy =
+            Self { port, fault: fault.clone(), target, injected_faults: Arc::clone(&injected_faults) };
+        tokio::spawn(listen(listener, faults, targets, ConnectionHandler { fault, injected_faults }));
         proxy
     }
 
-    /// From now on this happens.
-    pub fn does(&self, fault: Fault) {
+    /// Injects this fault from now on.
+    pub fn inject(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
-    /// From now on nothing happens any more.
-    pub fn heals(&self) {
-        self.does(Fault::Pass);
+    /// Ends the fault.
+    pub fn clear_fault(&self) {
+        self.inject(Fault::Pass);
     }
 
-    /// New connections go elsewhere.
-    pub fn leads_to(&self, target: Target) {
+    /// Forwards new connections to another target.
+    pub fn set_target(&self, target: Target) {
         self.target.send_replace(target);
     }
 
-    /// How often a fault met a connection or a chunk.
-    pub fn strikes(&self) -> usize {
-        self.strikes.load(Ordering::Relaxed)
+    /// How often a fault was applied to a connection or a chunk.
+    pub fn injected_faults(&self) -> usize {
+        self.injected_faults.load(Ordering::Relaxed)
     }
 
-    /// Waits until a cut was made or `is_over`, and heals.
-    pub async fn has_cut(&self, mut is_over: impl AsyncFnMut() -> bool) {
+    /// Waits until a connection was cut or `is_done` returns true, then ends the fault.
+    pub async fn wait_until_cut(&self, mut is_done: impl AsyncFnMut() -> bool) {
         eventually("a connection is cut", async || {
             let fault = *self.fault.borrow();
-            if fault == Fault::Pass || is_over().await { Ok(()) } else { Err(fault) }
+            if fault == Fault::Pass || is_done().await { Ok(()) } else { Err(fault) }
         })
         .await;
-        self.heals();
+        self.clear_fault();
     }
 }
 
@@ -112,7 +114,7 @@ async fn listen(
     listener: TcpListener,
     mut faults: watch::Receiver<Fault>,
     targets: watch::Receiver<Target>,
-    carrier: Carrier,
+    handler: ConnectionHandler,
 ) {
     let address = listener.local_addr().expect("its address");
     let mut listener = Some(listener);
@@ -124,7 +126,7 @@ async fn listen(
             listener = TcpListener::bind(address).await.ok();
         }
         if !refuses && listener.is_none() {
-            // Somebody's connection has the port for its own end.
+            // Another connection uses the port as its local port at the moment.
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         }
@@ -136,125 +138,129 @@ async fn listen(
         };
         tokio::select! {
             changed = faults.changed() => if changed.is_err() { return },
-            accepted = accepted => if let Ok((near, _)) = accepted {
+            accepted = accepted => if let Ok((client, _)) = accepted {
                 let (target, faults) = (targets.borrow().clone(), faults.clone());
-                tokio::spawn(carrier.clone().carry(near, target, faults));
+                tokio::spawn(handler.clone().run(client, target, faults));
             }
         }
     }
 }
 
-/// What carries one connection.
+/// Relays connections and applies the current fault.
 #[derive(Clone)]
-struct Carrier {
+struct ConnectionHandler {
     fault: watch::Sender<Fault>,
-    strikes: Arc<AtomicUsize>,
+    injected_faults: Arc<AtomicUsize>,
 }
 
-impl Carrier {
-    async fn carry(self, mut near: TcpStream, target: Target, mut faults: watch::Receiver<Fault>) {
-        let far: std::io::Result<Box<dyn Stream>> = match target {
+impl ConnectionHandler {
+    async fn run(self, mut client: TcpStream, target: Target, mut faults: watch::Receiver<Fault>) {
+        let server: std::io::Result<Box<dyn Stream>> = match target {
             Target::Port(port) => TcpStream::connect(("127.0.0.1", port)).await.map(|it| Box::new(it) as _),
             Target::Socket(path) => UnixStream::connect(path).await.map(|it| Box::new(it) as _),
         };
-        let fate = match far {
-            Ok(far) => self.relay(&mut near, far, &mut faults).await,
-            Err(_) => Fate::IsReset,
+        let state = match server {
+            Ok(server) => self.relay(&mut client, server, &mut faults).await,
+            Err(_) => ConnectionState::Reset,
         };
-        if fate == Fate::IsReset {
-            // Its client may be gone already.
-            near.set_zero_linger().ok();
+        if state == ConnectionState::Reset {
+            // The client may have closed the connection already.
+            client.set_zero_linger().ok();
         }
     }
 
     async fn relay(
         &self,
-        near: &mut TcpStream,
-        mut far: Box<dyn Stream>,
+        client: &mut TcpStream,
+        mut server: Box<dyn Stream>,
         faults: &mut watch::Receiver<Fault>,
-    ) -> Fate {
-        let (mut said, mut answered) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    ) -> ConnectionState {
+        let (mut request, mut response) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
         loop {
             let fault = *faults.borrow_and_update();
             if matches!(fault, Fault::Reset | Fault::Refuse) {
-                self.strike();
-                return Fate::IsReset;
+                self.count_injected_fault();
+                return ConnectionState::Reset;
             }
             let mut left = match fault {
                 Fault::Cut(_, after) => after,
                 _ => usize::MAX,
             };
-            let fate = loop {
-                let (way, read) = tokio::select! {
+            let state = loop {
+                let (direction, read) = tokio::select! {
                     biased;
                     changed = faults.changed() => match (changed, fault) {
-                        (Err(_), _) => break Fate::Ends,
-                        (Ok(()), Fault::BlackHole) => break Fate::IsReset,
-                        (Ok(()), _) => break Fate::Lives,
+                        (Err(_), _) => break ConnectionState::Closed,
+                        (Ok(()), Fault::BlackHole) => break ConnectionState::Reset,
+                        (Ok(()), _) => break ConnectionState::Open,
                     },
-                    read = near.read(&mut said) => (Way::There, read),
-                    read = far.read(&mut answered) => (Way::Back, read),
+                    read = client.read(&mut request) => (Direction::Request, read),
+                    read = server.read(&mut response) => (Direction::Response, read),
                 };
                 let Ok(count @ 1..) = read else {
-                    // A black hole swallows the end, too.
+                    // A black hole also hides that the other side closed the connection.
                     if fault != Fault::BlackHole {
-                        return Fate::Ends;
+                        return ConnectionState::Closed;
                     }
-                    // The channel's end is the proxy's.
+                    // An error means that the proxy has ended; then the connection ends as well.
                     faults.changed().await.ok();
-                    break Fate::IsReset;
+                    break ConnectionState::Reset;
                 };
-                let delivered = match way {
-                    Way::There => self.deliver(fault, way, &said[..count], &mut left, &mut far).await,
-                    Way::Back => self.deliver(fault, way, &answered[..count], &mut left, near).await,
+                let delivered = match direction {
+                    Direction::Request => {
+                        self.deliver(fault, direction, &request[..count], &mut left, &mut server).await
+                    }
+                    Direction::Response => {
+                        self.deliver(fault, direction, &response[..count], &mut left, client).await
+                    }
                 };
-                if delivered != Fate::Lives {
+                if delivered != ConnectionState::Open {
                     break delivered;
                 }
             };
-            if fate != Fate::Lives {
-                return fate;
+            if state != ConnectionState::Open {
+                return state;
             }
         }
     }
 
-    /// Delivers a chunk, or what the fault leaves of it.
+    /// Delivers a chunk, or the part that the fault lets through.
     async fn deliver(
         &self,
         fault: Fault,
-        way: Way,
+        direction: Direction,
         chunk: &[u8],
         left: &mut usize,
         to: &mut (impl AsyncWrite + Unpin),
-    ) -> Fate {
-        let mut fate = Fate::Lives;
+    ) -> ConnectionState {
+        let mut state = ConnectionState::Open;
         let mut chunk = chunk;
         match fault {
             Fault::BlackHole => {
-                self.strike();
-                return Fate::Lives;
+                self.count_injected_fault();
+                return ConnectionState::Open;
             }
             Fault::Delay(time) => {
-                self.strike();
+                self.count_injected_fault();
                 tokio::time::sleep(time).await;
             }
-            Fault::Cut(cut, _) if cut == way => {
-                if chunk.len() >= *left && self.is_first_to(fault) {
+            Fault::Cut(cut, _) if cut == direction => {
+                if chunk.len() >= *left && self.is_first_to_reach(fault) {
                     chunk = &chunk[..*left];
-                    fate = Fate::Ends;
+                    state = ConnectionState::Closed;
                 }
                 *left = left.saturating_sub(chunk.len());
             }
             Fault::Pass | Fault::Cut(..) | Fault::Reset | Fault::Refuse => {}
         }
         if to.write_all(chunk).await.is_err() {
-            return Fate::Ends;
+            return ConnectionState::Closed;
         }
-        fate
+        state
     }
 
-    /// Of several connections that come so far, one is cut.
-    fn is_first_to(&self, cut: Fault) -> bool {
+    /// Whether this connection is the one to cut, if several reach the cut position.
+    fn is_first_to_reach(&self, cut: Fault) -> bool {
         let is_first = self.fault.send_if_modified(|now| {
             let is_first = *now == cut;
             if is_first {
@@ -263,12 +269,12 @@ impl Carrier {
             is_first
         });
         if is_first {
-            self.strike();
+            self.count_injected_fault();
         }
         is_first
     }
 
-    fn strike(&self) {
-        self.strikes.fetch_add(1, Ordering::Relaxed);
+    fn count_injected_fault(&self) {
+        self.injected_faults.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -1,24 +1,25 @@
-//! A database, a HubSpot and the settings that join them: the world around one daemon.
+//! The environment of a daemon under test: a database, a simulated HubSpot, and the settings that connect them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use course_sync::simulator::{Behaviour, Entry, Handle, Operation, Settings, Simulator};
 use serde_json::json;
+use simulator::{Behaviour, Entry, Handle, Operation, Settings, Simulator};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
 use super::daemon::Daemon;
 use super::eventually::eventually;
+use super::http::http_client;
 use super::postgres::{self, TestDatabase};
 
-/// The property that carries the course's key, where there is one.
-pub const UNIQUE: &str = "course_sync_key";
+/// The unique property that holds the course key, in worlds that have one.
+pub const UNIQUE_PROPERTY: &str = "course_sync_key";
 
-/// A request of one course, of ten, of a hundred.
-pub const WARM: i64 = 111;
+/// The courses of [`World::warm_up`]: one request each with 1, 10 and 100 courses.
+pub const WARM_UP_COURSES: i64 = 111;
 
-/// The world around one test.
+/// The environment of one test.
 pub struct World {
     pub database: TestDatabase,
     pub hubspot: Handle,
@@ -26,8 +27,8 @@ pub struct World {
     serving: JoinHandle<()>,
 }
 
-/// A course as the outbox shows it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+/// A row of the outbox.
+#[derive(Debug, Clone)]
 pub struct Row {
     pub course_key: String,
     pub status: String,
@@ -37,8 +38,22 @@ pub struct Row {
     pub error: Option<serde_json::Value>,
 }
 
+impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for Row {
+    fn from_row(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row as _;
+        Ok(Self {
+            course_key: row.try_get("course_key")?,
+            status: row.try_get("status")?,
+            attempts: row.try_get("attempts")?,
+            faults: row.try_get("faults")?,
+            hubspot_id: row.try_get("hubspot_id")?,
+            error: row.try_get("error")?,
+        })
+    }
+}
+
 impl Row {
-    /// A member of the row's error, as text.
+    /// A member of the JSON in column `error`, as text.
     pub fn error(&self, member: &str) -> String {
         let error = self.error.as_ref().unwrap_or_else(|| panic!("{} has no error", self.course_key));
         error[member].as_str().map_or_else(|| error[member].to_string(), str::to_owned)
@@ -46,13 +61,14 @@ impl Row {
 }
 
 impl World {
-    /// A world with a unique property.
+    /// A world with a unique property and a HubSpot without faults.
     pub async fn new() -> Self {
         Self::with(true, Behaviour::default()).await
     }
 
+    /// A world with or without a unique property, whose HubSpot behaves like this.
     pub async fn with(unique: bool, behaviour: Behaviour) -> Self {
-        let unique_property = unique.then(|| UNIQUE.to_owned());
+        let unique_property = unique.then(|| UNIQUE_PROPERTY.to_owned());
         let settings =
             Settings { unique_property: unique_property.clone(), behaviour, ..Settings::default() };
         let token = settings.token.clone();
@@ -78,30 +94,29 @@ impl World {
         Self { database, hubspot, settings, serving }
     }
 
-    /// Changes a setting of the daemons that start from now on.
+    /// Sets a setting, such as `BATCH__MAX_SIZE`, for programs that are started later.
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(format!("COURSE_SYNC__{name}"), value.to_owned());
     }
 
+    /// Connections to the database of this world, with the rights of its owner.
     pub fn pool(&self) -> &PgPool {
         self.database.pool()
     }
 
-    /// Makes a property in HubSpot, as HubSpot's API has it.
+    /// Creates a property through HubSpot's API.
     pub async fn create_property(&self, definition: &serde_json::Value) {
-        let answer = reqwest::Client::builder()
-            .build()
-            .expect("a client")
+        let answer = http_client()
             .post(format!("{}/crm/v3/properties/0-410", self.hubspot.url()))
             .bearer_auth(&self.settings["HUBSPOT_ACCESS_TOKEN"])
             .json(definition)
             .send()
             .await
-            .expect("the simulator answers");
+            .expect("the simulator responds");
         assert_eq!(answer.status(), 201, "{:?}", answer.text().await);
     }
 
-    /// Makes the property `format`, which takes `online` and `campus`.
+    /// Creates the property `format` with the options `online` and `campus`.
     pub async fn create_format(&self) {
         let option = |value: &str| json!({ "label": value, "value": value });
         self.create_property(&json!({
@@ -111,26 +126,26 @@ impl World {
         .await;
     }
 
-    /// Moves to a database of another cluster, whose schema is not there yet.
-    pub fn in_cluster(&mut self, url: &str) {
-        self.database.elsewhere(url);
+    /// Uses a database of another cluster. Its schema need not exist yet.
+    pub fn use_cluster(&mut self, url: &str) {
+        self.database.connect_to(url);
         self.settings.insert("DATABASE_URL".into(), url.to_owned());
     }
 
-    /// Starts a daemon in it.
-    pub fn daemon(&self) -> Daemon {
+    /// Starts a daemon with the settings of this world.
+    pub fn start_daemon(&self) -> Daemon {
         Daemon::start(&self.settings, &[])
     }
 
-    /// HubSpot goes away: connections are cut, new ones refused. It keeps what it holds.
-    pub async fn hubspot_goes(&mut self) {
+    /// Stops HubSpot: connections are cut, new ones are refused. HubSpot keeps its records.
+    pub async fn stop_hubspot(&mut self) {
         self.serving.abort();
-        // An aborted task says so; that is what was asked for.
+        // The result only reports that the task was aborted.
         let _aborted = (&mut self.serving).await;
     }
 
-    /// HubSpot comes back at the same address.
-    pub async fn hubspot_returns(&mut self) {
+    /// Starts HubSpot again at the same address.
+    pub async fn restart_hubspot(&mut self) {
         let handle = self.hubspot.clone();
         let simulator =
             eventually("the address is free again", async || Simulator::rebind(handle.clone()).await).await;
@@ -139,7 +154,7 @@ impl World {
         });
     }
 
-    /// Enqueues a course as a catalogue does.
+    /// Enqueues a course in the same way as a catalogue.
     pub async fn enqueue(&self, key: &str, properties: &serde_json::Value) {
         sqlx::query("insert into course_outbox (course_key, properties) values ($1, $2) on conflict (course_key) do nothing")
             .bind(key)
@@ -149,8 +164,8 @@ impl World {
             .expect("the course is enqueued");
     }
 
-    /// Enqueues a course as a version did that refused nothing of its key.
-    pub async fn enqueue_unrefused(&self, key: &str, properties: &serde_json::Value) {
+    /// Enqueues a course without the checks of its key, like versions that had no such checks.
+    pub async fn enqueue_without_checks(&self, key: &str, properties: &serde_json::Value) {
         let mut writer = self.pool().begin().await.expect("a transaction");
         for statement in [
             sqlx::query("set local session_replication_role = replica"),
@@ -163,7 +178,7 @@ impl World {
         writer.commit().await.expect("the course is enqueued");
     }
 
-    /// Enqueues `count` good courses, `PREFIX-1` and so on, each with a name of its own.
+    /// Enqueues `count` valid courses with the keys `PREFIX-1`, `PREFIX-2` and so on, each with its own name.
     pub async fn enqueue_many(&self, prefix: &str, count: i64) {
         sqlx::query(
             "insert into course_outbox (course_key, properties)
@@ -177,10 +192,10 @@ impl World {
         .expect("the courses are enqueued");
     }
 
-    /// Leaves the probe state in which each term of the lease begins: as many courses are sent, `warm-1` and so on, as
-    /// it takes until requests of a hundred courses go side by side. A daemon has to run.
+    /// Ends the probing at the start of a term of the lease: sends the courses `warm-1`, `warm-2` and so on until full
+    /// requests are sent concurrently. A daemon must be running.
     pub async fn warm_up(&self) {
-        self.enqueue_many("warm", WARM).await;
+        self.enqueue_many("warm", WARM_UP_COURSES).await;
         eventually("the warm-up is over", async || {
             let synced: i64 = sqlx::query_scalar(
                 "select count(*) from course_outbox where course_key like 'warm-%' and status = 'synced'",
@@ -188,11 +203,12 @@ impl World {
             .fetch_one(self.pool())
             .await
             .expect("the outbox is readable");
-            if synced == WARM { Ok(()) } else { Err(synced) }
+            if synced == WARM_UP_COURSES { Ok(()) } else { Err(synced) }
         })
         .await;
     }
 
+    /// All rows of the outbox, by id.
     pub async fn rows(&self) -> Vec<Row> {
         sqlx::query_as(
             "select course_key, status, attempts, faults, hubspot_id, error from course_outbox order by id",
@@ -202,10 +218,12 @@ impl World {
         .expect("the outbox is readable")
     }
 
+    /// The row of this course.
     pub async fn row(&self, key: &str) -> Row {
-        self.rows().await.into_iter().find(|row| row.course_key == key).expect("the course is there")
+        self.rows().await.into_iter().find(|row| row.course_key == key).expect("the course is in the outbox")
     }
 
+    /// The number of courses by status.
     pub async fn counts(&self) -> BTreeMap<String, i64> {
         sqlx::query_as("select status, count(*) from course_outbox group by status")
             .fetch_all(self.pool())
@@ -216,7 +234,7 @@ impl World {
     }
 
     /// Waits until every course is in one of these statuses.
-    pub async fn all_are(&self, statuses: &[&str]) {
+    pub async fn wait_until_all_are(&self, statuses: &[&str]) {
         eventually(&format!("every course is {statuses:?}"), async || {
             let counts = self.counts().await;
             if counts.keys().all(|status| statuses.contains(&status.as_str())) { Ok(()) } else { Err(counts) }
@@ -224,18 +242,18 @@ impl World {
         .await;
     }
 
-    /// Waits until so many sessions of its database wait for a lock.
-    pub async fn waits_for_locks(&self, sessions: i64) {
-        postgres::waits_for_locks(self.pool(), sessions).await;
+    /// Waits until at least this many sessions of the database wait for a lock.
+    pub async fn wait_for_lock_waiters(&self, sessions: i64) {
+        postgres::wait_for_lock_waiters(self.pool(), sessions).await;
     }
 
-    /// The auditor: judges HubSpot's records and the outbox by what they say, and by nothing of the
-    /// engine's. Each synced course has exactly one live record, its own; nothing else has one; the
-    /// outbox's own rules hold.
+    /// Checks the result from outside, by HubSpot's records and the outbox only: each synced course has exactly one
+    /// live record, and it is the one in its row; a failed course has none; the invariants of the outbox hold.
     pub async fn audit(&self) {
         let rows = self.rows().await;
         let records = self.hubspot.records();
-        let is_of = |row: &Row, record: &course_sync::simulator::Record| match record.properties.get(UNIQUE) {
+        let belongs_to = |row: &Row, record: &simulator::Record| match record.properties.get(UNIQUE_PROPERTY)
+        {
             Some(key) => *key == row.course_key,
             None => {
                 let suffix = row.course_key.replace('-', " ");
@@ -248,39 +266,39 @@ impl World {
         for row in &rows {
             let own: Vec<_> = records
                 .iter()
-                .filter(|record| is_of(row, record))
+                .filter(|record| belongs_to(row, record))
                 .map(|record| record.id.to_string())
                 .collect();
             match row.status.as_str() {
                 "synced" => assert_eq!(
                     own,
                     [row.hubspot_id.clone().unwrap()],
-                    "{} has its own record",
+                    "{} must have exactly its own record",
                     row.course_key
                 ),
-                "failed" => assert!(own.is_empty(), "{} failed and yet has {own:?}", row.course_key),
-                _ => assert!(own.len() <= 1, "{} has {own:?}", row.course_key),
+                "failed" => assert!(own.is_empty(), "{} failed, but has the records {own:?}", row.course_key),
+                _ => assert!(own.len() <= 1, "{} has several records: {own:?}", row.course_key),
             }
         }
         for (rule, sql) in INVARIANTS {
             let broken: i64 =
-                sqlx::query_scalar(sql).fetch_one(self.pool()).await.expect("the rule can be read");
-            assert_eq!(broken, 0, "broken: {rule}");
+                sqlx::query_scalar(sql).fetch_one(self.pool()).await.expect("the invariant can be evaluated");
+            assert_eq!(broken, 0, "rows that violate the invariant: {rule}");
         }
     }
 
-    /// The requests of one kind that HubSpot received.
+    /// The requests of this operation that HubSpot received.
     pub fn received(&self, operation: Operation) -> Vec<Entry> {
         self.hubspot.journal().into_iter().filter(|entry| entry.operation == operation).collect()
     }
 
-    /// How many create requests HubSpot received.
-    pub fn creates(&self) -> usize {
+    /// The number of create requests that HubSpot received.
+    pub fn create_requests(&self) -> usize {
         self.received(Operation::BatchCreate).len()
     }
 
-    /// How often HubSpot was sent each course.
-    pub fn sends(&self) -> BTreeMap<String, usize> {
+    /// How often HubSpot received each course in a create request, by course key (or name without a unique property).
+    pub fn sends_per_course(&self) -> BTreeMap<String, usize> {
         let mut sends = BTreeMap::new();
         for entry in self.received(Operation::BatchCreate) {
             for input in &entry.inputs {
@@ -298,21 +316,21 @@ impl Drop for World {
     }
 }
 
-/// What must hold whenever nobody writes; each counts the rows that break it.
+/// Invariants of the outbox between writes. Each statement counts the rows that violate it.
 const INVARIANTS: [(&str, &str); 4] = [
     (
-        "one record, one course",
+        "no two courses share a record",
         "select count(*) from (select from course_outbox where status = 'synced' group by hubspot_id having count(*) > 1) x",
     ),
     (
-        "an open intent behind each course in flight or in doubt",
+        "each course that is in flight or unconfirmed has a committed intent",
         "select count(*) from course_outbox o where status in ('in_flight', 'unconfirmed') and not exists
             (select from course_sync_batch b where b.batch_id = o.batch_id and o.id = any(b.row_ids) and b.state <> 'closed')",
     ),
     (
-        "no open intent without courses",
+        "each open intent has courses",
         "select count(*) from course_sync_batch b where b.state = 'open' and not exists
             (select from course_outbox o where o.batch_id = b.batch_id and o.status in ('in_flight', 'unconfirmed'))",
     ),
-    ("a failed course says why", "select count(*) from course_outbox where status = 'failed' and error is null"),
+    ("each failed course has an error", "select count(*) from course_outbox where status = 'failed' and error is null"),
 ];

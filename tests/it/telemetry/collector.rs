@@ -1,4 +1,4 @@
-//! A receiver of spans, as a tracing system has one: OTLP over HTTP, in protobuf.
+//! A collector of spans for tests: OTLP over HTTP, in protobuf.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,11 +15,11 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
 
-/// What was received.
+/// A collector and everything that it received.
 #[derive(Clone, Default)]
 pub struct Collector {
     spans: Arc<Mutex<Vec<Received>>>,
-    /// The bodies as they came, for what may not be in them.
+    /// The raw bodies, to search for data that must not be in them.
     raw: Arc<Mutex<Vec<u8>>>,
     url: String,
 }
@@ -33,7 +33,7 @@ pub struct Received {
 }
 
 impl Collector {
-    /// One that listens.
+    /// Starts a collector on a free port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -43,12 +43,12 @@ impl Collector {
         collector
     }
 
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is to say.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn url(&self) -> String {
         self.url.clone()
     }
 
-    #[allow(clippy::unused_async)] // a handler has to be
+    #[allow(clippy::unused_async)] // handlers must be async
     async fn receive(State(collector): State<Self>, headers: HeaderMap, body: Bytes) {
         assert_eq!(headers["content-type"], "application/x-protobuf");
         let header = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -64,19 +64,19 @@ impl Collector {
         }
     }
 
-    /// The spans of this name so far.
+    /// The spans with this name so far.
     pub fn spans(&self, name: &str) -> Vec<Received> {
         self.spans.lock().unwrap().iter().filter(|received| received.span.name == name).cloned().collect()
     }
 
-    /// Whether this text stood in anything that was received.
-    pub fn has_seen(&self, text: &str) -> bool {
+    /// Whether this text was in any body.
+    pub fn has_received(&self, text: &str) -> bool {
         self.raw.lock().unwrap().windows(text.len()).any(|window| window == text.as_bytes())
     }
 }
 
 impl Received {
-    /// Its attributes, each as text.
+    /// Its attributes as text.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         attributes(&self.span.attributes)
     }
@@ -86,7 +86,7 @@ fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |value: &Value| match value {
         Value::StringValue(text) => text.clone(),
         Value::IntValue(number) => number.to_string(),
-        other => panic!("an attribute of a kind that is not used: {other:?}"),
+        other => panic!("unexpected type of attribute: {other:?}"),
     };
     attributes
         .iter()

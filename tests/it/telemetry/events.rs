@@ -1,52 +1,60 @@
-//! docs/logging.md lists every line that the log can hold at info or above, with its level and its fields.
+//! The log's calls match the table of events, and docs/logging.md is generated from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 
+use course_sync::telemetry::events::{Event, GROUPS};
+
+use crate::support::generated::assert_section;
 use crate::tidy::collect;
 use crate::tidy::source::Source;
 
-const PAGE: &str = include_str!("../../../docs/logging.md");
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// A line of the log, as the code writes it.
+/// A call of one of `tracing`'s macros.
 #[derive(Debug)]
-struct Event {
+struct Call {
+    place: String,
     level: &'static str,
-    message: String,
+    /// The constant in `events`.
+    constant: String,
     fields: BTreeSet<String>,
+    message: String,
 }
 
-/// Levels and fields of a message, over all places that write it.
-type Shape = (BTreeSet<String>, BTreeSet<String>);
-
-/// Every event of a file, without its tests; and what stands in the way of finding them.
-fn events(source: &Source) -> (Vec<Event>, Vec<String>) {
+/// The calls in a file, without its tests; and problems with their form.
+fn calls(source: &Source) -> (Vec<Call>, Vec<String>) {
     let tests = source.code.find("#[cfg(test)]").unwrap_or(source.code.len());
     let (code, text): (Vec<char>, Vec<char>) = (source.code.chars().collect(), source.text.chars().collect());
-    let (mut events, mut problems) = (Vec::new(), Vec::new());
+    let (mut calls, mut problems) = (Vec::new(), Vec::new());
     for level in LEVELS {
         let name = format!("{level}!");
         for at in source.word(&name).filter(|at| *at < tests) {
             let place = format!("{}:{}", source.path, source.line_of(at));
             if !source.code[..at].ends_with("tracing::") {
-                problems.push(format!("{place}: write tracing::{name}, so that it is found"));
+                problems.push(format!("{place}: write tracing::{name}, so that this test finds it"));
                 continue;
             }
             // Comments and literals are blanked character by character, so places are the same in both.
             let begin = source.code[..at].chars().count() + name.len() + 1;
             let arguments = arguments(&code, &text, begin);
-            match arguments.split_last().map(|(last, fields)| (literal(last), fields)) {
-                Some((Some(message), fields)) if !message.contains(['{', '`', '|']) => {
-                    events.push(Event { level, message, fields: fields.iter().map(|it| field(it)).collect() });
-                }
-                _ => problems.push(format!(
-                    "{place}: an event ends with its message, a literal without {{}}, ` and |; what varies is a field"
-                )),
-            }
+            let Some((constant, fields, message)) = parse(&arguments) else {
+                problems.push(format!("{place}: write (event = events::NAME, fields, \"message\")"));
+                continue;
+            };
+            calls.push(Call { place, level, constant, fields, message });
         }
     }
-    (events, problems)
+    (calls, problems)
+}
+
+/// Event, fields and message of a call.
+fn parse(arguments: &[String]) -> Option<(String, BTreeSet<String>, String)> {
+    let [event, fields @ .., message] = arguments else { return None };
+    let constant = event.strip_prefix("event = events::")?.to_owned();
+    let message = message.strip_prefix('"')?.strip_suffix('"')?.to_owned();
+    Some((constant, fields.iter().map(|argument| field(argument)).collect(), message))
 }
 
 /// The arguments of a macro whose parenthesis was opened just before `begin`.
@@ -68,86 +76,107 @@ fn arguments(code: &[char], text: &[char], begin: usize) -> Vec<String> {
     found.into_iter().map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
 }
 
-/// The text of a plain string literal, where the argument is nothing else.
-fn literal(argument: &str) -> Option<String> {
-    let inner = argument.strip_prefix('"')?.strip_suffix('"')?;
-    let lines: Vec<_> = inner.split("\\\n").enumerate().collect();
-    Some(lines.into_iter().map(|(n, line)| if n == 0 { line } else { line.trim_start() }).collect())
-}
-
 /// The name of a field: `%batch`, `?took`, `term = lease.term`.
 fn field(argument: &str) -> String {
     argument.split('=').next().unwrap_or_default().trim_matches(|c: char| "%? ".contains(c)).to_owned()
 }
 
-fn written() -> BTreeMap<String, Shape> {
-    let mut sources = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
-    let mut written: BTreeMap<String, Shape> = BTreeMap::new();
-    for source in &sources {
-        let (events, problems) = events(source);
-        assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
-        for event in events.into_iter().filter(|event| !matches!(event.level, "debug" | "trace")) {
-            let shape = written.entry(event.message).or_default();
-            shape.0.insert(event.level.to_owned());
-            shape.1.extend(event.fields);
+/// The difference between a call and its event, if any.
+fn mismatch(call: &Call, event: &Event) -> Option<String> {
+    let level = event.level.as_str().to_lowercase();
+    let message = event.name.replace('_', " ");
+    let unknown: Vec<_> =
+        call.fields.iter().filter(|field| !event.fields.contains(&field.as_str())).collect();
+    if call.level != level {
+        return Some(format!("{}: the level of {} is {level}", call.place, event.name));
+    }
+    if call.message != message {
+        return Some(format!("{}: the message of {} is {message:?}", call.place, event.name));
+    }
+    (!unknown.is_empty()).then(|| format!("{}: {} has no fields {unknown:?}", call.place, event.name))
+}
+
+/// Every difference between the calls and the table.
+fn mismatches(calls: &[Call]) -> Vec<String> {
+    let mut by_constant: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
+    for call in calls {
+        by_constant.entry(&call.constant).or_default().push(call);
+    }
+    let mut found = Vec::new();
+    for event in GROUPS.iter().flat_map(|group| group.events) {
+        let Some(calls) = by_constant.remove(event.name.to_uppercase().as_str()) else {
+            found.push(format!("{}: never logged", event.name));
+            continue;
+        };
+        found.extend(calls.iter().filter_map(|call| mismatch(call, event)));
+        let logged = |field: &&&str| calls.iter().any(|call| call.fields.contains(**field));
+        let absent: Vec<_> = event.fields.iter().filter(|field| !logged(field)).collect();
+        if !absent.is_empty() {
+            found.push(format!("{}: the fields {absent:?} are never logged", event.name));
         }
     }
-    written
-}
-
-fn documented() -> BTreeMap<String, Shape> {
-    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    // The page's other tables have fewer columns.
-    let rows = PAGE.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
-    rows.filter(|cells| cells.len() == 7 && cells[1].starts_with('`'))
-        .map(|cells| {
-            let levels = cells[2].split(", ").map(str::to_owned).collect();
-            assert!(!cells[4].is_empty() && !cells[5].is_empty(), "what it means and what to do: {cells:?}");
-            (cells[1].trim_matches('`').to_owned(), (levels, names(cells[3])))
-        })
-        .collect()
-}
-
-/// The row that is to stand in the page.
-fn row(message: &str, (levels, fields): &Shape) -> String {
-    let levels: Vec<_> = levels.iter().map(String::as_str).collect();
-    let fields: Vec<_> = fields.iter().map(|field| format!("`{field}`")).collect();
-    format!("| `{message}` | {} | {} | what it means | what to do |", levels.join(", "), fields.join(", "))
+    let unknown = by_constant.values().flatten();
+    found.extend(unknown.map(|call| format!("{}: {} is not in the table", call.place, call.constant)));
+    found
 }
 
 #[test]
-fn the_page_lists_every_event_with_its_fields() {
-    let (written, documented) = (written(), documented());
-    assert!(written.len() > 30, "too few to be true: {}", written.len());
-    let missing: Vec<_> = written
-        .iter()
-        .filter(|(message, shape)| documented.get(*message) != Some(shape))
-        .map(|(message, shape)| row(message, shape))
-        .collect();
-    let gone: Vec<_> = documented.keys().filter(|message| !written.contains_key(*message)).collect();
-    assert!(
-        missing.is_empty() && gone.is_empty(),
-        "docs/logging.md: write these rows (or mend those that are there)\n{}\nand take these out: {gone:?}\n",
-        missing.join("\n")
-    );
+fn every_log_call_matches_its_event() {
+    let mut sources = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    let (calls, problems): (Vec<_>, Vec<_>) = sources.iter().map(calls).unzip();
+    let (calls, mut problems) = (calls.into_iter().flatten().collect::<Vec<_>>(), problems.concat());
+    problems.extend(mismatches(&calls));
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
 #[test]
-fn events_are_found_as_they_are_written() {
-    let code =
-        "fn f() {\n    tracing::warn!(%batch, term = lease.term(1, 2), ?took, \"told, (once) ü\");\n}\n";
-    let (found, problems) = events(&Source::new("src/x.rs", code));
+fn event_names_are_unique() {
+    let names: Vec<_> = GROUPS.iter().flat_map(|group| group.events).map(|event| event.name).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+}
+
+fn table(events: &[Event]) -> String {
+    let mut table = "| Event | Level | Fields | Meaning | What to do |\n|---|---|---|---|---|\n".to_owned();
+    for event in events {
+        let fields: Vec<_> = event.fields.iter().map(|field| format!("`{field}`")).collect();
+        let level = event.level.as_str().to_lowercase();
+        let (meaning, action) = (event.meaning, event.action);
+        let cells = [format!("`{}`", event.name), level, fields.join(", "), meaning.into(), action.into()];
+        writeln!(table, "| {} |", cells.join(" | ")).unwrap();
+    }
+    table
+}
+
+#[test]
+fn docs_are_generated_logging() {
+    let sections = GROUPS.iter().map(|group| format!("### {}\n\n{}", group.title, table(group.events)));
+    assert_section("docs/logging.md", "events", &sections.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn calls_are_parsed_and_wrong_ones_are_found() {
+    let code = "fn f() {\n    tracing::warn!(event = events::LEASE_LOST, term = lease.term(1, 2), %reason, \"lease lost\");\n}\n";
+    let (found, problems) = calls(&Source::new("src/x.rs", code));
     assert!(problems.is_empty(), "{problems:?}");
-    assert_eq!((found[0].level, found[0].message.as_str()), ("warn", "told, (once) ü"));
-    assert_eq!(found[0].fields, ["batch", "took", "term"].map(str::to_owned).into());
-    let long = "fn f() { tracing::info!(\n    \"a long \\\n     one\"\n) }";
-    assert_eq!(events(&Source::new("src/x.rs", long)).0[0].message, "a long one");
-    for offence in [
-        "use tracing::warn; fn f() { warn!(\"x\") }",
-        "fn f() { tracing::info!(\"{x}\") }",
-        "fn f() { tracing::info!(x) }",
+    assert_eq!((found[0].level, found[0].message.as_str()), ("warn", "lease lost"));
+    assert_eq!(found[0].fields, ["term", "reason"].map(str::to_owned).into());
+    for malformed in [
+        "use tracing::warn; fn f() { warn!(event = events::X, \"x\") }",
+        "fn f() { tracing::info!(\"x\") }",
+        "fn f() { tracing::info!(event = \"x\", \"x\") }",
+        "fn f() { tracing::info!(event = events::X) }",
     ] {
-        assert_eq!(events(&Source::new("src/x.rs", offence)).1.len(), 1, "{offence}");
+        assert_eq!(calls(&Source::new("src/x.rs", malformed)).1.len(), 1, "{malformed}");
+    }
+    let event =
+        GROUPS.iter().flat_map(|group| group.events).find(|event| event.name == "lease_lost").unwrap();
+    for (wrong, problem) in [
+        ("tracing::info!(event = events::LEASE_LOST, \"lease lost\")", "level"),
+        ("tracing::warn!(event = events::LEASE_LOST, \"the lease is lost\")", "message"),
+        ("tracing::warn!(event = events::LEASE_LOST, batch, \"lease lost\")", "no fields"),
+    ] {
+        let found = calls(&Source::new("src/x.rs", &format!("fn f() {{ {wrong} }}"))).0;
+        assert!(mismatch(&found[0], event).is_some_and(|found| found.contains(problem)), "{wrong}");
     }
 }

@@ -1,65 +1,73 @@
-//! docs/metrics.md lists every metric with its kind, its labels and their values.
+//! docs/metrics.md is generated from the metrics that the program exposes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use course_sync::telemetry::metrics::Metrics;
 
-const PAGE: &str = include_str!("../../../docs/metrics.md");
+use crate::support::generated::assert_section;
 
-/// Kind, labels and their values.
-type Shape = (String, BTreeSet<String>);
-
-/// By name, as they are exposed. What `build_info` is labelled with changes from build to build.
-fn exposed() -> BTreeMap<String, Shape> {
-    let text = Metrics::new().encode(false);
-    let kinds: BTreeMap<&str, &str> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
-    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (series, _) = line.rsplit_once(' ').expect(line);
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
-        let name = base.filter(|base| kinds.get(base) == Some(&"histogram")).unwrap_or(name);
-        let shape = shapes.entry(name.to_owned()).or_insert((kinds[name].to_owned(), BTreeSet::new()));
-        for (label, value) in
-            labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='))
-        {
-            if label != "le" {
-                shape.1.insert(label.to_owned());
-                shape
-                    .1
-                    .extend((name != "course_sync_build_info").then(|| value.trim_matches('"').to_owned()));
-            }
-        }
-    }
-    shapes
+/// One metric, as exposed.
+struct Family {
+    name: String,
+    kind: String,
+    help: String,
+    /// The labels with their values.
+    labels: BTreeMap<String, BTreeSet<String>>,
 }
 
-fn documented() -> BTreeMap<String, Shape> {
-    let cells = |line: &'static str| line.split('|').map(str::trim).collect::<Vec<_>>();
-    let rows = PAGE.lines().filter(|line| line.starts_with("| `")).map(cells);
-    rows.map(|row| {
-        let labels = row[3].split('`').skip(1).step_by(2).map(str::to_owned).collect();
-        (row[1].trim_matches('`').to_owned(), (row[2].to_owned(), labels))
-    })
-    .collect()
+impl Family {
+    /// A row of the table. The values of `build_info` change with each build, so only its labels are shown.
+    fn row(&self) -> String {
+        let labels = self.labels.iter().map(|(label, values)| match self.name.as_str() {
+            "course_sync_build_info" => format!("`{label}`"),
+            _ => {
+                let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+                format!("`{label}`: {}", values.join(", "))
+            }
+        });
+        let labels = labels.collect::<Vec<_>>().join("; ");
+        format!("| `{}` | {} | {labels} | {} |\n", self.name, self.kind, self.help)
+    }
+}
+
+fn exposed() -> Vec<Family> {
+    let text = Metrics::new().encode(false);
+    let mut families: Vec<Family> = Vec::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            let (name, help) = (name.to_owned(), help.to_owned());
+            families.push(Family { name, kind: String::new(), help, labels: BTreeMap::new() });
+            continue;
+        }
+        let family = families.last_mut().expect("help comes first");
+        if let Some((_, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            kind.clone_into(&mut family.kind);
+            continue;
+        }
+        let labels = line.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        let labels = labels.map_or("", |(labels, _)| labels).split(',').filter_map(|it| it.split_once('='));
+        for (label, value) in labels.filter(|(label, _)| *label != "le") {
+            let values = family.labels.entry(label.to_owned()).or_default();
+            values.insert(value.trim_matches('"').to_owned());
+        }
+    }
+    families
+}
+
+fn table(is_included: impl Fn(&Family) -> bool) -> String {
+    let head = "| Name | Kind | Labels and their values | Meaning |\n|---|---|---|---|\n".to_owned();
+    exposed()
+        .iter()
+        .filter(|family| is_included(family))
+        .fold(head, |table, family| table + family.row().as_str())
 }
 
 #[test]
-fn the_page_lists_every_metric_with_its_labels() {
-    let (exposed, documented) = (exposed(), documented());
-    let differing = |one: &BTreeMap<String, Shape>, other: &BTreeMap<String, Shape>| {
-        one.iter()
-            .filter(|(name, shape)| other.get(*name) != Some(shape))
-            .map(|one| format!("{one:?}"))
-            .collect()
-    };
-    let missing: Vec<String> = differing(&exposed, &documented);
-    let surplus: Vec<String> = differing(&documented, &exposed);
-    assert!(
-        missing.is_empty() && surplus.is_empty(),
-        "docs/metrics.md differs from what is exposed.\nExposed:\n{}\nDocumented:\n{}\n",
-        missing.join("\n"),
-        surplus.join("\n")
-    );
+fn docs_are_generated_metrics() {
+    let is_own = |family: &Family| family.name.starts_with("course_sync_");
+    assert_section("docs/metrics.md", "metrics", &table(is_own));
+    // Read from /proc, which other systems do not have.
+    if cfg!(target_os = "linux") {
+        assert_section("docs/metrics.md", "process metrics", &table(|family| !is_own(family)));
+    }
 }

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: the lines of its log, its metrics, its spans; and that the docs list them all.
+//! Logs, metrics and spans, and their generated documentation.
 
 mod collector;
 mod events;

@@ -1,17 +1,21 @@
-//! The house rules that no compiler checks: who imports whom, headers, lengths, words that may not appear, and a
-//! comment on every table and column. `rules` holds them, and the tests here show that each finds its offender.
+//! Rules of the repository that no compiler checks: imports between modules, headers, lengths, forbidden code, the
+//! words of docs/STYLE.md, and a comment on every table and column. The tests here also show that each rule finds
+//! violations.
 
+mod imports;
+mod language;
 mod rules;
 pub mod source;
 
 use std::path::Path;
 
+use language::{avoided_words, repeated_type_names};
 use rules::violations;
 use source::Source;
 
 use crate::support::postgres::database;
 
-/// Every Rust file below a folder of the repository.
+/// Adds every Rust file below a folder of the repository to `found`.
 pub fn collect(folder: &Path, found: &mut Vec<Source>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -24,19 +28,41 @@ pub fn collect(folder: &Path, found: &mut Vec<Source>) {
     }
 }
 
-#[test]
-fn the_repository_keeps_its_rules() {
+/// Every Rust file of the repository that the rules apply to.
+fn all_sources() -> Vec<Source> {
     let mut sources = Vec::new();
-    for folder in ["src", "tests"] {
+    for folder in ["crates", "src", "tests"] {
         collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut sources);
     }
-    assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "looked into the wrong folder");
-    let found: Vec<String> = sources.iter().flat_map(violations).collect();
-    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "src/lib.rs was not found");
+    sources
 }
 
-/// What stands beside the source at the top, by its card and what a repository needs.
-const TOP_LEVEL: [&str; 19] = [
+fn assert_none(found: &[String]) {
+    assert!(found.is_empty(), "{} violations\n{}\n", found.len(), found.join("\n"));
+}
+
+#[test]
+fn the_repository_follows_the_rules() {
+    assert_none(&all_sources().iter().flat_map(violations).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_repository_uses_no_avoided_word() {
+    let sources = all_sources().into_iter().map(|source| (source.path, source.text));
+    let documents = language::documents(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let found: Vec<_> =
+        sources.chain(documents).flat_map(|(path, text)| avoided_words(&path, &text)).collect();
+    assert_none(&found);
+}
+
+#[test]
+fn each_type_name_is_defined_once() {
+    assert_none(&repeated_type_names(&all_sources()));
+}
+
+/// The files and folders that the repository has at the top.
+const TOP_LEVEL: [&str; 20] = [
     ".ci",
     ".clippy.toml",
     ".deny.toml",
@@ -51,6 +77,7 @@ const TOP_LEVEL: [&str; 19] = [
     "README.md",
     "benches",
     "config",
+    "crates",
     "deploy",
     "docs",
     "migrations",
@@ -59,13 +86,13 @@ const TOP_LEVEL: [&str; 19] = [
 ];
 
 #[test]
-fn nothing_else_lies_at_the_top() {
+fn the_top_level_has_no_other_files() {
     let listed = std::process::Command::new("git")
         .args(["ls-files", "-z"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     let Some(listed) = listed.ok().filter(|listed| listed.status.success()) else {
-        return eprintln!("skipped: this is no checkout of git");
+        return eprintln!("skipped: this is not a git checkout");
     };
     let listed = String::from_utf8(listed.stdout).unwrap();
     let top = |file: &str| file.split('/').next().unwrap_or_default().to_owned();
@@ -75,25 +102,25 @@ fn nothing_else_lies_at_the_top() {
 }
 
 #[tokio::test]
-async fn every_table_and_column_says_what_it_is_for() {
-    const UNSAID: &str = "
+async fn every_table_and_column_has_a_comment() {
+    const MISSING: &str = "
         select c.relname || coalesce('.' || a.attname, '')
           from pg_class c
           join pg_attribute a on a.attrelid = c.oid and a.attnum >= 0 and not a.attisdropped
          where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
            and (col_description(c.oid, a.attnum) is null or obj_description(c.oid, 'pg_class') is null)";
     let database = database().await;
-    let unsaid: Vec<String> = sqlx::query_scalar(UNSAID).fetch_all(database.pool()).await.unwrap();
-    assert!(unsaid.is_empty(), "without `comment on` in migrations/: {}", unsaid.join(", "));
+    let missing: Vec<String> = sqlx::query_scalar(MISSING).fetch_all(database.pool()).await.unwrap();
+    assert!(missing.is_empty(), "no `comment on` in migrations/ for: {}", missing.join(", "));
 }
 
-/// What is wrong with a file of this code, its header added.
-fn found(path: &str, code: &str) -> Vec<String> {
+/// The violations in a file with this code and a header.
+fn violations_in(path: &str, code: &str) -> Vec<String> {
     violations(&Source::new(path, &format!("//! Header.\n{code}\n")))
 }
 
 #[test]
-fn offenders_are_found_with_file_and_line() {
+fn violations_are_found_with_file_and_line() {
     let long_function = format!("pub fn long() {{\n{}}}", "    work();\n".repeat(90));
     let cases = [
         ("src/policy/x.rs", "use crate::outbox::Claimed;", "policy may not import outbox"),
@@ -102,39 +129,57 @@ fn offenders_are_found_with_file_and_line() {
         ("src/policy/mod.rs", "use super::hubspot;", "policy may not import hubspot"),
         ("src/course/x.rs", "fn f() { crate::policy::go() }", "course may not import policy"),
         ("src/hubspot/x.rs", "use crate::outbox::Lease;", "hubspot may not import outbox"),
-        ("src/daemon/x.rs", "use crate::simulator::Server;", "daemon may not import simulator"),
-        ("src/simulator/x.rs", "use crate::course::CourseKey;", "simulator may not import course"),
+        ("src/policy/x.rs", "use crate::hubspot::client::Client;", "policy may not import hubspot"),
+        ("src/policy/x.rs", "use crate::hubspot::{api::Code, client};", "policy may not import hubspot"),
+        ("src/course/x.rs", "use crate::hubspot::api::Code;", "course may not import api"),
+        ("src/hubspot/api/x.rs", "use super::super::client::Client;", "api may not import hubspot"),
+        ("src/hubspot/api/x.rs", "use crate::policy::Verdict;", "api may not import policy"),
+        ("src/hubspot/x.rs", "use crate::policy::Verdict;", "hubspot may not import policy"),
+        ("src/pipeline/x.rs", "use crate::daemon::Leader;", "pipeline may not import daemon"),
+        ("src/report/x.rs", "use crate::cli::Shell;", "report may not import cli"),
+        ("src/daemon/x.rs", "use simulator::Server;", "`simulator::`"),
+        ("crates/simulator/src/x.rs", "use course_sync::course::CourseKey;", "`course_sync::`"),
         ("src/helpers/x.rs", "", "the import rule does not know the module helpers"),
         ("src/daemon/x.rs", "fn f() { println!(); }", "`println!`"),
         ("src/policy/x.rs", "fn f() { tokio::spawn(g()); }", "`tokio::`"),
         ("src/policy/x.rs", "fn f() { Instant::now(); }", "`Instant::now`"),
+        ("src/hubspot/api/x.rs", "fn f() { Instant::now(); }", "`Instant::now`"),
+        ("src/pipeline/interpret/x.rs", "use sqlx::PgPool;", "`sqlx::`"),
+        ("src/pipeline/reconcile/meaning.rs", "fn f() { fastrand::u8(..); }", "`fastrand::`"),
         ("src/daemon/x.rs", "use backoff::ExponentialBackoff;", "`backoff::`"),
         ("src/daemon/x.rs", "use reqwest::Client;", "`reqwest::`"),
         ("tests/it/x.rs", "fn f() { todo!() }", "`todo!`"),
-        ("src/cli/x.rs", "const Q: &str = \"SELECT 1\n  FROM course_outbox\";", "SQL stands in src/outbox"),
-        ("src/cli/x.rs", "const Q: &str = r#\"insert into t\"#;", "SQL stands in src/outbox"),
-        ("src/cli/x.rs", "// FIXME: later", "a note to oneself"),
+        ("src/cli/x.rs", "const Q: &str = \"SELECT 1\n  FROM course_outbox\";", "SQL belongs in src/outbox"),
+        ("src/cli/x.rs", "const Q: &str = r#\"insert into t\"#;", "SQL belongs in src/outbox"),
+        ("src/cli/x.rs", "// FIXME: later", "a note to self"),
         ("src/cli/x.rs", &long_function, "the function has 92 lines"),
     ];
     for (path, code, expected) in cases {
-        let found = found(path, code);
+        let found = violations_in(path, code);
         assert!(matches!(found.as_slice(), [one] if one.contains(expected)), "{path} {code}: {found:?}");
     }
     assert_eq!(
-        found("src/cli/x.rs", "\n\n/* a\n TODO */").as_slice(),
-        ["src/cli/x.rs:4: a note to oneself: do it, or say what is so"]
+        violations_in("src/cli/x.rs", "\n\n/* a\n TODO */").as_slice(),
+        ["src/cli/x.rs:4: a note to self: do it, or describe the current state"]
     );
     assert_eq!(violations(&Source::new("tests/it/x.rs", "fn f() {}\n")).len(), 1, "no header");
-    let long_file = found("src/cli/x.rs", &"const A: u8 = 1;\n".repeat(500));
+    let long_file = violations_in("src/cli/x.rs", &"const A: u8 = 1;\n".repeat(500));
     assert!(matches!(long_file.as_slice(), [one] if one.contains("the file has 502 lines")), "{long_file:?}");
 }
 
 #[test]
-fn what_only_looks_like_an_offence_is_let_pass() {
+fn similar_code_is_not_reported() {
     let short_functions =
         "trait T {\n    fn declared(\n        one: u8,\n    );\n    fn short(self) {}\n}\n".repeat(60);
     let cases = [
         ("src/policy/x.rs", "//! see crate::outbox\nuse crate::course::{Key, outbox::Name};"),
+        ("src/policy/x.rs", "use crate::hubspot::api::{Code, client::Name};"),
+        ("src/policy/x.rs", "use crate::{course::Key, hubspot::{api::Code}};"),
+        ("src/hubspot/api/x.rs", "use super::response::Code;"),
+        ("src/hubspot/x.rs", "use super::api::Code; use crate::hubspot::client::Client;"),
+        ("src/pipeline/transition.rs", "use crate::policy::backoff::RetryPolicy;"),
+        ("src/pipeline/send.rs", "fn f() { Instant::now(); }"),
+        ("src/policy/backoff.rs", "use backoff::ExponentialBackoff;"),
         ("src/policy/x.rs", "use super::retry; mod tests { use super::super::retry; }"),
         (
             "src/policy/x.rs",
@@ -150,6 +195,6 @@ fn what_only_looks_like_an_offence_is_let_pass() {
         ("src/admin/x.rs", &short_functions),
     ];
     for (path, code) in cases {
-        assert_eq!(found(path, code), [""; 0], "{path} {code}");
+        assert_eq!(violations_in(path, code), [""; 0], "{path} {code}");
     }
 }

@@ -1,16 +1,16 @@
-//! A Rust file taken apart into code, comments and strings, so that a rule about one is not misled by another.
+//! Splits a Rust file into code, comments and strings, so that a rule about one is not misled by another.
 
-/// One file.
+/// A Rust file.
 pub struct Source {
-    /// Where it lies, from the root of the repository, with `/`.
+    /// The path from the root of the repository, with `/`.
     pub path: String,
     /// The whole text.
     pub text: String,
-    /// The text with comments and literals blanked; lines and columns stay where they are.
+    /// The text with comments and literals replaced by spaces, so that lines and columns stay the same.
     pub code: String,
-    /// The comments, each with its line, from 1.
+    /// The comments, each with the number of its first line, from 1.
     pub comments: Vec<(usize, String)>,
-    /// The string literals, each with the line where it begins.
+    /// The string literals, each with the number of its first line.
     pub strings: Vec<(usize, String)>,
 }
 
@@ -21,7 +21,7 @@ enum Piece {
 }
 
 impl Source {
-    /// Takes a text apart.
+    /// Splits a text into its pieces.
     pub fn new(path: &str, text: &str) -> Self {
         let mut source = Self {
             path: path.to_owned(),
@@ -49,12 +49,25 @@ impl Source {
         source
     }
 
-    /// The line of a byte of [`code`](Self::code), from 1.
+    /// The line number, from 1, of a byte position in [`code`](Self::code).
     pub fn line_of(&self, at: usize) -> usize {
         self.code[..at].matches('\n').count() + 1
     }
 
-    /// Where `word` stands in the code, not as the end of a longer one.
+    /// The text of a violation in this file.
+    pub fn finding(&self, line: usize, what: impl std::fmt::Display) -> String {
+        format!("{}:{line}: {what}", self.path)
+    }
+
+    /// Where the tests of the file begin in [`code`](Self::code). Tests are at the end of a file or in their own file.
+    pub fn tests_begin(&self) -> usize {
+        if self.path.ends_with("/tests.rs") || self.path.contains("/tests/") {
+            return 0;
+        }
+        self.code.find("#[cfg(test)]").unwrap_or(self.code.len())
+    }
+
+    /// The positions of `word` in the code, except where it is the end of a longer identifier.
     pub fn word<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         let begins = |at: &usize| !self.code[..*at].ends_with(is_word);
         self.code.match_indices(word).map(|(at, _)| at).filter(begins)
@@ -115,7 +128,7 @@ fn raw_string(rest: &str) -> Option<usize> {
     Some(rest.len() - content.len() + end)
 }
 
-/// A character, not a lifetime.
+/// The length of a character literal; a lifetime is none.
 fn char_of(rest: &str) -> Option<usize> {
     let content = rest.strip_prefix('\'')?;
     let is_escape = content.starts_with('\\');

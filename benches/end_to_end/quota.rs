@@ -1,0 +1,55 @@
+//! Fraction of the quota that is used with a large backlog: 190 requests per 10 s, response time 0.1 s.
+
+use std::time::Duration;
+
+use super::environment::{Daemon, Environment, Scope, settings};
+use super::fake_hubspot::FakeHubSpot;
+use super::scale::add_rows;
+use super::table::{Goal, Report};
+
+const REQUESTS: usize = 190;
+/// Length of the window in seconds.
+const PER: f64 = 10.0;
+/// Number of windows measured, after a first one that is not.
+const WINDOWS: usize = 6;
+const RESPONSE_TIME: Duration = Duration::from_millis(100);
+
+#[allow(clippy::cast_precision_loss)]
+pub async fn measure(_: Scope, report: &mut Report) -> anyhow::Result<()> {
+    let environment = Environment::new().await?;
+    let (url, pool) = environment.database("quota").await?;
+    add_rows(&pool, "pending", REQUESTS * (WINDOWS + 2) * 100).await?;
+    let hubspot = FakeHubSpot::start(RESPONSE_TIME).await?;
+    let daemon = Daemon::start(&settings(&url, &hubspot, ("190", "10s")))?;
+    tokio::time::sleep(Duration::from_secs_f64(PER * (WINDOWS as f64 + 1.5))).await;
+    daemon.stop().await?;
+    let arrivals: Vec<f64> = hubspot.arrivals().await?.iter().map(|arrival| arrival.at).collect();
+    // Requests arrive in one burst per window. Measured from burst to burst: a period that begins between two
+    // bursts could contain one burst more or less.
+    let (first, last) = (arrivals.get(REQUESTS), arrivals.get(REQUESTS * (WINDOWS + 1)));
+    let (Some(first), Some(last)) = (first, last) else {
+        anyhow::bail!("only {} requests arrived", arrivals.len())
+    };
+    let used = PER * WINDOWS as f64 / (last - first);
+    let fullest = arrivals
+        .iter()
+        .map(|from| arrivals.iter().filter(|at| (*from..=*from + PER).contains(*at)).count())
+        .max()
+        .unwrap_or_default();
+    report.add("quota used, 190 requests per 10 s", used * 100.0, "%", Goal::AtLeast(99.0));
+    let beyond = (last - first) / WINDOWS as f64 - PER - RESPONSE_TIME.as_secs_f64();
+    report.add(
+        "delay of each window beyond its length and the response time",
+        beyond * 1_000.0,
+        "ms",
+        Goal::None,
+    );
+    report.add(
+        "most requests in any 10 s, at the receiver",
+        fullest as f64,
+        "requests",
+        Goal::AtMost(REQUESTS as f64),
+    );
+    pool.close().await;
+    environment.stop().await
+}

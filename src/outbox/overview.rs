@@ -1,0 +1,206 @@
+//! Counts, ages, recent requests and the leader, for metrics and `status`. Never scans a large table in full.
+
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as SqlTimestamp;
+use sqlx::types::Json;
+
+use crate::course::{InstanceId, Status, Term};
+use crate::outbox::OutboxError;
+use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::from_row::impl_from_row;
+use crate::policy::leader_report::LeaderReport;
+
+/// The number of courses in a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusCount {
+    /// The status.
+    pub status: Status,
+    /// The number of courses.
+    pub courses: i64,
+    /// Whether the number is exact; otherwise it is the planner's estimate.
+    pub is_exact: bool,
+}
+
+/// A table up to this size in bytes is counted exactly, because scanning it is cheap.
+const SMALL_TABLE_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Courses by status. On a large table those in flight, unconfirmed and failed are exact; pending
+/// and synced ones are estimates.
+///
+/// Index: the partial indexes and `pg_class`, or on a small table by a scan.
+pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<StatusCount>, OutboxError> {
+    const SIZE: &str = "select pg_relation_size('course_outbox')";
+    let database = database.into();
+    let bytes: i64 =
+        run_statement(database, async |session| sqlx::query_scalar(SIZE).fetch_one(session).await)
+            .await
+            .map_err(OutboxError::failed_to("count the courses"))?;
+    let is_small = bytes <= SMALL_TABLE_BYTES;
+    let rows: Vec<(String, i64)> = if is_small {
+        const EXACT: &str = "select status, count(*) from course_outbox group by status";
+        run_statement(database, async |session| sqlx::query_as(EXACT).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::failed_to("count the courses"))?
+    } else {
+        const ESTIMATE: &str = "-- estimate counts
+            with exact as (
+                -- few rows, each counted through an index
+                select 'unconfirmed' as status, count(*) as courses from course_outbox where status = 'unconfirmed'
+                union all
+                select 'failed', count(*) from course_outbox where status = 'failed'
+                union all
+                select 'in_flight', coalesce(sum(cardinality(row_ids)), 0)::bigint from course_sync_batch where state = 'open'
+            ), pending as (
+                -- the planner's estimate for the partial index of pending courses
+                select greatest(reltuples, 0)::bigint as courses from pg_class where oid = 'course_outbox_pending'::regclass
+            )
+            select status, courses from exact
+            union all
+            select 'pending', courses from pending
+            union all
+            -- all other rows
+            select 'synced', greatest(reltuples::bigint - (select sum(courses) from exact) - (select courses from pending), 0)::bigint
+              from pg_class where oid = 'course_outbox'::regclass";
+        run_statement(database, async |session| sqlx::query_as(ESTIMATE).fetch_all(session).await)
+            .await
+            .map_err(OutboxError::failed_to("count the courses"))?
+    };
+    let courses =
+        |status: Status| rows.iter().find(|(name, _)| name == status.as_str()).map_or(0, |(_, count)| *count);
+    let count = |status| StatusCount {
+        status,
+        courses: courses(status),
+        is_exact: is_small || !matches!(status, Status::Pending | Status::Synced),
+    };
+    Ok(Status::ALL.map(count).to_vec())
+}
+
+/// Since when the oldest course of each waiting status waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OldestTimes {
+    /// When the oldest pending course was enqueued.
+    pub pending: Option<Timestamp>,
+    /// When the oldest request in flight was claimed.
+    pub in_flight: Option<Timestamp>,
+    /// When the oldest request with an unknown outcome was claimed.
+    pub unconfirmed: Option<Timestamp>,
+}
+
+impl OldestTimes {
+    /// Since when the oldest course in this status waits; `None` if there is none, or the status is final.
+    #[must_use]
+    pub fn of(&self, status: Status) -> Option<Timestamp> {
+        match status {
+            Status::Pending => self.pending,
+            Status::InFlight => self.in_flight,
+            Status::Unconfirmed => self.unconfirmed,
+            Status::Synced | Status::Failed => None,
+        }
+    }
+}
+
+/// Reads since when the oldest courses wait.
+///
+/// Index: `course_outbox_pending`, `course_sync_batch_unsettled` and `course_outbox_unconfirmed`.
+pub async fn read_oldest(database: impl Into<DatabaseRef<'_>>) -> Result<OldestTimes, OutboxError> {
+    const OLDEST: &str = "-- oldest times
+        select (select created_at from course_outbox where status = 'pending' order by next_attempt_at, id limit 1),
+               (select min(claimed_at) from course_sync_batch where state = 'open'),
+               (select min(claimed_at) from course_sync_batch where state = 'unknown')";
+    type Row = (Option<SqlTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
+    let (pending, in_flight, unconfirmed): Row =
+        run_statement(database, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
+            .await
+            .map_err(OutboxError::failed_to("find the oldest courses"))?;
+    Ok(OldestTimes {
+        pending: pending.map(SqlTimestamp::to_jiff),
+        in_flight: in_flight.map(SqlTimestamp::to_jiff),
+        unconfirmed: unconfirmed.map(SqlTimestamp::to_jiff),
+    })
+}
+
+/// The leader.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leader {
+    /// The instance.
+    pub holder: InstanceId,
+    /// The host it runs on.
+    pub host: Option<String>,
+    /// Its term.
+    pub term: Term,
+    /// When its lease ends unless it is renewed; `None` if it was released.
+    pub expires_at: Option<Timestamp>,
+    /// Whether the lease is valid now, by the database's clock.
+    pub is_current: bool,
+    /// Its last report.
+    pub report: LeaderReport,
+}
+
+struct LeaderRow {
+    holder: InstanceId,
+    host: Option<String>,
+    term: Term,
+    expires_at: Option<SqlTimestamp>,
+    is_current: bool,
+    report: Json<LeaderReport>,
+}
+
+impl_from_row!(LeaderRow { holder, host, term, expires_at, is_current, report });
+
+/// Reads the leader, or the last one.
+///
+/// Index: none; the table has one row.
+pub async fn read_leader(database: impl Into<DatabaseRef<'_>>) -> Result<Option<Leader>, OutboxError> {
+    const LEADER: &str = "-- leader
+        select holder, host, term, nullif(expires_at, '-infinity') as expires_at,
+               expires_at > clock_timestamp() as is_current, report
+          from course_sync_leader where holder is not null";
+    let row: Option<LeaderRow> =
+        run_statement(database, async |session| sqlx::query_as(LEADER).fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::failed_to("read the leader's lease"))?;
+    Ok(row.map(|row| Leader {
+        holder: row.holder,
+        host: row.host,
+        term: row.term,
+        expires_at: row.expires_at.map(SqlTimestamp::to_jiff),
+        is_current: row.is_current,
+        report: row.report.0,
+    }))
+}
+
+/// What was sent in the last minute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecentRequests {
+    /// Requests of every kind.
+    pub requests: i64,
+    /// Requests within the account's rolling window.
+    pub in_window: i64,
+    /// Courses in create requests.
+    pub courses: i64,
+}
+
+impl_from_row!(RecentRequests { requests, in_window, courses });
+
+/// Reads how many requests were sent in the last minute and in the last `window`.
+///
+/// Index: `course_sync_batch_claimed_at`.
+pub async fn read_recent_requests(
+    database: impl Into<DatabaseRef<'_>>,
+    window: std::time::Duration,
+) -> Result<RecentRequests, OutboxError> {
+    const RECENT: &str = "-- recent requests of the last minute
+        select count(*) filter (where claimed_at > now() - interval '1 minute') as requests,
+               count(*) filter (where claimed_at > now() - make_interval(secs => $1)) as in_window,
+               coalesce(sum(cardinality(row_ids)) filter (
+                   where operation = 'create' and claimed_at > now() - interval '1 minute'), 0)::bigint as courses
+          from course_sync_batch
+         where claimed_at > now() - greatest(interval '1 minute', make_interval(secs => $1))
+           -- a request that ended without an outcome was never sent
+           and (answered_at is null or outcome is not null)";
+    run_statement(database, async |session| {
+        sqlx::query_as(RECENT).bind(window.as_secs_f64()).fetch_one(session).await
+    })
+    .await
+    .map_err(OutboxError::failed_to("read the requests of the last minute"))
+}

@@ -1,0 +1,237 @@
+//! Reconciles unconfirmed courses: due → look up → decide → record, one batch at a time.
+//!
+//! `lookup` reads from HubSpot, `meaning` decides, and this file calls them in order and records the result. It runs only
+//! while this instance is the leader.
+
+mod lookup;
+pub mod meaning;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::lookup::LookupEnd;
+use self::meaning::{LookupFinding, Settlement, SettlementFacts};
+use crate::config::Unconfirmed;
+use crate::course::{BatchId, Category, CourseError, Doubt, MAX_COURSES, UnconfirmedCourse};
+use crate::outbox::OutboxError;
+use crate::outbox::evidence;
+use crate::outbox::journal;
+use crate::outbox::recover::{self, PostponedLookup, SettledCourse};
+use crate::pipeline::context::Context;
+use crate::pipeline::record as record_stage;
+use crate::policy::attribution::Evidence;
+use crate::runtime::database_health::DatabaseTask;
+use crate::runtime::lease::HeldLease;
+use crate::telemetry::events;
+
+/// How far the clocks of HubSpot and the database may differ when records are compared by the time of their creation.
+const CLOCK_MARGIN: Duration = Duration::from_mins(1);
+
+/// Reconciles one batch of the unconfirmed courses that are due.
+pub(crate) async fn reconcile_due(context: Arc<Context>, held: HeldLease) {
+    match reconcile(&context, held).await {
+        Ok(()) => context.reporting.database_health.record_success(DatabaseTask::Reconcile),
+        Err(error) => context.reporting.database_health.record_failure(DatabaseTask::Reconcile, &error),
+    }
+}
+
+async fn reconcile(context: &Arc<Context>, held: HeldLease) -> Result<(), OutboxError> {
+    let looked_up = look_up_due(context, held).await?;
+    let resent = resend_due(context, held).await?;
+    if looked_up || resent {
+        // More courses may be due.
+        context.runtime.wake.notify_completion();
+    }
+    Ok(())
+}
+
+/// Looks up courses that are due and settles them. False if none is due or no look-up is possible now.
+async fn look_up_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, OutboxError> {
+    if !context.account.may_look_up() {
+        return Ok(false);
+    }
+    let Some((property, courses)) = read_due_lookups(context).await? else { return Ok(false) };
+    let findings = match lookup::look_up(context, held, &property, &courses).await? {
+        LookupEnd::Found(findings) => findings,
+        LookupEnd::NotPossible => return Ok(false),
+        // The courses are still due: the next run looks up fewer of them.
+        LookupEnd::Halved => return Ok(true),
+        LookupEnd::Failed(why) => {
+            postpone_failed_lookups(context, &courses, &why).await?;
+            return Ok(true);
+        }
+    };
+    let settlements = decide_by_findings(context, &courses, &findings).await?;
+    record(context, held, &courses, settlements).await?;
+    Ok(true)
+}
+
+/// Sends courses again without proof, if duplicates are accepted. False if no course is due.
+async fn resend_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, OutboxError> {
+    let settings = &context.settings;
+    if settings.unique_property.is_some() || settings.unconfirmed == Unconfirmed::Hold {
+        return Ok(false);
+    }
+    let courses = recover::due_lookups(&context.edges.database, None, true, MAX_COURSES).await?;
+    if courses.is_empty() {
+        return Ok(false);
+    }
+    let settlements = decide_without_proof(context, &courses).await?;
+    record(context, held, &courses, settlements).await?;
+    Ok(true)
+}
+
+/// The courses of the next look-up, and the unique property by which they are looked up.
+async fn read_due_lookups(
+    context: &Context,
+) -> Result<Option<(String, Vec<UnconfirmedCourse>)>, OutboxError> {
+    let unique_property = context.settings.unique_property.as_deref();
+    let size = context.account.lookup_size();
+    let mut courses = recover::due_lookups(&context.edges.database, unique_property, false, size).await?;
+    // A course is looked up by the property with which it was sent, and a look-up uses a single property.
+    let Some(property) = courses.first().and_then(|course| course.property.clone()) else { return Ok(None) };
+    courses.retain(|course| course.property.as_deref() == Some(property.as_str()));
+    Ok(Some((property, courses)))
+}
+
+/// Decides about each course by what the look-up found.
+async fn decide_by_findings(
+    context: &Context,
+    courses: &[UnconfirmedCourse],
+    findings: &[LookupFinding],
+) -> Result<Vec<Settlement>, OutboxError> {
+    let evidence = load_evidence(context, courses).await?;
+    let mut settlements = Vec::with_capacity(courses.len());
+    for (course, finding) in courses.iter().zip(findings) {
+        let is_taken = is_record_of_another_course(context, course, finding).await?;
+        let evidence = evidence.get(&course.batch).copied().unwrap_or_default();
+        let facts = settlement_facts(context, evidence, is_taken);
+        settlements.push(meaning::settle(course, finding, &context.settings.retry, &facts));
+    }
+    Ok(settlements)
+}
+
+/// Decides about each course where nothing can be proved and duplicates are accepted.
+async fn decide_without_proof(
+    context: &Context,
+    courses: &[UnconfirmedCourse],
+) -> Result<Vec<Settlement>, OutboxError> {
+    let retry = &context.settings.retry;
+    let evidence = load_evidence(context, courses).await?;
+    let mut settlements = Vec::with_capacity(courses.len());
+    for course in courses {
+        let evidence = evidence.get(&course.batch).copied().unwrap_or_default();
+        let facts = settlement_facts(context, evidence, false);
+        let settlement = meaning::resend_without_proof(course, retry, &facts);
+        // `None`: an operator has to decide. Until then the course is checked again at the longest interval.
+        settlements.push(settlement.unwrap_or(Settlement::StillUnconfirmed(retry.max_interval)));
+    }
+    Ok(settlements)
+}
+
+/// The evidence about the last requests of the courses whose outcome is unknown.
+async fn load_evidence(
+    context: &Context,
+    courses: &[UnconfirmedCourse],
+) -> Result<HashMap<BatchId, Evidence>, OutboxError> {
+    let unknown = courses.iter().filter(|course| course.doubt == Doubt::Unknown);
+    let mut batches: Vec<BatchId> = unknown.map(|course| course.batch).collect();
+    batches.sort_unstable();
+    batches.dedup();
+    match batches.as_slice() {
+        [] => Ok(HashMap::new()),
+        batches => evidence::load_evidence(&context.edges.database, batches).await,
+    }
+}
+
+/// Whether the record with a similar key belongs to another course of the outbox.
+async fn is_record_of_another_course(
+    context: &Context,
+    course: &UnconfirmedCourse,
+    finding: &LookupFinding,
+) -> Result<bool, OutboxError> {
+    let LookupFinding::SimilarKey(record) = finding else { return Ok(false) };
+    let Some(created_at) = record.created_at else { return Ok(true) };
+    // HubSpot may have created the record at any time while the request was open.
+    let reach = context.settings.send_window() + CLOCK_MARGIN;
+    evidence::is_record_of_another_course(&context.edges.database, &record.id, created_at, reach, course.id)
+        .await
+}
+
+fn settlement_facts(context: &Context, evidence: Evidence, is_taken: bool) -> SettlementFacts<'_> {
+    SettlementFacts {
+        evidence,
+        is_taken,
+        unique_property: context.settings.unique_property.as_deref(),
+        settle: context.settings.settle,
+        now: Timestamp::now(),
+        jitter: fastrand::f64(),
+    }
+}
+
+/// Records the settlements, then counts and logs them.
+async fn record(
+    context: &Context,
+    held: HeldLease,
+    courses: &[UnconfirmedCourse],
+    settlements: Vec<Settlement>,
+) -> Result<(), OutboxError> {
+    let (mut settled, mut postponed) = (Vec::<SettledCourse>::new(), Vec::new());
+    for (course, settlement) in courses.iter().zip(settlements) {
+        match settlement {
+            Settlement::Apply(transition) => settled.push((course.id, course.batch, transition)),
+            Settlement::StillUnconfirmed(wait) => {
+                postponed.push(PostponedLookup { id: course.id, wait, error: None });
+            }
+        }
+    }
+    let recorded = recover::settle_unconfirmed(&context.edges.database, held.lease, &settled).await?;
+    journal::close_settled_batches(&context.edges.database).await?;
+    report(context, courses, &settled, recorded);
+    if !postponed.is_empty() {
+        recover::postpone_lookups(&context.edges.database, &postponed).await?;
+    }
+    Ok(())
+}
+
+/// Counts and logs the settled courses. `recorded`: how many of them the database changed.
+fn report(context: &Context, courses: &[UnconfirmedCourse], settled: &[SettledCourse], recorded: u64) {
+    // The others changed after they were read: an operator resolved them, or another instance is the leader.
+    let stale = u64::try_from(settled.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
+    if stale > 0 {
+        context.reporting.metrics.count_stale_results(stale);
+        tracing::warn!(event = events::STALE_LOOKUPS_DISCARDED, courses = stale, "stale lookups discarded");
+    }
+    let now = Timestamp::now();
+    for (id, batch, transition) in settled {
+        let course = courses.iter().find(|course| course.id == *id);
+        let key = course.map(|course| &course.key);
+        let delay = course.map(|course| now.duration_since(course.created_at));
+        record_stage::report_course(context, *batch, *id, key, delay, transition);
+    }
+}
+
+/// Postpones the look-ups of these courses, each for longer than before. Their rows show the error.
+async fn postpone_failed_lookups(
+    context: &Context,
+    courses: &[UnconfirmedCourse],
+    why: &str,
+) -> Result<(), OutboxError> {
+    let now = Timestamp::now();
+    let mut postponed = Vec::with_capacity(courses.len());
+    for course in courses {
+        let message =
+            format!("it is not known whether HubSpot created this course, and looking it up failed: {why}");
+        // After a conflict or a refusal, the row keeps HubSpot's error.
+        let is_replaced = matches!(course.doubt, Doubt::Unknown | Doubt::Created);
+        postponed.push(PostponedLookup {
+            id: course.id,
+            wait: meaning::next_lookup_after(course, &context.settings.retry, now),
+            error: is_replaced.then(|| CourseError::new(Category::UnknownOutcome, &message, now)),
+        });
+    }
+    recover::postpone_lookups(&context.edges.database, &postponed).await
+}
