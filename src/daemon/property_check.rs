@@ -24,7 +24,7 @@ const UNREADABLE_WAIT: Duration = Duration::from_mins(10);
 pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
     let Some(name) = context.settings.unique_property.as_deref() else { return };
     // Set before the request, so that a check that ends without a result is not repeated at once.
-    context.account.unique_property.lock().not_before = Some(Instant::now() + context.settings.poll_interval);
+    context.account.unique_property.lock().retry_at = Some(Instant::now() + context.settings.poll_interval);
     let request = account_request::send_account_request(&context, held, async |context| {
         context.edges.client.properties(Sensitivity::None).await
     });
@@ -75,6 +75,6 @@ fn record_check(context: &Context, held: HeldLease, problem: Option<&Option<Stri
         None => UNREADABLE_WAIT,
         Some(_) => context.settings.retry.equal_jitter(state.failures, fastrand::f64(), UNUSABLE_MAX),
     };
-    state.not_before = Some(Instant::now() + wait);
+    state.next_check_at = Some(Instant::now() + wait);
     wait
 }
