@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::outcome::CommandOutcome;
-use super::output::print_as;
+use super::output::{print_as, print_progress};
 use crate::config::Config;
 use crate::outbox::connect;
 
@@ -25,7 +25,10 @@ struct MigrateReport {
 }
 
 pub(super) async fn run(args: &MigrateArgs, config: &Config) -> anyhow::Result<CommandOutcome> {
-    let report = MigrateReport { applied: connect::migrate(&config.database_url()?).await? };
+    let url = config.database_url()?;
+    let applied =
+        connect::migrate_reporting(&url, |error| print_progress(&format!("waiting: {error}"))).await?;
+    let report = MigrateReport { applied };
     print_as(args.json, &report, |report| match report.applied {
         0 => "the schema is already up to date".to_owned(),
         1 => "the schema is up to date: 1 migration applied".to_owned(),

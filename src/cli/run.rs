@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,10 +15,10 @@ use crate::admin::{self, QuotaSettings};
 use crate::config::Config;
 use crate::daemon;
 use crate::hubspot::Client;
-use crate::outbox::{Database, connect};
+use crate::outbox::{Database, OutboxError, connect};
 use crate::pipeline::context::{Context, Edges};
 use crate::pipeline::settings::Settings;
-use crate::runtime::database_health::DatabaseTask;
+use crate::runtime::database_health::{DatabaseHealth, DatabaseTask};
 use crate::runtime::lifecycle::Shutdown;
 use crate::telemetry::events;
 use crate::telemetry::logging;
@@ -115,15 +116,16 @@ async fn start_admin_server(
 async fn prepare_database(
     config: &Config,
     url: &SecretString,
-    context: &Context,
+    context: &Arc<Context>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<bool> {
     loop {
-        // A separate task: it may wait for another instance that migrates, and a shutdown must not cancel its statement.
+        // A separate task: it may wait for a lock, and a shutdown must not cancel its statement.
         let (migrate, url, database) = (config.database.migrate, url.clone(), context.edges.database.clone());
+        let context_of_task = Arc::clone(context);
         let preparing = tokio::spawn(async move {
             if migrate {
-                connect::migrate(&url).await.map(Some)
+                migrate_schema(&url, &context_of_task.reporting.database_health).await.map(Some)
             } else {
                 connect::verify_schema(&database).await.map(|()| None)
             }
@@ -132,6 +134,7 @@ async fn prepare_database(
             prepared = preparing => prepared,
             () = shutdown.begun() => return Ok(false),
         };
+        context.reporting.database_health.set_waiting(None);
         match prepared.context("preparing the database was interrupted")? {
             Ok(applied) => {
                 context.reporting.database_health.record_success(DatabaseTask::PrepareSchema);
@@ -148,4 +151,16 @@ async fn prepare_database(
             () = shutdown.begun() => return Ok(false),
         }
     }
+}
+
+/// Migrates the schema. Logs once if it has to wait for a lock, and is not ready meanwhile.
+async fn migrate_schema(url: &SecretString, health: &DatabaseHealth) -> Result<usize, OutboxError> {
+    let is_logged = AtomicBool::new(false);
+    connect::migrate_reporting(url, |error| {
+        health.set_waiting(Some(error.to_string()));
+        if !is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(event = events::MIGRATION_WAITING, %error, "migration waiting");
+        }
+    })
+    .await
 }

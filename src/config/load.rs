@@ -6,6 +6,7 @@ use std::fmt::Display;
 use config::{ConfigError, File, FileFormat, Value, ValueKind};
 use secrecy::ExposeSecret as _;
 
+use super::database_url::parse_database_url;
 use super::layer::Layer;
 use super::problems::Problems;
 use super::redact::redact;
@@ -171,7 +172,7 @@ impl Loader {
             let text = "is not set; set DATABASE_URL, or DATABASE_URL_FILE to a file that contains it";
             self.reject(DATABASE_URL, text);
         }
-        self.read_secret(DATABASE_URL, is_needed, values::check_database_url)
+        self.read_secret(DATABASE_URL, is_needed, |text| parse_database_url(text).map(|_| ()))
     }
 
     fn read_credentials(&mut self, is_needed: bool) -> Option<Credentials> {
@@ -237,7 +238,7 @@ impl Loader {
         &mut self,
         setting: &'static str,
         is_needed: bool,
-        check: impl FnOnce(&str) -> Result<(), &'static str>,
+        check: impl FnOnce(&str) -> Result<(), String>,
     ) -> Option<SecretSource> {
         let file = file_key(setting);
         let (key, source) = if self.is_set(&file) {
@@ -250,7 +251,7 @@ impl Loader {
             return Some(source);
         }
         let flaw = match source.read() {
-            Ok(secret) => check(secret.expose_secret()).err().map(ToOwned::to_owned),
+            Ok(secret) => check(secret.expose_secret()).err(),
             Err(error) => Some(error.reason),
         };
         let Some(flaw) = flaw else { return Some(source) };

@@ -3,6 +3,7 @@
 //! All problems are reported at once, each with its source and a suggested fix. No message and no `Debug`
 //! contains a secret. Touches the configuration file and secret files, nothing else.
 
+mod database_url;
 mod environment;
 mod file;
 mod layer;
@@ -16,6 +17,7 @@ mod sources;
 mod values;
 mod warnings;
 
+pub(crate) use database_url::parse_database_url;
 pub use problems::{Problem, Problems};
 pub use redact::{is_unprintable, redact};
 pub use reference::{KEYS, KeyReference, REFERENCE};

@@ -3,7 +3,6 @@
 //! The functions that take a deserializer are for `settings`. Every error states what would be accepted;
 //! `load` adds the key, the value and its source.
 
-use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use tracing_subscriber::filter::Targets;
-use url::{Host, ParseError, Url};
+use url::{Host, Url};
 
 /// A part of a whole, in hundredths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,26 +275,6 @@ pub(super) fn client_id(text: &str) -> Result<String, &'static str> {
 
 pub(super) fn path(text: &str) -> Result<PathBuf, &'static str> {
     if text.is_empty() { Err("the path of a file") } else { Ok(PathBuf::from(text)) }
-}
-
-/// Rejects what is not the URL of a Postgres database.
-pub(super) fn check_database_url(text: &str) -> Result<(), &'static str> {
-    const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err("must start with postgres:// or postgresql://");
-    }
-    let url = Url::parse(text).map_err(|error| match error {
-        ParseError::InvalidPort => {
-            "has no valid port; special characters in the password must be percent-encoded"
-        }
-        _ => "is not a valid URL; special characters in the password must be percent-encoded",
-    })?;
-    let is_unknown =
-        |(name, value): (Cow<'_, str>, Cow<'_, str>)| name == "sslmode" && !SSL_MODES.contains(&&*value);
-    if url.query_pairs().any(is_unknown) {
-        return Err("has an unknown sslmode; use disable, allow, prefer, require, verify-ca or verify-full");
-    }
-    Ok(())
 }
 
 /// Decimal digits and nothing else: no sign, no space, no underscore.

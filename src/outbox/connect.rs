@@ -1,5 +1,7 @@
 //! Connects to the database, migrates its schema, and verifies that the schema fits this program.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
@@ -10,6 +12,10 @@ use crate::outbox::database::{
     CONNECT_TIMEOUT, Database, DatabaseRef, SessionMode, parse_url, run_statement,
 };
 use crate::outbox::migrations::{APPLIED_TABLE, MIGRATOR};
+
+/// The wait after the first attempt to migrate that did not get its locks. It doubles with each attempt.
+const FIRST_MIGRATION_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_MIGRATION_WAIT: Duration = Duration::from_secs(30);
 
 /// Opens a pool of at most `max_connections`; the connections are made when they are needed.
 pub fn open_pool(
@@ -36,17 +42,46 @@ pub async fn test_connection(url: &SecretString) -> Result<String, OutboxError> 
 /// The address of the database, without user and password.
 fn address_of(options: &PgConnectOptions) -> String {
     let host = options.get_socket().map_or_else(
-        || format!("{}:{}", options.get_host(), options.get_port()),
+        || match options.get_host() {
+            address if address.contains(':') => format!("[{address}]:{}", options.get_port()),
+            name => format!("{name}:{}", options.get_port()),
+        },
         |socket| socket.display().to_string(),
     );
     format!("{host}/{}", options.get_database().unwrap_or_default())
 }
 
+/// As [`migrate_reporting`], without reporting.
+pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
+    migrate_reporting(url, |_| ()).await
+}
+
 /// Migrates the schema. Returns the number of migrations that were applied. Two instances may migrate at once: the
 /// second waits for the first.
-pub async fn migrate(url: &SecretString) -> Result<usize, OutboxError> {
+///
+/// The catalogue's inserts queue behind a migration that waits for a lock, such as that of a `pg_dump`. So each attempt
+/// waits only a few seconds for a lock; then everything is rolled back, and the next attempt follows after a growing
+/// wait. `on_waiting` is called with the reason after each failed attempt.
+pub async fn migrate_reporting(
+    url: &SecretString,
+    on_waiting: impl Fn(&OutboxError),
+) -> Result<usize, OutboxError> {
+    let mut wait = FIRST_MIGRATION_WAIT;
+    loop {
+        match try_migrate(url).await {
+            Err(error) if error.is_lock_timeout() => on_waiting(&error),
+            ended => return ended,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_MIGRATION_WAIT);
+    }
+}
+
+/// One attempt to migrate the schema.
+async fn try_migrate(url: &SecretString) -> Result<usize, OutboxError> {
     // One transaction: all or nothing, and one session throughout, even behind a pooler.
-    const BEGIN: &str = "begin; deallocate all; set local client_min_messages = 'warning'";
+    const BEGIN: &str = "begin; deallocate all; set local client_min_messages = 'warning'; \
+                         set local synchronous_commit = on; set local lock_timeout = '3s'";
     const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(7245010002)";
     let options = parse_url(url)?.statement_cache_capacity(0);
     let place = address_of(&options);

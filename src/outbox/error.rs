@@ -29,10 +29,8 @@ pub enum OutboxError {
         source: sqlx::Error,
     },
     /// The URL is invalid.
-    #[error(
-        "database.url is not a valid Postgres URL: check its host, its port, and the parameters after the ?"
-    )]
-    Url,
+    #[error("database.url {0} (the value is not shown)")]
+    Url(String),
     /// A migration failed.
     #[error("could not migrate the database schema: {}", describe_migration(.0))]
     Migrate(#[source] MigrateError),
@@ -68,15 +66,28 @@ impl OutboxError {
             | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
                 is_transient_error(source)
             }
-            Self::Url | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
+            Self::Url(_) | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
         }
+    }
+
+    /// Whether the server gave up waiting for a lock that another session holds.
+    pub(super) fn is_lock_timeout(&self) -> bool {
+        /// The SQLSTATE of `lock_timeout`.
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        let (Self::Statement { source, .. }
+        | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))) = self
+        else {
+            return false;
+        };
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.as_deref() == Some(LOCK_NOT_AVAILABLE)
     }
 
     /// Whether the program or its configuration does not fit the database, rather than the database failing.
     #[must_use]
     pub fn is_configuration_error(&self) -> bool {
         match self {
-            Self::Url | Self::Outdated(_) | Self::Newer(_) => true,
+            Self::Url(_) | Self::Outdated(_) | Self::Newer(_) => true,
             Self::Statement { .. } | Self::Connect { .. } | Self::Migrate(_) | Self::Row { .. } => false,
         }
     }
@@ -94,7 +105,7 @@ impl OutboxError {
             Self::Statement { source: sqlx::Error::PoolTimedOut, .. } => false,
             Self::Statement { .. } => true,
             Self::Connect { .. }
-            | Self::Url
+            | Self::Url(_)
             | Self::Migrate(_)
             | Self::Outdated(_)
             | Self::Newer(_)

@@ -25,6 +25,7 @@ pub mod pause;
 pub mod record;
 pub mod recover;
 pub mod retention;
+mod roots;
 mod rows;
 pub mod verify;
 

@@ -61,6 +61,8 @@ pub struct DatabaseHealth(Mutex<HealthState>);
 struct HealthState {
     outage: Outage<DatabaseTask>,
     last_error: String,
+    /// Why the schema is not prepared yet although the database works.
+    waiting: Option<String>,
 }
 
 impl DatabaseHealth {
@@ -118,6 +120,11 @@ impl DatabaseHealth {
         }
     }
 
+    /// Sets why the schema is not prepared yet although the database works. The daemon is not ready meanwhile.
+    pub fn set_waiting(&self, reason: Option<String>) {
+        self.lock().waiting = reason;
+    }
+
     /// Forgets the failures of tasks that only a leader has: this instance does not lead any more.
     pub(crate) fn clear_leader_tasks(&self) {
         use DatabaseTask::{Claim, ReadPauses, Reconcile};
@@ -130,6 +137,7 @@ impl DatabaseHealth {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let state = self.lock();
-        state.outage.failing().any(DatabaseTask::is_vital).then(|| state.last_error.clone())
+        let is_failing = state.outage.failing().any(DatabaseTask::is_vital);
+        if is_failing { Some(state.last_error.clone()) } else { state.waiting.clone() }
     }
 }

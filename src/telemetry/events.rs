@@ -216,6 +216,10 @@ events! {
         SCHEMA_PREPARED = "schema_prepared", INFO, [applied],
             "The schema is up to date. `applied` migrations were run; absent if `database.migrate` is false.",
             "Nothing.";
+        MIGRATION_WAITING = "migration_waiting", WARN, [error],
+            "An open transaction holds a lock that the migration needs, or another instance migrates. Logged once; it is \
+             retried with growing waits. The daemon is not ready meanwhile, and inserts wait a few seconds at most.",
+            "End the transaction, such as that of a `pg_dump`, or wait for its end.";
         OUTBOX_GAUGES_NOT_REFRESHED = "outbox_gauges_not_refreshed", DEBUG, [error],
             "The gauges of the outbox could not be read. `/metrics` shows their last values.",
             "Nothing.";

@@ -85,6 +85,8 @@ impl LineFormat {
 
 fn dispatch(filter: &str, format: LineFormat, writer: NonBlocking) -> Result<Dispatch, LogError> {
     let filter = parse_log_filter(filter).ok_or(LogError::Filter)?;
+    // The driver logs lines of the password file that it cannot read, whole.
+    let filter = filter.with_target("sqlx_postgres::options", LevelFilter::OFF);
     let builder = tracing_subscriber::fmt()
         // `filter` decides.
         .with_max_level(LevelFilter::TRACE)

@@ -146,6 +146,78 @@ fn an_invalid_database_url_is_rejected_and_not_shown() {
 }
 
 #[test]
+fn parameters_of_the_database_url_are_honoured_or_rejected_by_name() {
+    let cases: &[(&str, &[&str])] = &[
+        ("target_session_attrs=read-write", &["target_session_attrs", "the address of the primary"]),
+        ("channel_binding=require", &["channel_binding", "sslmode=verify-full"]),
+        ("gssencmode=require", &["gssencmode", "GSSAPI"]),
+        ("sslpassword=canary", &["sslpassword", "decrypt"]),
+        ("canary=canary&sslpassword=canary", &["unknown parameter, which is not shown", "sslpassword"]),
+        ("password=a&canary", &["unknown parameter, which is not shown"]),
+        ("connect_timeout=10&pool_size=canary", &["connect_timeout", "pool_size"]),
+        ("sslrootcert=system&sslmode=require", &["sslrootcert=system, which needs sslmode=verify-full"]),
+        ("host=a,b", &["several hosts"]),
+        ("port=canary", &["no valid port"]),
+        ("hostaddr=canary", &["no IP address"]),
+        ("ssl-mode=canary", &["unknown sslmode"]),
+        ("application_name=%ff", &["not UTF-8"]),
+    ];
+    for (query, expected) in cases {
+        let url = format!("postgres://u:canary@db/x?{query}");
+        let problems = rejected("", &[("DATABASE_URL", &url)], NOTHING);
+        assert_eq!(problems.len(), 1, "{query}: {problems:?}");
+        assert!(problems[0].starts_with("database.url (DATABASE_URL): "), "{problems:?}");
+        assert!(!problems[0].contains("canary"), "{query}: {problems:?}");
+        for part in *expected {
+            assert!(problems[0].contains(part), "{query}: {problems:?}");
+        }
+    }
+    for query in [
+        "",
+        "sslmode=require&channel_binding=prefer",
+        "sslrootcert=system",
+        "sslrootcert=system&sslmode=verify-full",
+        "target_session_attrs=any&gssencmode=disable",
+        "user=me@server&password=p@ss",
+        "options=-c%20geqo%3Doff&options[work_mem]=8MB",
+        "fallback_application_name=x&client_encoding=utf8",
+    ] {
+        valid("", &[("DATABASE_URL", &format!("postgres://u@db/x?{query}"))]);
+    }
+    valid("", &[("DATABASE_URL", "postgres://u:p@ss@db/x")]);
+}
+
+#[test]
+fn an_unencoded_character_in_the_database_password_is_rejected_and_not_shown() {
+    for password in [
+        "12?canary",
+        "12#canary",
+        "12/canary",
+        "canary?x",
+        "canary#x",
+        "canary/x",
+        "12?canary&x=1",
+        "12?a=canary",
+        "12?sslmode=canary",
+        "12?canary@x",
+        "1@2?canary",
+        "12/x?canary",
+        "12?canary#x",
+    ] {
+        let url = format!("postgres://u:{password}@db:5432/x?sslmode=disable");
+        let problems = rejected("", &[("DATABASE_URL", &url)], NOTHING);
+        assert!(!problems.concat().contains("canary"), "{password}: {problems:?}");
+    }
+    for (url, problem) in [
+        ("postgres://u@canary,b:5432/x", "several hosts"),
+        ("postgres://u@canary:5432,b:5433/x", "several hosts"),
+    ] {
+        let problems = rejected("", &[("DATABASE_URL", url)], NOTHING);
+        assert!(problems[0].contains(problem) && !problems[0].contains("canary"), "{problems:?}");
+    }
+}
+
+#[test]
 fn no_secret_is_shown() {
     let secret = file(CANARY);
     let path = secret.path().to_str().unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the daemon: the real program between a real Postgres and the simulator.
 
 mod attribution;
+mod certificates;
 mod clocks;
 mod crashes;
 mod credentials;
@@ -8,6 +9,7 @@ mod daily_quota;
 mod database;
 mod database_outages;
 mod database_restarts;
+mod durability;
 mod failover;
 mod happy_path;
 mod hostile;
@@ -16,6 +18,7 @@ mod leadership;
 mod log_pipe;
 mod look_ups;
 mod lost_commits;
+mod migration;
 mod network;
 mod pauses;
 mod poison;

@@ -9,6 +9,7 @@ mod journal;
 mod lease;
 mod long_transactions;
 mod pause;
+mod read_only;
 mod recover;
 mod retention;
 mod schema;

@@ -53,7 +53,12 @@ impl Connection {
 impl SilentRelay {
     /// Starts a relay to the server that listens on this socket.
     pub async fn start(socket: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at("127.0.0.1:0", socket).await
+    }
+
+    /// The same, listening at another address.
+    pub async fn start_at(address: &str, socket: PathBuf) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let state = Arc::<RelayState>::default();
         let shared = Arc::clone(&state);
