@@ -112,7 +112,7 @@ impl Outbox {
                 claim(&self.database, self.lease, Duration::ZERO, batch, limits, this.cursor, LEASE).await?;
             let took = began.elapsed();
             times.claims.push(took.as_secs_f64() * 1_000.0);
-            self.backlog.end_claim(this, ClaimEnd::Made { remaining: taken.remaining, took });
+            self.backlog.end_claim(this, ClaimEnd::Made { remaining: taken.remaining, took }, Instant::now());
             let synced = |course: &course_sync::course::ClaimedCourse| {
                 let hubspot_id = HubSpotId::parse(&course.id.0.to_string())?;
                 Some((

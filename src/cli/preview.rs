@@ -84,13 +84,13 @@ async fn forecast_pending(
         ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     let mut position = Some(PageCursor::default());
     let mut left = args.limit.unwrap_or(u64::MAX);
-    while let Some(after) = position
+    while let Some(after) = position.clone()
         && left > 0
     {
         let limit = u16::try_from(left).unwrap_or(u16::MAX).min(MAX_COURSES);
-        let page = preview::read_pending_page(database, after, limit).await?;
+        let mut page = preview::read_pending_page(database, after, limit).await?;
         let count = page.courses.len() + page.unreadable.len();
-        position = page.next;
+        position = page.next.take();
         left = left.saturating_sub(count as u64);
         forecast_page(client, properties, page, forecast).await?;
         progress.inc(count as u64);

@@ -181,7 +181,7 @@ impl Engine {
                 let order = probe.map_or(ClaimOrder::Oldest, |(_, order)| order);
                 (WaitFor::Permit(lane, order), None)
             }
-            None if self.claims.is_empty() => (WaitFor::Work, Some(self.poll_at)),
+            None if self.claims.is_empty() => (WaitFor::Work, Some(self.next_timer())),
             None => (WaitFor::ClaimEnd, None),
         }
     }
@@ -213,14 +213,21 @@ impl Engine {
         match (wait, event) {
             (_, EngineEvent::Shutdown) => {}
             // Another instance may have been the leader in between.
-            (WaitFor::Lease, _) => self.reset_backlog(),
+            (WaitFor::Lease, _) => {
+                self.reset_backlog();
+                // The database granted a lease, so it works again.
+                self.fresh.forget_failures();
+                self.suspects.forget_failures();
+            }
             (_, EngineEvent::ClaimEnded(ended)) => self.end_oldest_claim(ended),
             (WaitFor::Permit(lane, order), EngineEvent::Permit(permit)) => {
                 self.use_permit(permit, lane, order);
             }
             (_, EngineEvent::Permit(permit)) => permit.release_unused(),
             (_, EngineEvent::Wakeup(cause)) => self.wake_up(cause).await,
-            (WaitFor::Work, EngineEvent::Timer) => self.wake_up(Wakeup::Poll).await,
+            (WaitFor::Work, EngineEvent::Timer) if Instant::now() >= self.poll_at => {
+                self.wake_up(Wakeup::Poll).await;
+            }
             (
                 _,
                 EngineEvent::LeaseChanged
@@ -313,12 +320,21 @@ impl Engine {
 
     /// Which courses to claim next, if any. `probe`: the courses that a probe should contain.
     fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
+        let now = Instant::now();
         let waiting = WaitingLanes {
-            fresh: self.fresh.should_claim(self.open_claims(Lane::Fresh)),
+            fresh: self.fresh.should_claim(self.open_claims(Lane::Fresh), now),
             may_be_fresh: self.open_claims(Lane::Fresh) > 0,
-            suspects: self.suspects.should_claim(self.open_claims(Lane::Suspects)),
+            suspects: self.suspects.should_claim(self.open_claims(Lane::Suspects), now),
         };
         self.turns.next_lane(probe, waiting)
+    }
+
+    /// The next poll, or an earlier claim that waits because the last one failed.
+    fn next_timer(&self) -> Instant {
+        let waits = [self.fresh.waits_until(), self.suspects.waits_until()];
+        let now = Instant::now();
+        // A wait that has ended starts no claim while the other courses have their turn.
+        waits.into_iter().flatten().filter(|at| *at > now).fold(self.poll_at, Instant::min)
     }
 
     fn open_claims(&self, lane: Lane) -> usize {
@@ -362,7 +378,7 @@ impl Engine {
 
     fn end_oldest_claim(&mut self, ended: ClaimEnd) {
         if let Some(claim) = self.claims.pop_front() {
-            self.backlog(claim.lane).end_claim(claim.begun, ended);
+            self.backlog(claim.lane).end_claim(claim.begun, ended, Instant::now());
         }
     }
 

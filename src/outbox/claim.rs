@@ -89,7 +89,8 @@ macro_rules! claim_statement {
                for key share
         ), due as materialized (
             -- Rows that another session holds are skipped: waiting for one would delay all others.
-            select ctid as spot, id, next_attempt_at,
+            -- A ctid is a position within one table: partitions and inheriting tables have positions of their own.
+            select tableoid as home, ctid as spot, id, next_attempt_at,
                    -- The evidence of other requests may narrow the batch of a group that failed.
                    least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
                                         where n.batch_id = course_outbox.batch_id)) as batch_limit,
@@ -111,8 +112,8 @@ macro_rules! claim_statement {
         ), fitting as (
             -- The longest prefix in which no course exceeds its own batch limit and the body stays small enough. The
             -- first course always fits: HubSpot decides whether it is too large.
-            select spot, next_attempt_at, is_blamed from (
-                select spot, next_attempt_at, is_blamed, row_number() over so_far as place,
+            select home, spot, next_attempt_at, is_blamed from (
+                select home, spot, next_attempt_at, is_blamed, row_number() over so_far as place,
                        min(batch_limit) over so_far as narrowest, sum(bytes) over so_far as total
                   from due
                 window so_far as (order by next_attempt_at ",
@@ -125,7 +126,7 @@ macro_rules! claim_statement {
             update course_outbox o
                set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
               -- The rows are locked, so their ctid is still valid: this saves a second index scan.
-              from fitting f where o.ctid = f.spot
+              from fitting f where o.ctid = f.spot and o.tableoid = f.home
             returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.doubt_property,
                       coalesce(f.is_blamed, false) as is_blamed, o.created_at, f.next_attempt_at as due
         ), intent as (
@@ -235,9 +236,11 @@ fn claim_result(rows: Vec<ClaimedRow>, limits: ClaimLimits<'_>) -> ClaimResult {
     let remaining = match rows.last() {
         Some(last) if i64::try_from(count).is_ok_and(|count| count < last.candidates) => Remaining::FromStart,
         Some(_) if limits.order == ClaimOrder::Newest => Remaining::FromStart,
-        Some(last) if count == usize::from(limits.courses) => {
-            Remaining::After(Cursor::after(last.due.to_jiff(), last.id))
-        }
+        Some(last) if count == usize::from(limits.courses) => match &last.due.0 {
+            Ok(due) => Remaining::After(Cursor::after(due.to_jiff(), last.id)),
+            // A time that cannot be represented is no position to continue from.
+            Err(_) => Remaining::FromStart,
+        },
         _ => Remaining::Nothing,
     };
     let mut result = ClaimResult { courses: Vec::with_capacity(count), unreadable: Vec::new(), remaining };

@@ -103,6 +103,8 @@ impl OutboxError {
             }
             // It was never sent.
             Self::Statement { source: sqlx::Error::PoolTimedOut, .. } => false,
+            // Also a response that cannot be decoded: by then the statement has been committed. A value that cannot be
+            // read is no such error; see `outbox::lenient`.
             Self::Statement { .. } => true,
             Self::Connect { .. }
             | Self::Url(_)
@@ -111,6 +113,16 @@ impl OutboxError {
             | Self::Newer(_)
             | Self::Row { .. } => false,
         }
+    }
+
+    /// Whether the database refused the statement because of a row: a foreign key, another constraint, or a trigger.
+    #[must_use]
+    pub fn is_refusal_of_a_row(&self) -> bool {
+        /// The SQLSTATE of `raise` in a function.
+        const RAISED: &str = "P0001";
+        let Self::Statement { source, .. } = self else { return false };
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code.starts_with("23") || code == RAISED)
     }
 
     /// An error of the statement that was to do this, an infinitive such as "claim pending courses".

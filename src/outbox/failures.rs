@@ -2,15 +2,14 @@
 //! size, however many there are.
 
 use jiff::Timestamp;
-use jiff_sqlx::Timestamp as SqlTimestamp;
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::types::Json;
 
 use crate::course::{Category, CourseError, Status};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
+use crate::outbox::lenient::{ClampedTimestamp, Lenient};
 use crate::policy::explain::remedy::remedy;
 
 /// The largest number of groups of failed courses.
@@ -50,7 +49,7 @@ struct GroupRow {
     property: String,
     courses: i64,
     example: String,
-    latest: SqlTimestamp,
+    latest: ClampedTimestamp,
 }
 
 impl_from_row!(GroupRow { status, category, code, property, courses, example, latest });
@@ -159,7 +158,7 @@ fn error_group(row: GroupRow, is_whole: bool) -> Option<ErrorGroup> {
         courses: row.courses,
         is_exact: if status == Status::Failed { row.courses < MAX_COUNTED } else { is_whole },
         example: row.example,
-        latest: row.latest.to_jiff(),
+        latest: row.latest.0,
         fix,
     })
 }
@@ -183,8 +182,8 @@ struct FailureRow {
     course_key: String,
     status: String,
     attempts: i32,
-    error: Option<Json<Value>>,
-    updated_at: SqlTimestamp,
+    error: Option<Lenient<Json<CourseError>>>,
+    updated_at: ClampedTimestamp,
 }
 
 impl_from_row!(FailureRow { course_key, status, attempts, error, updated_at });
@@ -253,7 +252,7 @@ fn failure_of(row: FailureRow) -> Option<Failure> {
         key: row.course_key,
         status: Status::parse(&row.status)?,
         attempts: row.attempts,
-        error: row.error.and_then(|error| serde_json::from_value(error.0).ok()),
-        updated_at: row.updated_at.to_jiff(),
+        error: row.error.and_then(Lenient::ok).map(|error| error.0),
+        updated_at: row.updated_at.0,
     })
 }

@@ -1,13 +1,13 @@
 //! Reads the history of one course: its row, its events, the requests that carried it. Bounded in size.
 
-use jiff_sqlx::Timestamp;
 use serde_json::Value;
 use sqlx::types::Json;
 
-use crate::course::Status;
+use crate::course::{CourseError, Status};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
+use crate::outbox::lenient::{ClampedTimestamp, Lenient};
 use crate::policy::explain::history::{CourseEvent, CourseHistory, CourseRequest, CourseRow};
 
 /// The largest number of events and of requests that are read; the latest ones.
@@ -29,12 +29,12 @@ struct HistoryRow {
     carried_key: bool,
     is_suspect: bool,
     batch_limit: i16,
-    next_attempt_at: Timestamp,
+    next_attempt_at: ClampedTimestamp,
     hubspot_id: Option<String>,
-    error: Option<Json<Value>>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    synced_at: Option<Timestamp>,
+    error: Option<Lenient<Json<CourseError>>>,
+    created_at: ClampedTimestamp,
+    updated_at: ClampedTimestamp,
+    synced_at: Option<ClampedTimestamp>,
     events: Json<Vec<Value>>,
     requests: Json<Vec<Value>>,
 }
@@ -144,12 +144,12 @@ fn history_of(row: HistoryRow) -> Option<CourseHistory> {
         carried_key: row.carried_key,
         is_suspect: row.is_suspect,
         batch_limit: u16::try_from(row.batch_limit).unwrap_or_default(),
-        next_attempt_at: row.next_attempt_at.to_jiff(),
+        next_attempt_at: row.next_attempt_at.0,
         hubspot_id: row.hubspot_id,
-        error: row.error.and_then(|error| serde_json::from_value(error.0).ok()),
-        created_at: row.created_at.to_jiff(),
-        updated_at: row.updated_at.to_jiff(),
-        synced_at: row.synced_at.map(Timestamp::to_jiff),
+        error: row.error.and_then(Lenient::ok).map(|error| error.0),
+        created_at: row.created_at.0,
+        updated_at: row.updated_at.0,
+        synced_at: row.synced_at.map(|time| time.0),
     };
     // An event or request that cannot be read is left out; the others are still shown.
     let events = events.into_iter().filter_map(|it| serde_json::from_value::<CourseEvent>(it).ok()).collect();

@@ -100,7 +100,8 @@ pub async fn record_read_end(
 }
 
 /// For each request that other instances sent within the last `reach`: how long it still counts towards the quota. It
-/// counts until `window` after its end, or after the latest end that it can have.
+/// counts until `window` after its end, or after the latest end that it can have, but never for longer than `reach`: if
+/// the database's clock was set back, these times are in the future.
 ///
 /// Index: `course_sync_batch_claimed_at`.
 pub async fn recent_requests(
@@ -125,5 +126,6 @@ pub async fn recent_requests(
     })
     .await
     .map_err(OutboxError::failed_to("read the requests of the last window"))?;
-    Ok(seconds.into_iter().filter_map(|left| Duration::try_from_secs_f64(left).ok()).collect())
+    let left = seconds.into_iter().filter_map(|left| Duration::try_from_secs_f64(left).ok());
+    Ok(left.map(|left| left.min(reach)).collect())
 }

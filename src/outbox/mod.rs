@@ -16,6 +16,7 @@ pub mod history;
 mod ids;
 pub mod journal;
 pub mod lease;
+mod lenient;
 pub mod listen;
 pub mod long_transactions;
 pub mod migrations;
@@ -27,6 +28,7 @@ pub mod recover;
 pub mod retention;
 mod roots;
 mod rows;
+pub mod stranded;
 pub mod verify;
 
 pub use database::{Database, DatabaseRef, SessionMode};

@@ -8,6 +8,7 @@ use crate::course::{InstanceId, Status, Term};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
+use crate::outbox::lenient::ClampedTimestamp;
 use crate::policy::leader_report::LeaderReport;
 
 /// The number of courses in a status.
@@ -107,13 +108,13 @@ pub async fn read_oldest(database: impl Into<DatabaseRef<'_>>) -> Result<OldestT
         select (select created_at from course_outbox where status = 'pending' order by next_attempt_at, id limit 1),
                (select min(claimed_at) from course_sync_batch where state = 'open'),
                (select min(claimed_at) from course_sync_batch where state = 'unknown')";
-    type Row = (Option<SqlTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
+    type Row = (Option<ClampedTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
     let (pending, in_flight, unconfirmed): Row =
         run_statement(database, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
             .await
             .map_err(OutboxError::failed_to("find the oldest courses"))?;
     Ok(OldestTimes {
-        pending: pending.map(SqlTimestamp::to_jiff),
+        pending: pending.map(|time| time.0),
         in_flight: in_flight.map(SqlTimestamp::to_jiff),
         unconfirmed: unconfirmed.map(SqlTimestamp::to_jiff),
     })

@@ -176,10 +176,13 @@ with intent as materialized (
            case when is_doubtful then $19 else doubt end as doubt,
            case when is_doubtful then 'unconfirmed' else event end as event
       from (select a.*, unique_property, claimed_at, a.status = 'pending' and may_be_forgotten as is_doubtful
-              from intent, unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
+              -- The intent may be missing, because the journal was truncated or restored in part.
+              from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
                                   $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[])
                    as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit,
-                         is_suspect, doubt, event)) a
+                         is_suspect, doubt, event) left join intent on true
+             -- Then only what is final is recorded; for the others the leader writes a new intent.
+             where intent.claimed_at is not null or a.status in ('synced', 'failed')) a
 ), recorded as (
     -- Guarded by batch and status: a row that was recorded or claimed again meanwhile stays as it is.
     update course_outbox o

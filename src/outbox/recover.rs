@@ -28,9 +28,12 @@ pub async fn mark_orphans_unconfirmed(
              where holder = $2 and term = $1 and expires_at > clock_timestamp() for key share
         ), orphaned as (
             -- Open requests whose sender cannot record a result any more. The journal keeps them as unknown until
-            -- each of their courses is settled.
-            update course_sync_batch
-               set state = 'unknown'
+            -- each of their courses is settled. If their rows were deleted, nothing is left to settle.
+            update course_sync_batch b
+               set state = case when exists (select from course_outbox o
+                                              where o.id = any(b.row_ids) and o.batch_id = b.batch_id
+                                                and o.status in ('in_flight', 'unconfirmed'))
+                                then 'unknown' else 'closed' end
              where state = 'open' and exists (select from lead)
                and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
             returning batch_id, row_ids, unique_property, claimed_at
@@ -72,6 +75,15 @@ pub async fn mark_orphans_unconfirmed(
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
+/// Unconfirmed courses that are due for a look-up, oldest first.
+#[derive(Debug)]
+pub struct DueLookups {
+    /// The courses.
+    pub courses: Vec<UnconfirmedCourse>,
+    /// Rows that cannot be parsed. The caller postpones them, so that they do not take the places of others.
+    pub unreadable: Vec<(RowId, OutboxError)>,
+}
+
 /// Unconfirmed courses that are due for a look-up, oldest first. Courses that cannot be looked up, because no unique
 /// property carried their key, are left out; with `unprovable`, only they are returned. `unique_property` serves
 /// courses that are unconfirmed because commits may be lost: there the property of their request is not known.
@@ -82,7 +94,7 @@ pub async fn due_lookups(
     unique_property: Option<&str>,
     unprovable: bool,
     limit: u16,
-) -> Result<Vec<UnconfirmedCourse>, OutboxError> {
+) -> Result<DueLookups, OutboxError> {
     const DUE: &str = "-- due look-ups
         select * from (
             select o.id, o.batch_id, o.course_key, o.doubt, o.attempts, o.faults, o.doubts, o.error, o.created_at,
@@ -107,7 +119,15 @@ pub async fn due_lookups(
     })
     .await
     .map_err(OutboxError::failed_to("find unconfirmed courses"))?;
-    rows.into_iter().map(UnconfirmedCourse::try_from).collect()
+    let mut due = DueLookups { courses: Vec::with_capacity(rows.len()), unreadable: Vec::new() };
+    for row in rows {
+        let id = row.id;
+        match UnconfirmedCourse::try_from(row) {
+            Ok(course) => due.courses.push(course),
+            Err(error) => due.unreadable.push((id, error)),
+        }
+    }
+    Ok(due)
 }
 
 /// The row of an unconfirmed course, the batch in which it was sent, and the transition that settles it.

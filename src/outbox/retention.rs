@@ -9,14 +9,16 @@ use crate::outbox::database::{DatabaseRef, run_statement};
 /// The largest number of rows that one statement deletes: locks last milliseconds, and vacuum keeps up.
 pub const CHUNK_ROWS: i64 = 2_000;
 
-/// Deletes synced courses older than `age` among the next [`CHUNK_ROWS`] rows after `after`. Returns where the next
-/// call starts; `None` at the end of the table.
+/// Deletes synced courses older than `age` among the next `rows` rows after `after`, except `kept`. Returns where the
+/// next call starts; `None` at the end of the table. If the database refuses to delete one of them, none is deleted.
 ///
 /// Index: the primary key. The table needs no index on `synced_at`, which each course would have to maintain.
 pub async fn delete_synced(
     database: impl Into<DatabaseRef<'_>>,
     after: RowId,
+    rows: i64,
     age: Duration,
+    kept: &[RowId],
 ) -> Result<Option<RowId>, OutboxError> {
     const DELETE: &str = "-- delete synced courses
         with chunk as materialized (
@@ -25,15 +27,30 @@ pub async fn delete_synced(
         ), locked as materialized (
             -- A row that another session holds is left for the next pass.
             select o.id from course_outbox o join chunk b on b.id = o.id
-             where b.is_old and o.status = 'synced' for update of o skip locked
+             where b.is_old and o.status = 'synced' and o.id <> all($4) for update of o skip locked
         ), deleted as (
             delete from course_outbox o using locked l where o.id = l.id
         )
         select max(id) from chunk having count(*) = $3";
-    let query = sqlx::query_scalar(DELETE).bind(after).bind(age.as_secs_f64()).bind(CHUNK_ROWS);
+    let query = sqlx::query_scalar(DELETE).bind(after).bind(age.as_secs_f64()).bind(rows).bind(kept);
     run_statement(database, async |session| query.fetch_optional(session).await)
         .await
         .map_err(OutboxError::failed_to("delete old synced courses"))
+}
+
+/// The first row after `after`, and its key.
+///
+/// Index: the primary key.
+pub async fn first_row_after(
+    database: impl Into<DatabaseRef<'_>>,
+    after: RowId,
+) -> Result<Option<(RowId, String)>, OutboxError> {
+    const FIRST: &str = "-- first row after
+        select id, course_key from course_outbox where id > $1 order by id limit 1";
+    let query = sqlx::query_as(FIRST).bind(after);
+    run_statement(database, async |session| query.fetch_optional(session).await)
+        .await
+        .map_err(OutboxError::failed_to("name a course that cannot be deleted"))
 }
 
 /// Deletes closed requests older than `age`. True if there may be more.

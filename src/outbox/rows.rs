@@ -11,20 +11,21 @@ use crate::course::{
 };
 use crate::outbox::OutboxError;
 use crate::outbox::from_row::impl_from_row;
+use crate::outbox::lenient::{ClampedTimestamp, Lenient};
 use crate::policy::attribution::Evidence;
 
 pub(super) struct ClaimedRow {
     pub id: RowId,
-    course_key: String,
-    properties: Json<Value>,
-    associations: Json<Value>,
+    course_key: Lenient<String>,
+    properties: Lenient<Json<Value>>,
+    associations: Lenient<Json<Value>>,
     attempts: i32,
     faults: i32,
     doubts: i32,
     doubt_property: Option<String>,
     is_blamed: bool,
-    created_at: Timestamp,
-    pub due: Timestamp,
+    created_at: Lenient<Timestamp>,
+    pub due: Lenient<Timestamp>,
     pub candidates: i64,
 }
 
@@ -50,35 +51,36 @@ impl TryFrom<ClaimedRow> for ClaimedCourse {
         let id = row.id;
         Ok(Self {
             id,
-            key: CourseKey::parse(row.course_key).map_err(invalid_column(id, "course_key"))?,
-            properties: Properties::parse(row.properties.0).map_err(invalid_column(id, "properties"))?,
-            associations: Associations::parse(row.associations.0)
-                .map_err(invalid_column(id, "associations"))?,
+            key: parse_column(id, "course_key", row.course_key, CourseKey::parse)?,
+            properties: parse_column(id, "properties", row.properties, |json| Properties::parse(json.0))?,
+            associations: parse_column(id, "associations", row.associations, |json| {
+                Associations::parse(json.0)
+            })?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
             doubt_property: row.doubt_property,
             is_blamed: row.is_blamed,
-            created_at: row.created_at.to_jiff(),
+            created_at: read_time(id, "created_at", row.created_at)?,
         })
     }
 }
 
 pub(super) struct UnconfirmedRow {
-    id: RowId,
+    pub id: RowId,
     batch_id: BatchId,
-    course_key: String,
+    course_key: Lenient<String>,
     doubt: Option<String>,
     property: Option<String>,
-    doubted_since: Timestamp,
-    sent_at: Timestamp,
+    doubted_since: Lenient<Timestamp>,
+    sent_at: Lenient<Timestamp>,
     attempts: i32,
     faults: i32,
     doubts: i32,
     batch_size: i32,
     is_suspect: bool,
-    error: Option<Json<Value>>,
-    created_at: Timestamp,
+    error: Option<Lenient<Json<CourseError>>>,
+    created_at: ClampedTimestamp,
 }
 
 impl_from_row!(UnconfirmedRow {
@@ -106,18 +108,18 @@ impl TryFrom<UnconfirmedRow> for UnconfirmedCourse {
         Ok(Self {
             id,
             batch: row.batch_id,
-            key: CourseKey::parse(row.course_key).map_err(invalid_column(id, "course_key"))?,
+            key: parse_column(id, "course_key", row.course_key, CourseKey::parse)?,
             doubt: Doubt::parse(row.doubt.as_deref()),
             property: row.property,
-            doubted_since: row.doubted_since.to_jiff(),
-            sent_at: row.sent_at.to_jiff(),
+            doubted_since: read_time(id, "doubted_since", row.doubted_since)?,
+            sent_at: read_time(id, "updated_at", row.sent_at)?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
             batch_size: usize::try_from(row.batch_size).unwrap_or(usize::MAX),
             is_suspect: row.is_suspect,
-            error: row.error.and_then(|error| serde_json::from_value::<CourseError>(error.0).ok()),
-            created_at: row.created_at.to_jiff(),
+            error: row.error.and_then(Lenient::ok).map(|error| error.0),
+            created_at: row.created_at.0,
         })
     }
 }
@@ -144,6 +146,21 @@ impl EvidenceRow {
     }
 }
 
-fn invalid_column(row: RowId, column: &'static str) -> impl FnOnce(InvalidValue) -> OutboxError {
-    move |why| OutboxError::Row { row, column, why: why.to_string() }
+/// Parses the value of a column. The error names the row and the column.
+fn parse_column<V, T>(
+    row: RowId,
+    column: &'static str,
+    value: Lenient<V>,
+    parse: impl FnOnce(V) -> Result<T, InvalidValue>,
+) -> Result<T, OutboxError> {
+    let parsed = value.0.and_then(|value| parse(value).map_err(|why| why.to_string()));
+    parsed.map_err(|why| OutboxError::Row { row, column, why })
+}
+
+fn read_time(
+    row: RowId,
+    column: &'static str,
+    time: Lenient<Timestamp>,
+) -> Result<jiff::Timestamp, OutboxError> {
+    parse_column(row, column, time, |time| Ok(time.to_jiff()))
 }

@@ -9,6 +9,7 @@ use crate::course::{BatchId, RowId};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::lease::Lease;
+use crate::outbox::lenient::Lenient;
 
 /// The largest number of rows that one statement marks.
 pub const CHUNK_ROWS: i64 = 1_000;
@@ -81,13 +82,16 @@ pub async fn mark_pending_unconfirmed(
         .bind(id.map_or(0, |id| id.0))
         .bind(CHUNK_ROWS)
         .bind(BatchId(Uuid::now_v7()));
-    let led: Option<(Option<SqlTimestamp>, Option<RowId>)> =
+    let led: Option<(Option<Lenient<SqlTimestamp>>, Option<RowId>)> =
         run_statement(database, async |session| query.fetch_optional(session).await)
             .await
             .map_err(OutboxError::failed_to("mark pending courses unconfirmed"))?;
     Ok(match led {
         Some((time, id)) => match time.zip(id) {
-            Some((time, id)) => VerifyStep::Progress(VerifyCursor(Some((time.to_jiff(), id)))),
+            // The marked rows are not pending any more, so a time that cannot be represented is not needed.
+            Some((Lenient(time), id)) => {
+                VerifyStep::Progress(time.map_or(after, |time| VerifyCursor(Some((time.to_jiff(), id)))))
+            }
             None => VerifyStep::Complete,
         },
         None => VerifyStep::LeaseLost,

@@ -15,11 +15,11 @@ use jiff::Timestamp;
 use self::lookup::LookupEnd;
 use self::meaning::{LookupFinding, Settlement, SettlementFacts};
 use crate::config::Unconfirmed;
-use crate::course::{BatchId, Category, CourseError, Doubt, MAX_COURSES, UnconfirmedCourse};
+use crate::course::{BatchId, Category, CourseError, Doubt, MAX_COURSES, RowId, UnconfirmedCourse};
 use crate::outbox::OutboxError;
 use crate::outbox::evidence;
 use crate::outbox::journal;
-use crate::outbox::recover::{self, PostponedLookup, SettledCourse};
+use crate::outbox::recover::{self, DueLookups, PostponedLookup, SettledCourse};
 use crate::pipeline::context::Context;
 use crate::pipeline::record as record_stage;
 use crate::policy::attribution::Evidence;
@@ -53,7 +53,13 @@ async fn look_up_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Ou
     if !context.account.may_look_up() {
         return Ok(false);
     }
-    let Some((property, courses)) = read_due_lookups(context).await? else { return Ok(false) };
+    let DueLookups { mut courses, unreadable } = read_due_lookups(context).await?;
+    set_aside(context, &unreadable).await?;
+    // A course is looked up by the property with which it was sent, and a look-up uses a single property.
+    let Some(property) = courses.first().and_then(|course| course.property.clone()) else {
+        return Ok(!unreadable.is_empty());
+    };
+    courses.retain(|course| course.property.as_deref() == Some(property.as_str()));
     let findings = match lookup::look_up(context, held, &property, &courses).await? {
         LookupEnd::Found(findings) => findings,
         LookupEnd::NotPossible => return Ok(false),
@@ -75,26 +81,41 @@ async fn resend_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Out
     if settings.unique_property.is_some() || settings.unconfirmed == Unconfirmed::Hold {
         return Ok(false);
     }
-    let courses = recover::due_lookups(&context.edges.database, None, true, MAX_COURSES).await?;
+    let due = recover::due_lookups(&context.edges.database, None, true, MAX_COURSES).await?;
+    let DueLookups { courses, unreadable } = due;
+    set_aside(context, &unreadable).await?;
     if courses.is_empty() {
-        return Ok(false);
+        return Ok(!unreadable.is_empty());
     }
     let settlements = decide_without_proof(context, &courses).await?;
     record(context, held, &courses, settlements).await?;
     Ok(true)
 }
 
-/// The courses of the next look-up, and the unique property by which they are looked up.
-async fn read_due_lookups(
-    context: &Context,
-) -> Result<Option<(String, Vec<UnconfirmedCourse>)>, OutboxError> {
+/// The courses that can be looked up now.
+async fn read_due_lookups(context: &Context) -> Result<DueLookups, OutboxError> {
     let unique_property = context.settings.unique_property.as_deref();
     let size = context.account.lookup_size();
-    let mut courses = recover::due_lookups(&context.edges.database, unique_property, false, size).await?;
-    // A course is looked up by the property with which it was sent, and a look-up uses a single property.
-    let Some(property) = courses.first().and_then(|course| course.property.clone()) else { return Ok(None) };
-    courses.retain(|course| course.property.as_deref() == Some(property.as_str()));
-    Ok(Some((property, courses)))
+    recover::due_lookups(&context.edges.database, unique_property, false, size).await
+}
+
+/// Postpones rows that cannot be read. They stay unconfirmed and show the reason; an operator corrects or resolves them.
+async fn set_aside(context: &Context, unreadable: &[(RowId, OutboxError)]) -> Result<(), OutboxError> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let (now, wait) = (Timestamp::now(), context.settings.retry.max_interval);
+    let postponed: Vec<_> = unreadable
+        .iter()
+        .map(|(id, error)| {
+            let message = format!(
+                "it is not known whether HubSpot created this course, and its row cannot be read: {error}"
+            );
+            let error = CourseError::new(Category::UnknownOutcome, &message, now);
+            PostponedLookup { id: *id, wait, error: Some(error) }
+        })
+        .collect();
+    recover::postpone_lookups(&context.edges.database, &postponed).await
 }
 
 /// Decides about each course by what the look-up found.

@@ -22,6 +22,10 @@ const FULL_SCAN_DIVISOR: u32 = 20;
 /// The age at which the cursor is always reset, because courses that were returned or committed late are before it.
 const CURSOR_MAX_AGE: Duration = Duration::from_mins(1);
 
+/// The wait after a claim that failed. It doubles with each further failure.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// Where a claim ended. The next claim continues there, which only saves reading the dead index entries of claimed courses.
 /// A row before it may commit at any time, so it is reset often.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +83,10 @@ pub struct Backlog {
     full_scan_at: Option<Instant>,
     /// How long that read took.
     full_scan_took: Duration,
+    /// The number of failures since the last claim that succeeded.
+    failures: u32,
+    /// After a failure: when the next claim may start.
+    retry_at: Option<Instant>,
     /// Counts the resets of the cursor. A claim that started before the last reset has a stale result.
     generation: u64,
 }
@@ -101,9 +109,9 @@ pub enum ClaimEnd {
         /// How long it took.
         took: Duration,
     },
-    /// The database reported an error or did not respond. The next claim waits for a new reason.
+    /// The database reported an error or did not respond. The next claim waits, whatever the reason for it.
     Failed,
-    /// The task of the claim ended without a result.
+    /// The task of the claim ended without a result. The next claim waits.
     Lost,
 }
 
@@ -114,6 +122,8 @@ impl Default for Backlog {
             cursor: Cursor::default(),
             full_scan_at: None,
             full_scan_took: Duration::ZERO,
+            failures: 0,
+            retry_at: None,
             generation: 0,
         }
     }
@@ -125,12 +135,24 @@ impl Backlog {
         self.may_have_courses = true;
     }
 
-    /// Forgets the state of the outbox.
+    /// Forgets the state of the outbox, but not that claims failed.
     pub fn reset(&mut self) {
         self.may_have_courses = true;
         self.full_scan_at = None;
         self.full_scan_took = Duration::ZERO;
         self.forget_cursor();
+    }
+
+    /// Ends the wait after failed claims: another statement has just succeeded.
+    pub fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+    }
+
+    /// When the next claim may start, if there is one to start and it waits.
+    #[must_use]
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| self.may_have_courses)
     }
 
     fn forget_cursor(&mut self) {
@@ -140,9 +162,10 @@ impl Backlog {
 
     /// Whether to start a claim while this many are running.
     #[must_use]
-    pub fn should_claim(&self, running: usize) -> bool {
+    pub fn should_claim(&self, running: usize, now: Instant) -> bool {
         let is_large = !self.cursor.is_beginning();
-        self.may_have_courses && (running == 0 || is_large && running < MAX_CONCURRENT_CLAIMS)
+        let may_start = self.retry_at.is_none_or(|at| now >= at);
+        self.may_have_courses && may_start && (running == 0 || is_large && running < MAX_CONCURRENT_CLAIMS)
     }
 
     /// Starts a claim. The caller passes its end to [`Backlog::end_claim`].
@@ -158,17 +181,31 @@ impl Backlog {
     }
 
     /// Applies the end of a claim.
-    pub fn end_claim(&mut self, begun: BegunClaim, end: ClaimEnd) {
+    pub fn end_claim(&mut self, begun: BegunClaim, end: ClaimEnd, now: Instant) {
         match end {
             ClaimEnd::Made { remaining, took } => {
                 if begun.cursor.is_beginning() {
                     self.full_scan_took = took;
                 }
+                self.forget_failures();
                 self.apply_remaining(begun, remaining);
             }
-            ClaimEnd::Failed => self.may_have_courses = false,
-            ClaimEnd::Lost => {}
+            // It is not known what is left.
+            ClaimEnd::Failed | ClaimEnd::Lost => {
+                self.may_have_courses = true;
+                self.back_off(now);
+            }
         }
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        // Claims that ran at the same time fail together: that is one failure.
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let doublings = self.failures.min(5);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now + (MIN_WAIT * 2_u32.pow(doublings)).min(MAX_WAIT));
     }
 
     fn apply_remaining(&mut self, begun: BegunClaim, remaining: Remaining) {
@@ -204,7 +241,7 @@ mod tests {
     fn after_claim(end: ClaimEnd, now: Instant) -> Backlog {
         let mut backlog = Backlog::default();
         let first = backlog.begin_claim(now);
-        backlog.end_claim(first, end);
+        backlog.end_claim(first, end, now);
         backlog
     }
 
@@ -213,23 +250,24 @@ mod tests {
         let now = Instant::now();
         let mut backlog = Backlog::default();
         let first = backlog.begin_claim(now);
-        assert!(!backlog.should_claim(1), "it is not yet known whether the backlog is large");
-        backlog.end_claim(first, more_after(1, TOOK));
+        assert!(!backlog.should_claim(1, now), "it is not yet known whether the backlog is large");
+        backlog.end_claim(first, more_after(1, TOOK), now);
         for running in 0..MAX_CONCURRENT_CLAIMS {
-            assert!(backlog.should_claim(running));
+            assert!(backlog.should_claim(running, now));
             assert_eq!(backlog.begin_claim(now).cursor, Cursor::after(Timestamp::UNIX_EPOCH, RowId(1)));
         }
-        assert!(!backlog.should_claim(MAX_CONCURRENT_CLAIMS));
+        assert!(!backlog.should_claim(MAX_CONCURRENT_CLAIMS, now));
 
         for (end, should_claim) in
-            [(NOTHING, false), (DID_NOT_FIT, true), (ClaimEnd::Failed, false), (ClaimEnd::Lost, true)]
+            [(NOTHING, false), (DID_NOT_FIT, true), (ClaimEnd::Failed, false), (ClaimEnd::Lost, false)]
         {
             let mut backlog = after_claim(end, now);
-            assert_eq!(backlog.should_claim(0), should_claim, "after {end:?}");
+            assert_eq!(backlog.should_claim(0, now), should_claim, "after {end:?}");
             backlog.expect_courses();
-            assert!(backlog.should_claim(0));
-            assert!(backlog.begin_claim(now).cursor.is_beginning());
-            assert!(!backlog.should_claim(1), "a second claim after {end:?}");
+            let later = now + MIN_WAIT;
+            assert!(backlog.should_claim(0, later));
+            assert!(backlog.begin_claim(later).cursor.is_beginning());
+            assert!(!backlog.should_claim(1, later), "a second claim after {end:?}");
         }
     }
 
@@ -238,14 +276,14 @@ mod tests {
         let now = Instant::now();
         let mut backlog = after_claim(more_after(1, TOOK), now);
         let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
-        backlog.end_claim(first, NOTHING);
-        assert!(backlog.should_claim(0));
-        backlog.end_claim(second, NOTHING);
-        assert!(backlog.should_claim(0));
+        backlog.end_claim(first, NOTHING, now);
+        assert!(backlog.should_claim(0, now));
+        backlog.end_claim(second, NOTHING, now);
+        assert!(backlog.should_claim(0, now));
         let last = backlog.begin_claim(now);
         assert!(last.cursor.is_beginning());
-        backlog.end_claim(last, NOTHING);
-        assert!(!backlog.should_claim(0));
+        backlog.end_claim(last, NOTHING, now);
+        assert!(!backlog.should_claim(0, now));
     }
 
     #[test]
@@ -261,9 +299,9 @@ mod tests {
                     ([first, second], [other, DID_NOT_FIT])
                 };
                 for (begun, end) in begun.into_iter().zip(end) {
-                    backlog.end_claim(begun, end);
+                    backlog.end_claim(begun, end, now);
                 }
-                assert!(backlog.should_claim(0));
+                assert!(backlog.should_claim(0, now));
                 assert!(backlog.begin_claim(now).cursor.is_beginning(), "{other:?}, {is_first}");
             }
         }
@@ -276,8 +314,8 @@ mod tests {
             let mut backlog = after_claim(more_after(1, TOOK), now);
             let begun = backlog.begin_claim(now);
             backlog.reset();
-            backlog.end_claim(begun, end);
-            assert!(backlog.should_claim(0));
+            backlog.end_claim(begun, end, now);
+            assert!(backlog.should_claim(0, now));
             assert!(backlog.begin_claim(now).cursor.is_beginning());
         }
     }
@@ -288,8 +326,9 @@ mod tests {
         let mut from_beginning = |seconds: std::ops::RangeInclusive<u64>, took| {
             seconds
                 .filter(|second| {
-                    let begun = backlog.begin_claim(start + Duration::from_secs(*second));
-                    backlog.end_claim(begun, more_after(7, took));
+                    let now = start + Duration::from_secs(*second);
+                    let begun = backlog.begin_claim(now);
+                    backlog.end_claim(begun, more_after(7, took), now);
                     begun.cursor.is_beginning()
                 })
                 .collect::<Vec<_>>()
@@ -300,5 +339,36 @@ mod tests {
         assert_eq!(from_beginning(101..=300, Duration::from_secs(20)), [108, 169, 230, 291]);
         backlog.reset();
         assert!(backlog.begin_claim(start).cursor.is_beginning());
+    }
+
+    #[test]
+    fn claims_that_fail_wait_longer_each_time_whatever_else_happens() {
+        let mut backlog = Backlog::default();
+        let mut now = Instant::now();
+        let mut fail = |backlog: &mut Backlog, end| {
+            let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
+            backlog.end_claim(first, end, now);
+            backlog.end_claim(second, end, now + Duration::from_millis(1));
+            let until = backlog.waits_until().unwrap();
+            // Neither new courses nor the end of a pause shorten the wait.
+            backlog.expect_courses();
+            backlog.reset();
+            assert_eq!(backlog.waits_until(), Some(until));
+            let waited = until.duration_since(now);
+            assert!(!backlog.should_claim(0, now + waited.mul_f64(0.999)));
+            assert!(backlog.should_claim(0, until));
+            now = until;
+            waited.as_secs()
+        };
+        let ends = [ClaimEnd::Failed, ClaimEnd::Lost].into_iter().cycle();
+        let waits: Vec<_> = ends.take(8).map(|end| fail(&mut backlog, end)).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        backlog.forget_failures();
+        assert_eq!(fail(&mut backlog, ClaimEnd::Failed), 1);
+        assert_eq!(fail(&mut backlog, ClaimEnd::Failed), 2);
+        let begun = backlog.begin_claim(Instant::now());
+        backlog.end_claim(begun, NOTHING, Instant::now());
+        assert_eq!(backlog.waits_until(), None);
+        assert_eq!(fail(&mut backlog, ClaimEnd::Failed), 1);
     }
 }

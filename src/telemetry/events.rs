@@ -113,6 +113,14 @@ events! {
         RETENTION_CLEANUP_FAILED = "retention_cleanup_failed", WARN, [error],
             "Rows older than `outbox.retention` or `outbox.history_retention` could not be deleted. It is retried.",
             "Fix what `error` names in the database.";
+        COURSES_NOT_DELETED = "courses_not_deleted", WARN, [courses, keys, error],
+            "The database refuses to delete synced courses older than `outbox.retention`. They stay, and each is logged \
+             once: `courses` is their number, `keys` names the first of them. All others are deleted.",
+            "Remove what refers to their rows, such as a foreign key of another table, or declare it `on delete cascade`.";
+        STRANDED_COURSES_FOUND = "stranded_courses_found", WARN, [courses],
+            "Courses were in flight or unconfirmed, but their requests are missing in `course_sync_batch`: it was \
+             truncated, or a backup was restored in part. They are looked up, or held without a unique property.",
+            "Find out what deleted rows of `course_sync_batch`. Decide about held courses with `course-sync resolve`.";
     }
     "Pauses and the account" {
         SENDING_PAUSED = "sending_paused", WARN, [reason, detail, ends],

@@ -1,7 +1,7 @@
 //! Reads pending courses page by page. Changes nothing.
 
-use jiff::Timestamp;
-use jiff_sqlx::ToSqlx;
+use sqlx::FromRow;
+use sqlx::postgres::PgRow;
 
 use crate::course::{ClaimedCourse, RowId};
 use crate::outbox::OutboxError;
@@ -9,8 +9,10 @@ use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::rows::ClaimedRow;
 
 /// The position after a page.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PageCursor(Option<(Timestamp, RowId)>);
+///
+/// The time is text, because Postgres stores times that this program cannot represent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageCursor(Option<(String, RowId)>);
 
 /// One page of pending courses.
 #[derive(Debug, Default)]
@@ -23,6 +25,19 @@ pub struct Page {
     pub next: Option<PageCursor>,
 }
 
+/// A pending row, and its time as text.
+struct PendingRow {
+    course: ClaimedRow,
+    time: String,
+}
+
+impl FromRow<'_, PgRow> for PendingRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        use sqlx::Row as _;
+        Ok(Self { course: ClaimedRow::from_row(row)?, time: row.try_get("time")? })
+    }
+}
+
 /// Reads the next `limit` pending courses, including those that are not due yet.
 ///
 /// Index: `course_outbox_pending`.
@@ -33,26 +48,23 @@ pub async fn read_pending_page(
 ) -> Result<Page, OutboxError> {
     const PENDING: &str = "-- pending page
         select id, course_key, properties, associations, attempts, faults, doubts, doubt_property, false as is_blamed,
-               created_at, next_attempt_at as due, 0::bigint as candidates
+               created_at, next_attempt_at as due, 0::bigint as candidates, next_attempt_at::text as time
           from course_outbox
-         where status = 'pending' and (next_attempt_at, id) > (coalesce($1, '-infinity'::timestamptz), $2)
+         where status = 'pending' and (next_attempt_at, id) > (coalesce($1::text::timestamptz, '-infinity'::timestamptz), $2)
          order by next_attempt_at, id
          limit $3";
     let (time, id) = after.0.unzip();
-    let query = sqlx::query_as(PENDING)
-        .bind(time.map(ToSqlx::to_sqlx))
-        .bind(id.map_or(0, |id| id.0))
-        .bind(i64::from(limit));
-    let rows: Vec<ClaimedRow> = run_statement(database, async |session| query.fetch_all(session).await)
+    let query = sqlx::query_as(PENDING).bind(time).bind(id.map_or(0, |id| id.0)).bind(i64::from(limit));
+    let rows: Vec<PendingRow> = run_statement(database, async |session| query.fetch_all(session).await)
         .await
         .map_err(OutboxError::failed_to("read pending courses"))?;
     let is_full = rows.len() == usize::from(limit);
     let last = rows.last().filter(|_| is_full);
-    let next = last.map(|row| PageCursor(Some((row.due.to_jiff(), row.id))));
+    let next = last.map(|row| PageCursor(Some((row.time.clone(), row.course.id))));
     let mut page = Page { next, ..Page::default() };
     for row in rows {
-        let id = row.id;
-        match ClaimedCourse::try_from(row) {
+        let id = row.course.id;
+        match ClaimedCourse::try_from(row.course) {
             Ok(course) => page.courses.push(course),
             Err(error) => page.unreadable.push((id, error)),
         }

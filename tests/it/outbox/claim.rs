@@ -10,7 +10,7 @@ use course_sync::policy::leader_report::LeaderReport;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LEASE, enqueue, generous, index_use, keys, leader, reset_index_use, statuses, take};
+use super::{LEASE, enqueue, execute, generous, index_use, keys, leader, reset_index_use, statuses, take};
 use crate::support::eventually::eventually;
 use crate::support::postgres::database;
 
@@ -239,6 +239,36 @@ async fn a_withdrawn_claim_leaves_no_trace_and_affects_no_other() {
         statuses(pool).await,
         expected.map(|(key, status, attempts)| (key.to_owned(), status.to_owned(), attempts))
     );
+}
+
+#[tokio::test]
+async fn a_claim_leaves_the_rows_of_an_inheriting_table_that_are_not_due() {
+    let database = database().await;
+    let pool = database.pool();
+    // Rows of both tables have the same positions.
+    execute(
+        pool,
+        "create table archive () inherits (course_outbox);
+         insert into archive (id, course_key, properties, status, hubspot_id, synced_at)
+         select -n, 'old-' || n, '{}', 'synced', n::text, now() from generate_series(1, 3) n;
+         insert into archive (id, course_key, properties) values (-4, 'due', '{}')",
+    )
+    .await;
+    for key in ["a", "b", "c", "d"] {
+        enqueue(pool, key, json!({})).await;
+    }
+    let lease = leader(pool).await;
+    let (_, taken) = take(pool, lease, ClaimLimits { courses: 4, ..generous() }, Cursor::default()).await;
+    assert_eq!(taken.courses.len(), 4);
+    let changed: i64 = sqlx::query_scalar("select count(*) from course_outbox where attempts > 0")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(changed, 4);
+    let (_, rest) = take(pool, lease, generous(), Cursor::default()).await;
+    let mut all = [keys(&taken), keys(&rest)].concat();
+    all.sort_unstable();
+    assert_eq!(all, ["a", "b", "c", "d", "due"]);
 }
 
 /// Ends a claim that waits for a lock by this Postgres function. Returns whether it may have been committed.

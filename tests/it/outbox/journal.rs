@@ -72,6 +72,25 @@ async fn a_read_counts_towards_the_quota_for_a_window_after_its_end() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_does_not_extend_what_a_new_leader_counts() {
+    let database = database().await;
+    let pool = database.pool();
+    let lease = leader(pool).await;
+    start_read(pool, lease, ReadPurpose::Lookup).await;
+    let ended = start_read(pool, lease, ReadPurpose::Lookup).await;
+    let end = RequestEnd { outcome: Some(RequestOutcome::Ok), ..RequestEnd::NOT_SENT };
+    record_read_end(pool, ended, &end).await.unwrap();
+    execute(
+        pool,
+        "update course_sync_batch set claimed_at = claimed_at + interval '1 day', send_by = send_by + interval '1 day',
+                                      answered_at = answered_at + interval '1 day'",
+    )
+    .await;
+    let left = counted_seconds(pool).await;
+    assert_eq!(left, [REACH.as_secs_f64(); 2]);
+}
+
+#[tokio::test]
 async fn a_read_that_was_not_sent_does_not_count_towards_the_quota() {
     let database = database().await;
     let pool = database.pool();

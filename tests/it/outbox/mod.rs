@@ -13,7 +13,9 @@ mod read_only;
 mod recover;
 mod retention;
 mod schema;
+mod stranded;
 mod suspects;
+mod unreadable;
 mod verify;
 
 use std::sync::LazyLock;

@@ -233,7 +233,7 @@ async fn a_later_doubt_keeps_the_property_and_time_of_the_first() {
     record(pool, second, &doubt(), &REQUEST_END).await.unwrap();
     let twice = "a unconfirmed attempts=2 faults=0 doubts=2 limit=100 error=unknown_outcome doubt=unknown by=key since-";
     assert_eq!(rows(pool).await, [format!("{twice}{first}")]);
-    let [doubted] = &due_lookups(pool, Some("another"), false, 100).await.unwrap()[..] else {
+    let [doubted] = &due_lookups(pool, Some("another"), false, 100).await.unwrap().courses[..] else {
         panic!("not one unconfirmed course")
     };
     assert_eq!((doubted.property.as_deref(), doubted.batch), (Some("key"), second));
@@ -262,7 +262,7 @@ async fn courses_that_cannot_be_looked_up_are_listed_separately() {
         assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 2);
     }
     let found = async |unique_property, unprovable, limit| {
-        let found = due_lookups(pool, unique_property, unprovable, limit).await.unwrap();
+        let found = due_lookups(pool, unique_property, unprovable, limit).await.unwrap().courses;
         found
             .into_iter()
             .map(|it| (it.key.as_str().to_owned(), it.doubt, it.property, it.batch_size))
@@ -367,7 +367,7 @@ async fn a_look_up_that_settled_nothing_is_postponed_with_its_reason() {
             format!("settled synced attempts=1 faults=0 doubts=1 limit=100 id=7 by=key since-{batch}"),
         ]
     );
-    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().is_empty());
+    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().courses.is_empty());
 }
 
 #[tokio::test]
@@ -412,7 +412,7 @@ async fn a_late_result_after_lost_commits_leaves_the_course_unconfirmed() {
     let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
     assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
     assert_eq!(batch_state(pool, batch).await, "unknown");
-    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap().courses;
     assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].batch_size), ("back", 1, 3));
     assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
     assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
@@ -436,7 +436,7 @@ async fn a_new_leader_marks_unconfirmed_what_the_old_one_left_in_flight() {
     let new = leader(pool).await;
     assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
     assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
-    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap().courses;
     assert_eq!(doubted.iter().map(|course| course.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(doubted[0].error.as_ref().unwrap().category, Category::UnknownOutcome);
     assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
@@ -467,7 +467,7 @@ async fn an_orphaned_course_is_looked_up_only_after_the_settle_time() {
         mark_orphans_unconfirmed(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(),
         1
     );
-    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().is_empty());
+    assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().courses.is_empty());
 }
 
 #[tokio::test]

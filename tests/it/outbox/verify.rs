@@ -39,7 +39,7 @@ async fn pending_courses_become_unconfirmed_since_they_were_enqueued() {
         ]
     );
     // The lost request may have used any property: the courses are looked up by the configured one.
-    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap();
+    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap().courses;
     let asked: Vec<_> = doubted
         .iter()
         .map(|it| (it.key.as_str(), it.doubt, it.property.as_deref(), it.doubted_since.to_string()))
@@ -58,6 +58,6 @@ async fn pending_courses_become_unconfirmed_since_they_were_enqueued() {
     assert_eq!(context, [(0, false), (0, true), (0, false)]);
     assert!(doubted.iter().all(|it| it.error.as_ref().unwrap().category == Category::UnknownOutcome));
     // Without a unique property, only the course that was unconfirmed before can be looked up.
-    let unprovable = due_lookups(pool, None, true, 100).await.unwrap();
+    let unprovable = due_lookups(pool, None, true, 100).await.unwrap().courses;
     assert_eq!(unprovable.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["a", "suspect"]);
 }

@@ -12,4 +12,5 @@ pub mod postgres;
 pub mod proxy;
 pub mod silent_relay;
 pub mod standby;
+pub mod unreadable;
 pub mod world;
