@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What each body may take freely: more than HubSpot sends for a hundred usual courses.
 pub(super) const USUAL_BODY_BYTES: usize = 512 * 1024;
 /// What all bodies together may take beyond that.
-const SHARED_BYTES: usize = 8 * 1024 * 1024;
+const SHARED_BYTES: usize = 4 * 1024 * 1024;
 /// The unit of the budget.
 const PIECE_BYTES: usize = 1024;
 

@@ -64,6 +64,8 @@ async fn hostile_responses_do_not_exhaust_memory_or_request_slots() {
     world.set("BATCH__MAX_SIZE", "10");
     world.set("BATCH__MAX_IN_FLIGHT", "16");
     world.set("RETRY__MAX_INTERVAL", "500ms");
+    // As the image sets it: freed buffers go back to the system at once.
+    world.settings.insert("MALLOC_MMAP_THRESHOLD_".into(), "131072".into());
     let mut daemon = world.start_daemon();
     world.enqueue_many("A", 300).await;
     world.wait_until_all_are(&["synced"]).await;
