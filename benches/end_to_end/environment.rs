@@ -62,6 +62,23 @@ impl Environment {
         self.postgres.bin_dir().join(name)
     }
 
+    /// The CPU time that the server's processes have used so far, in seconds.
+    pub fn server_cpu(&self) -> anyhow::Result<f64> {
+        let pid_file = self.postgres.data_dir().join("postmaster.pid");
+        let text = std::fs::read_to_string(pid_file)?;
+        let server: u32 = text.lines().next().context("an empty postmaster.pid")?.trim().parse()?;
+        // Its children that have ended are counted in its own statistics.
+        let mut ticks = ticks(server, 4)?;
+        for process in std::fs::read_dir("/proc")? {
+            let Ok(process) = process?.file_name().to_string_lossy().parse::<u32>() else { continue };
+            if parent(process) == Some(server) {
+                // A child may end at this moment.
+                ticks += self::ticks(process, 2).unwrap_or_default();
+            }
+        }
+        Ok(ticks / TICKS)
+    }
+
     /// The folder of the server's socket.
     pub fn socket_dir(&self) -> PathBuf {
         self.postgres.root().to_owned()
@@ -125,11 +142,7 @@ impl Daemon {
 
     /// The CPU time used so far, in seconds.
     pub fn cpu(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id))?;
-        // After the name, which may contain any character, user and system time are the 12th and 13th field.
-        let (_, fields) = stat.rsplit_once(')').context("an unknown /proc")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<Result<f64, _>>()? / TICKS)
+        Ok(ticks(self.id, 2)? / TICKS)
     }
 
     /// The peak memory so far, in MiB.
@@ -147,6 +160,20 @@ impl Daemon {
         ensure!(status.success(), "the program ended with {status}");
         Ok(())
     }
+}
+
+/// The first so many of a process's times: user, system, and those of its children that have ended.
+fn ticks(process: u32, times: usize) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name, which may contain any character, the times begin at the 12th field.
+    let (_, fields) = stat.rsplit_once(')').context("an unknown /proc")?;
+    let ticks = fields.split_whitespace().skip(11).take(times).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()?)
+}
+
+fn parent(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Time limit of a run.

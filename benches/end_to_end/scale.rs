@@ -6,9 +6,9 @@ use anyhow::Context;
 use course_sync::config::{Percent, RateLimit};
 use course_sync::course::{BatchId, HubSpotId, InstanceId, Provenance, Transition};
 use course_sync::hubspot::api::outcome::RequestOutcome;
-use course_sync::outbox::claim::{ClaimLimits, Isolation, claim};
+use course_sync::outbox::claim::{ClaimLimits, ClaimResult, Isolation, claim};
 use course_sync::outbox::lease::{Lease, acquire_or_renew};
-use course_sync::outbox::record::{RequestEnd, record};
+use course_sync::outbox::record::{LockedRows, RequestEnd, record};
 use course_sync::outbox::{Database, SessionMode, connect};
 use course_sync::policy::attribution::{ClaimOrder, Lane};
 use course_sync::policy::backlog::{Backlog, ClaimEnd};
@@ -109,8 +109,10 @@ impl Outbox {
             let (batch, began) = (BatchId(Uuid::now_v7()), Instant::now());
             let this = self.backlog.begin_claim(began);
             let taken =
-                claim(&self.database, self.lease, Duration::ZERO, batch, limits, this.cursor, LEASE).await?;
+                claim(&self.database, self.lease, Duration::ZERO, &[batch], limits, this.cursor, LEASE)
+                    .await?;
             let took = began.elapsed();
+            let ClaimResult::Taken(taken) = taken else { anyhow::bail!("a claim is refused") };
             times.claims.push(took.as_secs_f64() * 1_000.0);
             self.backlog.end_claim(this, ClaimEnd::Made { remaining: taken.remaining, took }, Instant::now());
             let synced = |course: &course_sync::course::ClaimedCourse| {
@@ -120,7 +122,8 @@ impl Outbox {
                     Transition::Synced { hubspot_id, provenance: Provenance::Created, warning: None },
                 ))
             };
-            let transitions: Vec<_> = taken.courses.iter().filter_map(synced).collect();
+            let transitions: Vec<_> =
+                taken.batches.iter().flat_map(|batch| &batch.courses).filter_map(synced).collect();
             anyhow::ensure!(transitions.len() == usize::from(COURSES), "the outbox is empty");
             let ending = RequestEnd {
                 outcome: Some(RequestOutcome::Ok),
@@ -129,7 +132,7 @@ impl Outbox {
                 passed: Some(true),
             };
             let began = Instant::now();
-            record(&self.database, batch, &transitions, &ending).await?;
+            record(&self.database, batch, &transitions, &ending, None, LockedRows::Wait).await?;
             times.records.push(began.elapsed().as_secs_f64() * 1_000.0);
         }
         Ok(())

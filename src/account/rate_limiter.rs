@@ -115,7 +115,31 @@ impl RateLimiter {
         while let Err(early) = self.burst_limiter.check() {
             tokio::time::sleep(early.wait_time_from(MonotonicClock.now())).await;
         }
-        let permit = Permit {
+        ReservedPermit { permit: self.permit(slot, usage, open_request, began.elapsed()), usable_at }
+    }
+
+    /// A permit that can be used now, if there is one. Where the quota is shared, requests are spread over the window, so
+    /// there is none.
+    pub fn reserve_if_free(&self) -> Option<ReservedPermit> {
+        let open_request = Arc::clone(&self.open_requests).try_acquire_owned().ok()?;
+        let (slot, usage) = self.slots.take_if_free()?;
+        let in_use = u32::try_from(usage.in_use).unwrap_or(u32::MAX);
+        if !self.quota_share().spacing(in_use).is_zero() || self.burst_limiter.check().is_err() {
+            return None;
+        }
+        let usable_at = slot.usable_at();
+        let permit = self.permit(slot, usage, Some(open_request), Duration::ZERO);
+        Some(ReservedPermit { permit, usable_at })
+    }
+
+    fn permit(
+        &self,
+        slot: Slot,
+        usage: SlotUsage,
+        open_request: Option<OwnedSemaphorePermit>,
+        waited: Duration,
+    ) -> Permit {
+        Permit {
             slot: Some(slot),
             _open_request: open_request,
             per: self.per,
@@ -123,9 +147,8 @@ impl RateLimiter {
             granted_at: Instant::now(),
             usage_at_grant: usage,
             open_at_grant: self.open_requests(),
-            waited: began.elapsed(),
-        };
-        ReservedPermit { permit, usable_at }
+            waited,
+        }
     }
 
     /// The time of a request that could be sent at `earliest` while `in_use` slots are in use: late enough after the
@@ -182,10 +205,25 @@ impl RateLimiter {
         }
     }
 
+    /// The largest number of open requests.
+    #[must_use]
+    pub fn max_open_requests(&self) -> usize {
+        self.max_open
+    }
+
     /// The number of open requests.
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.max_open.saturating_sub(self.open_requests.available_permits())
+    }
+
+    /// The number of requests that were sent so far, if none is open now; else `None`. As long as it is the same, nothing
+    /// was sent in between.
+    #[must_use]
+    pub fn sent_while_idle(&self) -> Option<u64> {
+        let ended = self.slots.ended();
+        // Read in this order: a request that begins or ends in between is seen.
+        (self.open_requests() == 0 && self.slots.ended() == ended).then_some(ended)
     }
 
     /// The number of requests that count in the current window, open ones included.

@@ -18,7 +18,7 @@ mod result;
 mod scopes;
 mod unique;
 
-use result::{CheckResult, CheckStatus};
+use result::CheckResult;
 
 /// Check configuration, database and HubSpot account, and suggest fixes
 ///
@@ -110,5 +110,5 @@ fn format_text(report: &CheckReport<'_>) -> String {
 }
 
 fn has_failed(results: &[CheckResult]) -> bool {
-    results.iter().any(|result| result.status == CheckStatus::Failed)
+    results.iter().any(CheckResult::has_failed)
 }

@@ -10,8 +10,8 @@ use crate::telemetry::metrics::Metrics;
 /// Opens the database, and checks that it responds and has the schema of this version.
 pub(super) async fn open_database(config: &Config) -> anyhow::Result<Database> {
     let url = config.database_url()?;
-    connect::test_connection(&url).await?;
     let database = connect::open_pool(&url, 2, session_mode(config))?;
+    connect::inspect(&database).await?;
     connect::verify_schema(&database).await?;
     Ok(database)
 }
@@ -22,7 +22,8 @@ pub(super) fn open_client(config: &Config) -> Option<Result<Client, ClientError>
     Some(Client::new(&config.hubspot, 1, Arc::new(Metrics::new())))
 }
 
-/// `outbox.listen = false` means that a connection pooler in transaction mode may be in use.
+/// `outbox.listen = false` means that a connection pooler in transaction mode may be in use. Otherwise it is found by
+/// `connect::inspect`.
 pub(super) fn session_mode(config: &Config) -> SessionMode {
     if config.outbox.listen { SessionMode::Dedicated } else { SessionMode::Pooled }
 }

@@ -14,7 +14,7 @@ use super::outcome::CommandOutcome;
 use super::output::print_as;
 use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
-use crate::course::{BatchId, Category, ClaimedCourse, CourseKey, MAX_COURSES, RowId};
+use crate::course::{BatchId, ClaimedCourse, CourseKey, MAX_COURSES, RowId};
 use crate::hubspot::Client;
 use crate::hubspot::api::properties::{PropertyList, Sensitivity};
 use crate::hubspot::api::record_state::RecordState;
@@ -108,7 +108,7 @@ async fn forecast_page(
 ) -> anyhow::Result<()> {
     let (now, unique) = (Timestamp::now(), client.unique.as_deref());
     for (row, error) in &page.unreadable {
-        let fault = Fault::new(Category::InvalidRow.as_str(), "", &error.to_string());
+        let fault = Fault::new(error.category().as_str(), "", &error.to_string());
         forecast.add_refused(&format!("row {}", row.0), &[fault]);
     }
     let mut faults: BTreeMap<RowId, Vec<Fault>> =

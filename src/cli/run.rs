@@ -125,8 +125,11 @@ async fn prepare_database(
         let context_of_task = Arc::clone(context);
         let preparing = tokio::spawn(async move {
             if migrate {
-                migrate_schema(&url, &context_of_task.reporting.database_health).await.map(Some)
+                let applied = migrate_schema(&url, &context_of_task.reporting.database_health).await?;
+                connect::inspect(&database).await?;
+                Ok(Some(applied))
             } else {
+                connect::inspect(&database).await?;
                 connect::verify_schema(&database).await.map(|()| None)
             }
         });

@@ -9,7 +9,7 @@ use super::{Associations, BatchId, CourseKey, Properties, RowId};
 /// The largest number of courses that HubSpot accepts in one request.
 pub const MAX_COURSES: u16 = 100;
 
-/// A claimed course: its row is `in_flight` with the id of the batch.
+/// A claimed course: an open request in the journal lists its row.
 #[derive(Debug, Clone)]
 pub struct ClaimedCourse {
     /// The row.

@@ -20,7 +20,7 @@ pub enum Category {
     /// HubSpot holds a record whose key equals this one only after HubSpot's normalization.
     #[serde(rename = "key_collision")]
     KeyCollision,
-    /// The request is too large for HubSpot, even with only this course in it.
+    /// The row is too large to be sent, or the request is too large for HubSpot with only this course in it.
     #[serde(rename = "too_large")]
     TooLarge,
     /// The row is invalid, so it was not sent.
@@ -116,16 +116,15 @@ impl CourseError {
     }
 
     /// Whether the course was sent. Earlier versions refused courses by the account's properties without sending
-    /// them; such an error has no HTTP status.
+    /// them; such an error has no HTTP status. Neither has that of a row that is too large to be read.
     #[must_use]
     pub fn was_sent(&self) -> bool {
         match self.category {
             Category::InvalidRow => false,
-            Category::Validation => self.http_status.is_some(),
+            Category::Validation | Category::TooLarge => self.http_status.is_some(),
             Category::Conflict
             | Category::Refused
             | Category::KeyCollision
-            | Category::TooLarge
             | Category::UnknownOutcome
             | Category::Deferred
             | Category::RecordGone => true,

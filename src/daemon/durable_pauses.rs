@@ -1,4 +1,4 @@
-//! Saves the durable pauses (daily quota used up, every course rejected), and reads from HubSpot when the account's day
+//! Reads the operator's pause, saves the durable pauses (daily quota used up, every course rejected), and reads from HubSpot when the account's day
 //! ends.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::runtime::run_in_task;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Makes the pauses in memory and their rows equal. A row that cannot be written is written later.
-pub(super) async fn sync_with_rows(context: &Arc<Context>, rows: &[DurablePause]) {
+async fn sync_with_rows(context: &Arc<Context>, rows: &[DurablePause]) {
     for reason in DURABLE_REASONS {
         let row = rows.iter().find(|row| row.reason == reason.as_str());
         let row = row.map(|row| (row.message.as_str(), time_left(row)));
@@ -32,6 +32,25 @@ pub(super) async fn sync_with_rows(context: &Arc<Context>, rows: &[DurablePause]
             }
             None => {}
         }
+    }
+}
+
+/// Reads the operator's pause and the durable pauses. False if that failed.
+pub(super) async fn read(context: &Arc<Context>) -> bool {
+    let database = context.edges.database.clone();
+    match run_in_task(async move { pause_rows::read_active(&database).await }).await {
+        Some(Ok(pauses)) => {
+            let operator = pauses.iter().find(|pause| pause.reason == Reason::Operator.as_str());
+            context.account.set_operator_pause(operator.map(|pause| pause.message.as_str()));
+            context.reporting.database_health.record_success(DatabaseTask::ReadPauses);
+            sync_with_rows(context, &pauses).await;
+            true
+        }
+        Some(Err(error)) => {
+            context.reporting.database_health.record_failure(DatabaseTask::ReadPauses, &error);
+            false
+        }
+        None => false,
     }
 }
 

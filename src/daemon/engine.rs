@@ -1,10 +1,11 @@
 //! The main loop: each turn starts all work that can start, then waits at one place for the next event.
 //!
-//! A permit is reserved before each claim, so a claimed course never waits for the quota. Each batch has a task of its
-//! own. The engine makes no decisions: `policy::backlog` decides whether to claim, `policy::turns` which courses, and
+//! Permits are reserved before each claim, so a claimed course never waits for the quota. One claim runs at a time, and
+//! each of its batches has a task of its own. The engine makes no decisions: `policy::backlog` decides whether to claim, `policy::turns` which courses, and
 //! `policy::gate` whether to send.
 
-use std::collections::VecDeque;
+mod poll;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,26 +15,23 @@ use tokio::task::JoinSet;
 
 use crate::account::rate_limiter::ReservedPermit;
 use crate::account::unique_property::CheckDue;
-use crate::daemon::durable_pauses;
 use crate::daemon::property_check;
-use crate::outbox::pause;
 use crate::pipeline::claim::ClaimRequest;
 use crate::pipeline::context::Context;
-use crate::pipeline::{reconcile, sync_batch};
+use crate::pipeline::{reconcile, sync_claim};
 use crate::policy::attribution::{ClaimOrder, Lane};
 use crate::policy::backlog::{Backlog, BegunClaim, ClaimEnd};
 use crate::policy::gate::{Gate, Reason};
+use crate::policy::poll::PollTimes;
 use crate::policy::turns::{Turns, WaitingLanes};
-use crate::runtime::database_health::DatabaseTask;
 use crate::runtime::lease::HeldLease;
-use crate::runtime::run_in_task;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Wakeup;
 
 struct Engine {
     context: Arc<Context>,
     lease: watch::Receiver<Option<HeldLease>>,
-    /// Create requests, from their claim until they are recorded.
+    /// Claims, each with its create requests, until all of them are recorded.
     requests: JoinSet<()>,
     /// The reconciler: one run at a time.
     reconciliation: JoinSet<()>,
@@ -42,16 +40,18 @@ struct Engine {
     fresh: Backlog,
     suspects: Backlog,
     turns: Turns,
-    /// Claims that have not ended, oldest first.
-    claims: VecDeque<OpenClaim>,
+    /// The claim whose statement has not ended.
+    claim: Option<OpenClaim>,
     /// Unconfirmed courses may be due.
     may_be_unconfirmed: bool,
     /// When suspects and unconfirmed courses were last expected only because the poll interval had passed.
     last_scan: Instant,
-    /// When the outbox is polled next. Other events do not change it.
-    poll_at: Instant,
+    /// When the outbox is polled. No event postpones a poll.
+    polls: PollTimes,
     /// When the operator's pause was last read; `None`: not yet.
     operator_read_at: Option<Instant>,
+    /// The operator's pause was not read since the last poll.
+    must_read_operator: bool,
     /// The gate was closed when it was last read.
     was_gate_closed: bool,
 }
@@ -74,7 +74,7 @@ enum WaitFor {
     Gate,
     /// The end of an open request, while requests are sent one at a time.
     Probe,
-    /// The end of the oldest claim: until then it is unknown whether more courses can be claimed.
+    /// The end of the claim: until then it is unknown whether more courses can be claimed.
     ClaimEnd,
     /// A permit to send these courses.
     Permit(Lane, ClaimOrder),
@@ -119,7 +119,7 @@ pub(super) async fn run(context: &Arc<Context>, lease: watch::Receiver<Option<He
 
 impl Engine {
     fn new(context: Arc<Context>, lease: watch::Receiver<Option<HeldLease>>) -> Self {
-        let poll_at = Instant::now() + context.settings.poll_interval;
+        let polls = PollTimes::new(context.settings.poll_interval, Instant::now());
         Self {
             context,
             lease,
@@ -129,11 +129,12 @@ impl Engine {
             fresh: Backlog::default(),
             suspects: Backlog::default(),
             turns: Turns::default(),
-            claims: VecDeque::new(),
+            claim: None,
             may_be_unconfirmed: true,
             last_scan: Instant::now(),
-            poll_at,
+            polls,
             operator_read_at: None,
+            must_read_operator: true,
             was_gate_closed: false,
         }
     }
@@ -158,7 +159,7 @@ impl Engine {
         };
         // An operator's pause survives restarts, so nothing is sent before it has been read once.
         if !self.read_operator_pause().await {
-            return (WaitFor::Work, Some(self.poll_at));
+            return (WaitFor::Work, Some(self.polls.next()));
         }
         self.forget_ended_tasks();
         if !self.check_property(held) {
@@ -174,15 +175,20 @@ impl Engine {
             }
             Gate::Open { concurrent, .. } => !concurrent,
         };
-        self.collect_ended_claims();
+        self.collect_ended_claim();
+        if self.claim.is_some() {
+            return (WaitFor::ClaimEnd, None);
+        }
+        if self.context.must_record_first() {
+            return (WaitFor::Work, Some(self.next_timer()));
+        }
         let probe = is_probe.then(|| self.context.account.next_probe());
         match self.next_lane(probe.map(|(lane, _)| lane)) {
             Some(lane) => {
                 let order = probe.map_or(ClaimOrder::Oldest, |(_, order)| order);
                 (WaitFor::Permit(lane, order), None)
             }
-            None if self.claims.is_empty() => (WaitFor::Work, Some(self.next_timer())),
-            None => (WaitFor::ClaimEnd, None),
+            None => (WaitFor::Work, Some(self.next_timer())),
         }
     }
 
@@ -201,7 +207,7 @@ impl Engine {
             _ = self.lease.changed(), if is_idle || wait == WaitFor::Lease => EngineEvent::LeaseChanged,
             () = account.gate_changed(), if is_idle || wait == WaitFor::Gate => EngineEvent::GateChanged,
             () = next_ended_task(tasks) => EngineEvent::TaskEnded,
-            ended = next_ended_claim(&mut self.claims), if wait == WaitFor::ClaimEnd => EngineEvent::ClaimEnded(ended),
+            ended = next_ended_claim(self.claim.as_mut()), if wait == WaitFor::ClaimEnd => EngineEvent::ClaimEnded(ended),
             permit = account.rate_limiter.reserve(), if matches!(wait, WaitFor::Permit(..)) => EngineEvent::Permit(permit),
             cause = runtime.wake.wait(), if is_idle => EngineEvent::Wakeup(cause),
             () = sleep_until(until) => EngineEvent::Timer,
@@ -219,13 +225,13 @@ impl Engine {
                 self.fresh.forget_failures();
                 self.suspects.forget_failures();
             }
-            (_, EngineEvent::ClaimEnded(ended)) => self.end_oldest_claim(ended),
+            (_, EngineEvent::ClaimEnded(ended)) => self.end_claim(ended),
             (WaitFor::Permit(lane, order), EngineEvent::Permit(permit)) => {
                 self.use_permit(permit, lane, order);
             }
             (_, EngineEvent::Permit(permit)) => permit.release_unused(),
             (_, EngineEvent::Wakeup(cause)) => self.wake_up(cause).await,
-            (WaitFor::Work, EngineEvent::Timer) if Instant::now() >= self.poll_at => {
+            (WaitFor::Work, EngineEvent::Timer) if Instant::now() >= self.polls.next() => {
                 self.wake_up(Wakeup::Poll).await;
             }
             (
@@ -241,30 +247,37 @@ impl Engine {
     /// Expects new work, for this reason.
     async fn wake_up(&mut self, cause: Wakeup) {
         self.context.reporting.metrics.count_wakeup(cause);
+        if cause == Wakeup::Poll {
+            return self.poll().await;
+        }
+        self.polls.record_event(Instant::now());
         self.fresh.expect_courses();
         match cause {
             Wakeup::Notify => {
                 // A short batch waits for more courses, which saves requests.
                 self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
             }
-            Wakeup::Poll => {
-                self.poll_at = Instant::now() + self.context.settings.poll_interval;
-                self.may_be_unconfirmed = true;
-                self.suspects.expect_courses();
-            }
             Wakeup::Completion => {
                 self.may_be_unconfirmed = true;
                 self.suspects.expect_courses();
             }
-            Wakeup::Resume => {}
+            Wakeup::Poll | Wakeup::Resume => {}
         }
     }
 
-    /// Claims a batch with this permit, unless the lease has ended or the gate has closed since the permit was requested.
+    /// Claims courses with this permit, unless the lease has ended or the gate has closed since the permit was requested.
     fn use_permit(&mut self, permit: ReservedPermit, lane: Lane, order: ClaimOrder) {
         let held = (*self.lease.borrow()).filter(HeldLease::is_valid);
         match (held, self.context.account.gate()) {
-            (Some(held), Gate::Open { courses, .. }) => self.start_batch(held, lane, order, permit, courses),
+            (Some(held), Gate::Open { courses, concurrent }) => {
+                let mut permits = vec![permit];
+                // While the batch size is reduced, or suspects are sent, each response decides about the next request.
+                if concurrent && lane == Lane::Fresh && courses >= self.context.settings.max_size {
+                    let more = std::iter::from_fn(|| self.context.account.rate_limiter.reserve_if_free());
+                    permits.extend(more.take(self.fresh.batches() - 1));
+                }
+                self.start_claim(held, lane, order, courses, permits);
+            }
             (None, _) | (_, Gate::Closed(_)) => permit.release_unused(),
         }
     }
@@ -296,7 +309,7 @@ impl Engine {
     /// Starts the reconciler if unconfirmed courses may be due, even while creates are paused. Also expects suspects at
     /// regular intervals, because the engine never polls while there is a large backlog.
     fn start_reconciliation(&mut self, held: HeldLease) {
-        let is_scan_due = self.last_scan.elapsed() > self.context.settings.poll_interval;
+        let is_scan_due = self.last_scan.elapsed() > self.polls.wait();
         if is_scan_due {
             self.last_scan = Instant::now();
             self.suspects.expect_courses();
@@ -311,7 +324,11 @@ impl Engine {
     fn read_gate(&mut self) -> Gate {
         let gate = self.context.account.gate();
         let is_closed = matches!(gate, Gate::Closed(_));
-        if std::mem::replace(&mut self.was_gate_closed, is_closed) && !is_closed {
+        if std::mem::replace(&mut self.was_gate_closed, is_closed) == is_closed {
+            return gate;
+        }
+        self.polls.record_event(Instant::now());
+        if !is_closed {
             self.context.reporting.metrics.count_wakeup(Wakeup::Resume);
             self.reset_backlog();
         }
@@ -321,11 +338,8 @@ impl Engine {
     /// Which courses to claim next, if any. `probe`: the courses that a probe should contain.
     fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
         let now = Instant::now();
-        let waiting = WaitingLanes {
-            fresh: self.fresh.should_claim(self.open_claims(Lane::Fresh), now),
-            may_be_fresh: self.open_claims(Lane::Fresh) > 0,
-            suspects: self.suspects.should_claim(self.open_claims(Lane::Suspects), now),
-        };
+        let waiting =
+            WaitingLanes { fresh: self.fresh.should_claim(now), suspects: self.suspects.should_claim(now) };
         self.turns.next_lane(probe, waiting)
     }
 
@@ -334,11 +348,7 @@ impl Engine {
         let waits = [self.fresh.waits_until(), self.suspects.waits_until()];
         let now = Instant::now();
         // A wait that has ended starts no claim while the other courses have their turn.
-        waits.into_iter().flatten().filter(|at| *at > now).fold(self.poll_at, Instant::min)
-    }
-
-    fn open_claims(&self, lane: Lane) -> usize {
-        self.claims.iter().filter(|claim| claim.lane == lane).count()
+        waits.into_iter().flatten().filter(|at| *at > now).fold(self.polls.next(), Instant::min)
     }
 
     fn backlog(&mut self, lane: Lane) -> &mut Backlog {
@@ -348,91 +358,58 @@ impl Engine {
         }
     }
 
-    /// Starts a task that claims a batch, sends it and records the outcomes.
-    fn start_batch(
+    /// Starts a task that claims up to one batch per permit, sends them and records the outcomes.
+    fn start_claim(
         &mut self,
         held: HeldLease,
         lane: Lane,
         order: ClaimOrder,
-        permit: ReservedPermit,
         courses: u16,
+        permits: Vec<ReservedPermit>,
     ) {
-        self.turns.record(lane);
+        let batches = permits.len();
+        self.turns.record(lane, batches);
         let begun = self.backlog(lane).begin_claim(Instant::now());
         let (sender, ended) = oneshot::channel();
-        self.claims.push_back(OpenClaim { lane, begun, ended });
-        let claim = ClaimRequest { held, lane, order, courses, from: begun.cursor, ended: sender };
-        self.requests.spawn(sync_batch(Arc::clone(&self.context), claim, permit));
+        self.claim = Some(OpenClaim { lane, begun, ended });
+        let claim = ClaimRequest { held, lane, order, courses, batches, from: begun.cursor, ended: sender };
+        self.requests.spawn(sync_claim(Arc::clone(&self.context), claim, permits));
     }
 
-    /// Applies the ends of claims, in the order in which they began.
-    fn collect_ended_claims(&mut self) {
-        while let Some(claim) = self.claims.front_mut() {
-            match claim.ended.try_recv() {
-                Ok(ended) => self.end_oldest_claim(ended),
-                Err(TryRecvError::Closed) => self.end_oldest_claim(ClaimEnd::Lost),
-                Err(TryRecvError::Empty) => return,
-            }
+    /// Applies the end of the claim, if it has ended.
+    fn collect_ended_claim(&mut self) {
+        let Some(claim) = &mut self.claim else { return };
+        match claim.ended.try_recv() {
+            Ok(ended) => self.end_claim(ended),
+            Err(TryRecvError::Closed) => self.end_claim(ClaimEnd::Lost),
+            Err(TryRecvError::Empty) => {}
         }
     }
 
-    fn end_oldest_claim(&mut self, ended: ClaimEnd) {
-        if let Some(claim) = self.claims.pop_front() {
+    fn end_claim(&mut self, ended: ClaimEnd) {
+        if let Some(claim) = self.claim.take() {
             self.backlog(claim.lane).end_claim(claim.begun, ended, Instant::now());
         }
     }
 
     /// Forgets the state of the outbox.
     fn reset_backlog(&mut self) {
+        self.polls.record_event(Instant::now());
         self.fresh.reset();
         self.suspects.reset();
         self.may_be_unconfirmed = true;
     }
 
-    /// Reads the operator's pause and the durable pauses, once per poll interval. False until the first read has succeeded.
-    async fn read_operator_pause(&mut self) -> bool {
-        let last_read = self.operator_read_at;
-        if last_read.is_some_and(|at| at.elapsed() < self.context.settings.poll_interval) {
-            return true;
-        }
-        let context = Arc::clone(&self.context);
-        let pauses = run_in_task(async move { pause::read_active(&context.edges.database).await }).await;
-        match pauses {
-            Some(Ok(pauses)) => {
-                let operator = pauses.iter().find(|pause| pause.reason == Reason::Operator.as_str());
-                self.context.account.set_operator_pause(operator.map(|pause| pause.message.as_str()));
-                self.operator_read_at = Some(Instant::now());
-                self.context.reporting.database_health.record_success(DatabaseTask::ReadPauses);
-                durable_pauses::sync_with_rows(&self.context, &pauses).await;
-                self.start_reading_day_end();
-            }
-            Some(Err(error)) => {
-                self.context.reporting.database_health.record_failure(DatabaseTask::ReadPauses, &error);
-                self.operator_read_at = last_read.map(|_| Instant::now());
-            }
-            None => {}
-        }
-        self.operator_read_at.is_some()
-    }
-
-    /// Starts a request for the end of the account's day, if it is needed.
-    fn start_reading_day_end(&mut self) {
-        let held = *self.lease.borrow();
-        if let Some(held) = held
-            && self.account_reads.is_empty()
-            && self.context.account.should_request_day_end()
-        {
-            self.account_reads.spawn(durable_pauses::read_day_end(Arc::clone(&self.context), held));
-        }
-    }
-
     /// Waits until all work has ended. False if the shutdown was forced before.
     async fn drain(mut self) -> bool {
         let shutdown = self.context.runtime.shutdown.clone();
+        let late_recordings = &self.context.runtime.late_recordings;
         let drained = async {
             for tasks in [&mut self.requests, &mut self.reconciliation, &mut self.account_reads] {
                 while tasks.join_next().await.is_some() {}
             }
+            late_recordings.close();
+            late_recordings.wait().await;
         };
         let is_finished = tokio::select! {
             () = drained => true,
@@ -440,7 +417,11 @@ impl Engine {
         };
         if !is_finished {
             // Tasks that have received a response log it as soon as the shutdown is forced.
-            let last_logs = async { while self.requests.join_next().await.is_some() {} };
+            let last_logs = async {
+                while self.requests.join_next().await.is_some() {}
+                late_recordings.close();
+                late_recordings.wait().await;
+            };
             if tokio::time::timeout(Duration::from_millis(500), last_logs).await.is_err() {
                 tracing::warn!(
                     event = events::OPEN_REQUESTS_ABANDONED,
@@ -454,9 +435,9 @@ impl Engine {
     }
 }
 
-/// Waits for the end of the oldest claim; forever, if there is none.
-async fn next_ended_claim(claims: &mut VecDeque<OpenClaim>) -> ClaimEnd {
-    match claims.front_mut() {
+/// Waits for the end of the claim; forever, if there is none.
+async fn next_ended_claim(claim: Option<&mut OpenClaim>) -> ClaimEnd {
+    match claim {
         Some(claim) => (&mut claim.ended).await.unwrap_or(ClaimEnd::Lost),
         None => std::future::pending().await,
     }

@@ -1,5 +1,10 @@
-//! Claims pending courses: they become in flight, and the intent to send them is written to the journal, in one
-//! statement that commits before a byte is sent.
+//! Claims pending courses: the intent to send them is written to the journal, in one statement that commits before a byte
+//! is sent. A claim changes no row of a course: courses are in flight while an open request of the journal lists them.
+//!
+//! **Why no course is in two open requests.** Claims are numbered one after the other, and the number is unique. A claim
+//! takes the number after the last one in its snapshot. If another claim has committed since, that number is taken, and
+//! the statement fails as a whole. So a claim that succeeds has seen every earlier claim, and it leaves out the courses
+//! of those that are open.
 
 use std::time::Duration;
 
@@ -9,7 +14,7 @@ use crate::course::{BatchId, ClaimedCourse, RowId};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::lease::Lease;
-use crate::outbox::rows::ClaimedRow;
+use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES};
 use crate::policy::attribution::{ClaimOrder, Evidence, Lane};
 use crate::policy::backlog::{Cursor, Remaining};
 
@@ -20,7 +25,7 @@ pub struct ClaimLimits<'a> {
     pub lane: Lane,
     /// Which of them first.
     pub order: ClaimOrder,
-    /// The largest number of courses.
+    /// The largest number of courses in a batch.
     pub courses: u16,
     /// The largest request body in bytes. The claim estimates the size from above.
     pub bytes: u64,
@@ -57,15 +62,33 @@ impl Isolation {
     }
 }
 
+/// How a claim ended.
+#[derive(Debug)]
+pub enum ClaimResult {
+    /// It took these courses; perhaps none.
+    Taken(TakenCourses),
+    /// It took none, because another claim was committed at the same time.
+    Refused,
+}
+
 /// The courses that a claim took.
 #[derive(Debug)]
-pub struct ClaimResult {
+pub struct TakenCourses {
+    /// The batches, none of them empty.
+    pub batches: Vec<ClaimedBatch>,
+    /// What may be left to claim.
+    pub remaining: Remaining,
+}
+
+/// The courses of one request.
+#[derive(Debug)]
+pub struct ClaimedBatch {
+    /// The id of the request.
+    pub id: BatchId,
     /// The courses, in order of arrival.
     pub courses: Vec<ClaimedCourse>,
     /// Rows that were claimed but cannot be parsed. The caller records them as failed.
     pub unreadable: Vec<(RowId, OutboxError)>,
-    /// What may be left to claim.
-    pub remaining: Remaining,
 }
 
 /// The bytes that one course adds to a request's body besides its values: envelope and trace id, estimated from above.
@@ -73,8 +96,9 @@ const ENVELOPE_BYTES: i64 = 160;
 
 /// The claim statement for the pending courses that fulfil the condition `due`, in this order of time.
 ///
-/// Parameters: 1 holder, 2 term, 3 margin in seconds, 4 and 5 cursor, 6 courses, 7 bytes, 8 unique property, 9 batch,
-/// 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and their limits, 14 blamed requests.
+/// Parameters: 1 holder, 2 term, 3 margin in seconds, 4 and 5 cursor, 6 courses in a batch, 7 bytes of a batch, 8 unique
+/// property, 9 the ids of the batches, 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and
+/// their limits, 14 blamed requests, 15 the largest row.
 macro_rules! claim_statement {
     ($due:literal, $order:literal) => {
         concat!(
@@ -82,75 +106,97 @@ macro_rules! claim_statement {
         with lead as materialized (
             -- Only the leader claims. The share lock makes a takeover wait until this claim has committed, so that it
             -- finds the intent; a renewal changes no key and does not wait.
-            select incarnation from course_sync_leader
+            select from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() + make_interval(secs => $3)
                -- A database that may have lost commits is verified first: its pending courses may have been sent.
                and not verifying and incarnation = course_sync_incarnation()
                for key share
+        ), last as materialized (
+            -- The last claim in this statement's snapshot; its successor gets the next number.
+            select coalesce(max(claim_number), 0) as number from course_sync_batch
+        ), in_flight as materialized (
+            -- The courses of open requests. The last claim noted the oldest open one, and none before it opens again:
+            -- so index entries of closed requests, which a long transaction may keep, are not read again and again.
+            select id, claim_number from course_sync_in_flight()
+             where claim_number >= coalesce((select b.oldest_open from course_sync_batch b, last
+                                              where b.claim_number = last.number), 0)
         ), due as materialized (
-            -- Rows that another session holds are skipped: waiting for one would delay all others.
-            -- A ctid is a position within one table: partitions and inheriting tables have positions of their own.
-            select tableoid as home, ctid as spot, id, next_attempt_at,
+            select id, course_key, properties, associations, revision, attempts + 1 as attempts, faults, doubts,
+                   doubt_property, created_at, next_attempt_at as due, batch_id = any($14) as is_blamed,
                    -- The evidence of other requests may narrow the batch of a group that failed.
                    least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
                                         where n.batch_id = course_outbox.batch_id)) as batch_limit,
-                   batch_id = any($14) as is_blamed,
-                   octet_length(properties::text) + octet_length(associations::text)
-                     + octet_length(course_key) + $11 as bytes
+                   -- The text of a row that is too large is never made.
+                   course_sync_text_size(properties) + course_sync_text_size(associations) as size
               from course_outbox
              where status = 'pending' and next_attempt_at <= now() and ",
             $due,
             "
+               and id not in (select id from in_flight)
                and exists (select from lead)
              order by next_attempt_at ",
             $order,
             ", id ",
             $order,
             "
-             limit $6
-               for update skip locked
-        ), fitting as (
-            -- The longest prefix in which no course exceeds its own batch limit and the body stays small enough. The
-            -- first course always fits: HubSpot decides whether it is too large.
-            select home, spot, next_attempt_at, is_blamed from (
-                select home, spot, next_attempt_at, is_blamed, row_number() over so_far as place,
-                       min(batch_limit) over so_far as narrowest, sum(bytes) over so_far as total
-                  from due
-                window so_far as (order by next_attempt_at ",
+             limit $6 * cardinality($9::uuid[])
+        ), placed as (
+            -- The place of each course, and its batch, counted from 0. Each step keeps all columns: a join of two steps would
+            -- compare every row with every other, because the planner expects a single row.
+            select *, (place - 1) / $6 as batch,
+                   -- A row that is too large is not sent.
+                   case when size <= $15 then size + octet_length(course_key) + $11 else 0 end as bytes
+              from (select *, row_number() over (order by due ",
             $order,
             ", id ",
             $order,
-            " rows unbounded preceding)) t
-             where place <= narrowest and (total <= $7 or place = 1)
-        ), took as (
-            update course_outbox o
-               set status = 'in_flight', attempts = attempts + 1, batch_id = $9, updated_at = now()
-              -- The rows are locked, so their ctid is still valid: this saves a second index scan.
-              from fitting f where o.ctid = f.spot and o.tableoid = f.home
-            returning o.id, o.course_key, o.properties, o.associations, o.attempts, o.faults, o.doubts, o.doubt_property,
-                      coalesce(f.is_blamed, false) as is_blamed, o.created_at, f.next_attempt_at as due
+            ") as place from due) t
+        ), fitting as (
+            -- Whether the course fits into its batch: no course exceeds its own batch limit, and the body stays small
+            -- enough. The first one always fits: HubSpot decides whether it is too large.
+            select *,
+                   row_number() over so_far = 1
+                     or row_number() over so_far <= min(batch_limit) over so_far and sum(bytes) over so_far <= $7 as fits
+              from placed
+            window so_far as (partition by batch order by place rows unbounded preceding)
+        ), taken as materialized (
+            -- The courses before the first that does not fit. The others are left for the next claim.
+            select *, ($9::uuid[])[batch + 1] as batch_id
+              from (select *, bool_and(fits) over (order by place rows unbounded preceding) as all_fit from fitting) t
+             where all_fit
         ), intent as (
-            -- The intent: a new leader that finds it open after a crash knows that these courses may have been sent.
-            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, send_by, incarnation, unique_property)
-            select $9, 'create', $2, $1, array_agg(id order by id), now() + make_interval(secs => $10),
-                   (select incarnation from lead), $8
-              from took having count(*) > 0
+            -- The intents: a new leader that finds one open after a crash knows that these courses may have been sent.
+            insert into course_sync_batch (batch_id, operation, term, holder, row_ids, revisions, claim_number, oldest_open,
+                                           send_by, unique_property)
+            select t.batch_id, 'create', $2, $1, array_agg(t.id order by t.place), array_agg(t.revision order by t.place),
+                   last.number + 1 + t.batch, coalesce((select min(claim_number) from in_flight), last.number + 1),
+                   now() + make_interval(secs => $10), $8
+              from taken t cross join last
+             group by t.batch_id, t.batch, last.number
         )
         -- More candidates than courses: some that were due did not fit.
-        select took.*, (select count(*) from due) as candidates from took order by due, id"
+        select batch_id as batch, id, course_key, case when size <= $15 then properties end as properties,
+               case when size <= $15 then associations end as associations, attempts, faults, doubts, doubt_property,
+               coalesce(is_blamed, false) as is_blamed, created_at, due, (select count(*) from due) as candidates
+          from taken t
+         order by t.batch, due, id"
         )
     };
 }
 
-/// Claims due courses for the batch `batch`, under the lease. Claims none if this instance does not hold the lease, or
-/// the lease ends within `margin`. `send_window` is the longest time that the request may take.
+/// The unique index of the numbers of claims.
+const CLAIM_INDEX: &str = "course_sync_batch_claim";
+
+/// Claims due courses under the lease, for as many requests as there are `batches`. Takes none if this instance does not
+/// hold the lease, or the lease ends within `margin`. `send_window` is the longest time that a request may take.
 ///
-/// Index: `course_outbox_pending`; for suspects `course_outbox_suspects`.
+/// Index: `course_outbox_pending`, for suspects `course_outbox_suspects`; `course_sync_batch_claim` and
+/// `course_sync_batch_open`.
 pub async fn claim(
     database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
     margin: Duration,
-    batch: BatchId,
+    batches: &[BatchId],
     limits: ClaimLimits<'_>,
     cursor: Cursor,
     send_window: Duration,
@@ -179,7 +225,7 @@ pub async fn claim(
         (Lane::Suspects, ClaimOrder::Newest) => (NEWEST_SUSPECTS, Cursor::default()),
     };
     let (after, after_id) = cursor.position().unzip();
-    let rows: Vec<ClaimedRow> = run_statement(database, async |session| {
+    let claimed = run_statement(database, async |session| {
         sqlx::query_as(statement)
             .bind(lease.holder)
             .bind(lease.term)
@@ -189,67 +235,79 @@ pub async fn claim(
             .bind(i64::from(limits.courses))
             .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
             .bind(limits.unique_property)
-            .bind(batch)
+            .bind(batches)
             .bind(send_window.as_secs_f64())
             .bind(ENVELOPE_BYTES)
             .bind(&limits.isolation.narrowed.0)
             .bind(&limits.isolation.narrowed.1)
             .bind(&limits.isolation.blamed)
+            .bind(MAX_ROW_BYTES)
             .fetch_all(session)
             .await
     })
-    .await
-    .map_err(OutboxError::failed_to("claim pending courses"))?;
-    Ok(claim_result(rows, limits))
+    .await;
+    let rows: Vec<ClaimedRow> = match claimed {
+        // Another claim has this number.
+        Err(error) if error.as_database_error().is_some_and(|it| it.constraint() == Some(CLAIM_INDEX)) => {
+            return Ok(ClaimResult::Refused);
+        }
+        claimed => claimed.map_err(OutboxError::failed_to("claim pending courses"))?,
+    };
+    Ok(ClaimResult::Taken(taken_courses(rows, batches.len(), limits)))
 }
 
-/// Withdraws a claim whose acknowledgement was lost: it may have been committed, but it is never sent. Returns the
-/// number of courses that it held.
+/// Withdraws claims whose acknowledgement was lost: they may have been committed, but they are never sent. Returns the
+/// number of requests that were withdrawn. The caller calls it once more after a success.
 ///
 /// Index: the primary keys of `course_sync_batch` and `course_outbox`.
-pub async fn withdraw(database: impl Into<DatabaseRef<'_>>, batch: BatchId) -> Result<u64, OutboxError> {
-    const WITHDRAW: &str = "-- withdraw a claim
+pub async fn withdraw(database: impl Into<DatabaseRef<'_>>, batches: &[BatchId]) -> Result<u64, OutboxError> {
+    const WITHDRAW: &str = "-- withdraw claims
         with withdrawn as (
             update course_sync_batch set state = 'closed', answered_at = now()
-             where batch_id = $1 and state <> 'closed'
-            returning row_ids
+             where batch_id = any($1) and state <> 'closed'
+            returning batch_id
         ), back as (
-            -- It was not sent, so the attempt does not count. A new leader may already have marked the course
-            -- unconfirmed.
+            -- A new leader may already have marked the courses unconfirmed, also at this moment: then the request is closed
+            -- and the next call finds the courses. They were not sent, so the attempt does not count.
             update course_outbox o
                set status = 'pending', attempts = o.attempts - 1, doubt = null, next_attempt_at = now(), updated_at = now()
-              from withdrawn w
-             where o.id = any(w.row_ids) and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
-            returning o.id
+              from course_sync_batch b
+             where b.batch_id = any($1) and o.id = any(b.row_ids) and o.batch_id = b.batch_id and o.status = 'unconfirmed'
         )
-        select count(*) from back";
+        select count(*) from withdrawn";
     let count: i64 = run_statement(database, async |session| {
-        sqlx::query_scalar(WITHDRAW).bind(batch).fetch_one(session).await
+        sqlx::query_scalar(WITHDRAW).bind(batches).fetch_one(session).await
     })
     .await
     .map_err(OutboxError::failed_to("withdraw a claim"))?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-fn claim_result(rows: Vec<ClaimedRow>, limits: ClaimLimits<'_>) -> ClaimResult {
-    let count = rows.len();
+/// `batches`: for how many requests the claim could take courses.
+fn taken_courses(rows: Vec<ClaimedRow>, batches: usize, limits: ClaimLimits<'_>) -> TakenCourses {
     let remaining = match rows.last() {
-        Some(last) if i64::try_from(count).is_ok_and(|count| count < last.candidates) => Remaining::FromStart,
+        Some(last) if i64::try_from(rows.len()).is_ok_and(|count| count < last.candidates) => {
+            Remaining::FromStart
+        }
         Some(_) if limits.order == ClaimOrder::Newest => Remaining::FromStart,
-        Some(last) if count == usize::from(limits.courses) => match &last.due.0 {
+        Some(last) if rows.len() == batches * usize::from(limits.courses) => match &last.due.0 {
             Ok(due) => Remaining::After(Cursor::after(due.to_jiff(), last.id)),
             // A time that cannot be represented is no position to continue from.
             Err(_) => Remaining::FromStart,
         },
-        _ => Remaining::Nothing,
+        Some(_) | None => Remaining::Nothing,
     };
-    let mut result = ClaimResult { courses: Vec::with_capacity(count), unreadable: Vec::new(), remaining };
+    let mut batches: Vec<ClaimedBatch> = Vec::new();
     for row in rows {
-        let id = row.id;
+        let (id, batch) = (row.id, row.batch);
+        if batches.last().is_none_or(|last| last.id != batch) {
+            batches.push(ClaimedBatch { id: batch, courses: Vec::new(), unreadable: Vec::new() });
+        }
+        let Some(last) = batches.last_mut() else { continue };
         match ClaimedCourse::try_from(row) {
-            Ok(course) => result.courses.push(course),
-            Err(error) => result.unreadable.push((id, error)),
+            Ok(course) => last.courses.push(course),
+            Err(error) => last.unreadable.push((id, error)),
         }
     }
-    result
+    TakenCourses { batches, remaining }
 }

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use crate::outbox::OutboxError;
 use crate::outbox::database::{
-    CONNECT_TIMEOUT, Database, DatabaseRef, SessionMode, parse_url, run_statement,
+    CONNECT_TIMEOUT, Database, DatabaseRef, SessionMode, assume_pooler, parse_url, run_statement, timed_out,
 };
-use crate::outbox::migrations::{APPLIED_TABLE, MIGRATOR};
+use crate::outbox::migrations::MIGRATOR;
+use crate::outbox::pooler::has_changing_sessions;
+use crate::outbox::schema::{find_schema, use_schema};
+use crate::outbox::{OutboxError, apply};
 
 /// The wait after the first attempt to migrate that did not get its locks. It doubles with each attempt.
 const FIRST_MIGRATION_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_MIGRATION_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the inspection of the sessions may take.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Opens a pool of at most `max_connections`; the connections are made when they are needed.
 pub fn open_pool(
@@ -30,13 +34,10 @@ pub fn open_pool(
 /// and password.
 pub async fn test_connection(url: &SecretString) -> Result<String, OutboxError> {
     let options = parse_url(url)?;
-    let place = address_of(&options);
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-    let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
-    let connection = connected.map_err(|source| OutboxError::Connect { place: place.clone(), source })?;
+    let connection = open_connection(&options).await?;
     // An error on closing changes nothing: the connection is not used again.
     connection.close().await.ok();
-    Ok(place)
+    Ok(address_of(&options))
 }
 
 /// The address of the database, without user and password.
@@ -80,32 +81,66 @@ pub async fn migrate_reporting(
 /// One attempt to migrate the schema.
 async fn try_migrate(url: &SecretString) -> Result<usize, OutboxError> {
     // One transaction: all or nothing, and one session throughout, even behind a pooler.
-    const BEGIN: &str = "begin; deallocate all; set local client_min_messages = 'warning'; \
-                         set local synchronous_commit = on; set local lock_timeout = '3s'";
+    const BEGIN: &str = "begin; set local client_min_messages = 'warning'; set local synchronous_commit = on; \
+                         set local lock_timeout = '3s'";
     const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(7245010002)";
-    let options = parse_url(url)?.statement_cache_capacity(0);
-    let place = address_of(&options);
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-    let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
-    let mut connection = connected.map_err(|source| OutboxError::Connect { place, source })?;
+    let mut connection = open_connection(&parse_url(url)?).await?;
     let failed = || OutboxError::failed_to("migrate the database schema");
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failed())?;
-    sqlx::query(ONE_AT_A_TIME).execute(&mut *transaction).await.map_err(failed())?;
-    adopt_legacy_records(&mut transaction)
-        .await
-        .map_err(|error| OutboxError::Migrate(MigrateError::Execute(error)))?;
-    let before = applied_versions(&mut transaction).await.map_err(failed())?.len();
-    MIGRATOR.run_direct(None, &mut *transaction, false).await.map_err(migration_error)?;
-    let after = applied_versions(&mut transaction).await.map_err(failed())?.len();
+    sqlx::raw_sql(ONE_AT_A_TIME).execute(&mut *transaction).await.map_err(failed())?;
+    if let Some(schema) = find_schema(&mut transaction).await? {
+        use_schema(&mut transaction, &schema).await.map_err(failed())?;
+    }
+    let applied = apply::apply_missing(&mut transaction).await?;
     transaction.commit().await.map_err(failed())?;
     // An error on closing changes nothing: the connection is not used again.
     connection.close().await.ok();
-    Ok(after.saturating_sub(before))
+    Ok(applied)
+}
+
+async fn open_connection(options: &PgConnectOptions) -> Result<PgConnection, OutboxError> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await;
+    let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
+    connected.map_err(|source| OutboxError::Connect { place: address_of(options), source })
+}
+
+/// Finds out what the sessions of this database are like, and which schema holds the outbox. Changes nothing.
+pub async fn inspect(database: &Database) -> Result<(), OutboxError> {
+    let failed = OutboxError::failed_to("inspect the sessions of the database");
+    match tokio::time::timeout(INSPECT_TIMEOUT, inspect_sessions(database)).await {
+        Ok(inspected) => inspected,
+        Err(_) => Err(failed(timed_out())),
+    }
+}
+
+async fn inspect_sessions(database: &Database) -> Result<(), OutboxError> {
+    let (options, state) = (database.options(), database.state());
+    let mut connection = open_connection(&options).await?;
+    if !database.is_pooled() {
+        let is_pooled = has_changing_sessions(&mut connection, &options).await;
+        if is_pooled.map_err(OutboxError::failed_to("inspect the sessions of the database"))? {
+            assume_pooler(state);
+        }
+    }
+    if let Some(schema) = find_schema(&mut connection).await? {
+        state.set_schema(schema);
+    }
+    // An error on closing changes nothing: the connection is not used again.
+    connection.close().await.ok();
+    Ok(())
+}
+
+/// The encoding of the database, such as `UTF8`.
+pub async fn read_encoding(database: &Database) -> Result<String, OutboxError> {
+    const ENCODING: &str = "select getdatabaseencoding()::text";
+    run_statement(database, async |session| sqlx::query_scalar(ENCODING).fetch_one(session).await)
+        .await
+        .map_err(OutboxError::failed_to("read the encoding of the database"))
 }
 
 /// Verifies that the schema fits this program. Changes nothing.
 pub async fn verify_schema(database: impl Into<DatabaseRef<'_>>) -> Result<(), OutboxError> {
-    let applied = run_statement(database, applied_versions)
+    let applied = run_statement(database, apply::applied_versions)
         .await
         .map_err(OutboxError::failed_to("read the applied migrations"))?;
     if let Some(newer) =
@@ -121,59 +156,5 @@ pub async fn verify_schema(database: impl Into<DatabaseRef<'_>>) -> Result<(), O
     match missing.as_slice() {
         [] => Ok(()),
         missing => Err(OutboxError::Outdated(missing.join(", "))),
-    }
-}
-
-/// The versions of the applied migrations. The daemon's role need not own the schema, so nothing is created here.
-async fn applied_versions(session: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
-    const APPLIED: &str = "select version from course_sync_migrations where success order by version";
-    if !table_exists(session, APPLIED_TABLE).await? {
-        return Ok(Vec::new());
-    }
-    sqlx::query_scalar(APPLIED).fetch_all(session).await
-}
-
-/// Takes over the records that earlier versions of this program kept in sqlx's default table. If other migrations are
-/// recorded there too, only ours are moved; else the table is renamed, which keeps its privileges.
-async fn adopt_legacy_records(session: &mut PgConnection) -> Result<(), sqlx::Error> {
-    const DEFAULT_TABLE: &str = "_sqlx_migrations";
-    const IS_SHARED: &str = "
-        select exists (select from _sqlx_migrations
-                        where (version, checksum) not in (select * from unnest($1::bigint[], $2::bytea[])))";
-    const RENAME: &str = "alter table _sqlx_migrations rename to course_sync_migrations";
-    const CREATE_TABLE: &str = "create table course_sync_migrations (like _sqlx_migrations including all)";
-    const MOVE_OURS: &str = "
-        with ours as (
-            delete from _sqlx_migrations
-             where (version, checksum) in (select * from unnest($1::bigint[], $2::bytea[]))
-            returning *
-        )
-        insert into course_sync_migrations select * from ours";
-    if table_exists(session, APPLIED_TABLE).await?
-        || !table_exists(session, DEFAULT_TABLE).await?
-        || !table_exists(session, "course_outbox").await?
-    {
-        return Ok(());
-    }
-    let (versions, checksums): (Vec<_>, Vec<_>) =
-        MIGRATOR.iter().map(|known| (known.version, known.checksum.as_ref())).unzip();
-    let shared = sqlx::query_scalar(IS_SHARED).bind(&versions).bind(&checksums);
-    if shared.fetch_one(&mut *session).await? {
-        sqlx::query(CREATE_TABLE).execute(&mut *session).await?;
-        sqlx::query(MOVE_OURS).bind(versions).bind(checksums).execute(session).await?;
-    } else {
-        sqlx::query(RENAME).execute(session).await?;
-    }
-    Ok(())
-}
-
-async fn table_exists(session: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select to_regclass($1) is not null").bind(table).fetch_one(session).await
-}
-
-fn migration_error(error: MigrateError) -> OutboxError {
-    match error {
-        MigrateError::VersionMissing(version) => OutboxError::Newer(version),
-        other => OutboxError::Migrate(other),
     }
 }

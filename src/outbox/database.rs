@@ -1,17 +1,21 @@
 //! The connection pool, and how one statement runs on it: the only place that takes a connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres};
 use url::Url;
 
 use crate::config::{SecretSource, parse_database_url};
 use crate::outbox::OutboxError;
+use crate::outbox::pooler;
 use crate::outbox::roots::system_roots;
+use crate::outbox::server::Server;
+use crate::outbox::session::Session;
+use crate::outbox::session_state::SessionState;
 use crate::telemetry::events;
 
 /// How long to wait for a connection before the database counts as unreachable.
@@ -35,20 +39,6 @@ const READ_ONLY: &str = "25006";
 /// or the network is gone.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The longest that one statement may take at the server. The daemon's statements take far less; these limits end
-/// the wait for a lock that an operator holds, or for a dead disk.
-///
-/// `synchronous_commit` is set because a database or role may have it off: a crash of the server could then lose the
-/// acknowledged intent to send a course, and the course would be sent twice.
-const SESSION_SETUP: &str = "set statement_timeout = '30s'; set lock_timeout = '15s'; \
-                       set idle_in_transaction_session_timeout = '30s'; set synchronous_commit = on";
-
-/// The same for one transaction, because a pooler gives each transaction another session. `deallocate all` frees the
-/// names of statements that another client prepared in that session.
-const BEGIN: &str = "begin; deallocate all; set local statement_timeout = '30s'; set local lock_timeout = '15s'; \
-                           set local idle_in_transaction_session_timeout = '30s'; \
-                           set local synchronous_commit = on";
-
 /// Whether a connection is one session of the server, or a pooler may give each transaction another session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionMode {
@@ -63,26 +53,8 @@ pub enum SessionMode {
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
-    sessions: SessionMode,
+    state: Arc<SessionState>,
     address: Option<Arc<Address>>,
-    last_read_only: Arc<LastReadOnly>,
-}
-
-/// When a server last refused a write because it is read-only. Connections that are older lead to the old primary after
-/// a switchover, so they are closed instead of being used again.
-#[derive(Debug, Default)]
-struct LastReadOnly(Mutex<Option<Instant>>);
-
-impl LastReadOnly {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether a connection of this age was opened before.
-    fn is_before(&self, age: Duration) -> bool {
-        let noted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.is_some_and(|noted| noted.elapsed() <= age)
-    }
 }
 
 /// The source of the URL, so that a changed password is picked up.
@@ -96,32 +68,28 @@ struct Address {
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseRef<'a> {
     pool: &'a PgPool,
-    sessions: SessionMode,
+    state: Option<&'a SessionState>,
     address: Option<&'a Address>,
-    last_read_only: Option<&'a LastReadOnly>,
 }
 
 impl<'a> From<&'a PgPool> for DatabaseRef<'a> {
     fn from(pool: &'a PgPool) -> Self {
-        Self { pool, sessions: SessionMode::Dedicated, address: None, last_read_only: None }
+        Self { pool, state: None, address: None }
     }
 }
 
 impl<'a> From<&'a Database> for DatabaseRef<'a> {
     fn from(database: &'a Database) -> Self {
-        let address = database.address.as_deref();
-        let last_read_only = Some(database.last_read_only.as_ref());
-        Self { pool: &database.pool, sessions: database.sessions, address, last_read_only }
+        Self { pool: &database.pool, state: Some(&database.state), address: database.address.as_deref() }
     }
 }
 
 impl Database {
     /// A pool of at most `max_connections`, opened when they are needed.
     pub(super) fn new(options: PgConnectOptions, max_connections: u32, sessions: SessionMode) -> Self {
-        let options = sessions.adapt(options);
-        let last_read_only = Arc::<LastReadOnly>::default();
-        let pool = pool_options(max_connections, sessions, &last_read_only).connect_lazy_with(options);
-        Self { pool, sessions, address: None, last_read_only }
+        let state = Arc::new(SessionState::new(sessions));
+        let pool = pool_options(max_connections, &state).connect_lazy_with(options);
+        Self { pool, state, address: None }
     }
 
     /// Reads the URL again from its source whenever no connection can be made: a password may change while the daemon
@@ -132,15 +100,40 @@ impl Database {
         Self { address: Some(Arc::new(address)), ..self }
     }
 
-    /// Reads the URL again. True if it changed: new connections use it from now on.
-    pub(super) fn refresh_url(&self) -> bool {
-        DatabaseRef::from(self).refresh_url()
+    /// Reads the URL and the password file again. True if new connections use something new from now on.
+    pub(super) fn refresh_address(&self, error: &sqlx::Error) -> bool {
+        DatabaseRef::from(self).refresh_address(error)
     }
 
     /// A pool of one additional connection to the same database.
     pub(super) fn single_connection_pool(&self) -> PgPool {
-        pool_options(1, self.sessions, &self.last_read_only)
-            .connect_lazy_with(self.pool.connect_options().as_ref().clone())
+        pool_options(1, &self.state).connect_lazy_with(self.pool.connect_options().as_ref().clone())
+    }
+
+    pub(super) fn options(&self) -> Arc<PgConnectOptions> {
+        self.pool.connect_options()
+    }
+
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// Whether a pooler in transaction mode is assumed: notifications do not arrive, and nothing is kept in a session.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.state.mode() == SessionMode::Pooled
+    }
+
+    /// The schema that holds the outbox, as it is written in SQL, once it has been found.
+    #[must_use]
+    pub fn schema(&self) -> Option<String> {
+        self.state.schema_name()
+    }
+
+    /// The server, as far as this process knows it.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        self.state.server()
     }
 
     /// Closes its connections.
@@ -149,20 +142,11 @@ impl Database {
     }
 }
 
-impl SessionMode {
-    fn adapt(self, options: PgConnectOptions) -> PgConnectOptions {
-        match self {
-            Self::Dedicated => options,
-            Self::Pooled => options.statement_cache_capacity(0),
-        }
-    }
-}
-
 impl DatabaseRef<'_> {
     /// A connection of the pool, or the reason why there is none.
     async fn acquire(self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         match self.pool.acquire().await {
-            Err(_) if self.refresh_url() => self.pool.acquire().await,
+            Err(error) if self.refresh_address(&error) => self.pool.acquire().await,
             Err(sqlx::Error::PoolTimedOut) => Err(self.diagnose_timeout().await),
             connection => connection,
         }
@@ -178,8 +162,25 @@ impl DatabaseRef<'_> {
         }
         let Ok(options) = parse_url(&url) else { return false };
         tracing::info!(event = events::DATABASE_URL_CHANGED, "database url changed");
-        self.pool.set_connect_options(self.sessions.adapt(options));
+        self.pool.set_connect_options(options);
         *current = url;
+        true
+    }
+
+    fn refresh_address(self, error: &sqlx::Error) -> bool {
+        self.refresh_url() || (is_refused_login(error) && self.refresh_password())
+    }
+
+    /// Reads the password file again, unless the URL has a password. The driver reads it with the URL only.
+    fn refresh_password(self) -> bool {
+        let Some(address) = self.address else { return false };
+        let current = address.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(url) = parse_database_url(current.expose_secret()) else { return false };
+        if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") {
+            return false;
+        }
+        let Ok(options) = parse_url(&current) else { return false };
+        self.pool.set_connect_options(options);
         true
     }
 
@@ -233,41 +234,69 @@ fn trust_system_roots(options: PgConnectOptions, url: &Url) -> PgConnectOptions 
 /// a place.
 pub(super) async fn run_statement<'a, T>(
     database: impl Into<DatabaseRef<'a>>,
-    statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    statement: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
     let database = database.into();
     let mut connection = database.acquire().await?;
+    let mode = database.state.map_or(SessionMode::Dedicated, SessionState::mode);
     let response = async {
-        match database.sessions {
-            SessionMode::Dedicated => statement(&mut connection).await,
-            SessionMode::Pooled => in_transaction(&mut connection, statement).await,
+        match (mode, database.state) {
+            (SessionMode::Pooled, Some(state)) => {
+                in_transaction(&mut connection, state.begin(), statement).await
+            }
+            _ => statement(&mut Session::new(&mut connection, mode)).await,
         }
     };
     match tokio::time::timeout(RESPONSE_TIMEOUT, response).await {
         Ok(response) => {
-            if response.as_ref().is_err_and(is_read_only)
-                && let Some(last_read_only) = database.last_read_only
+            if let (Err(error), Some(state)) = (&response, database.state)
+                && is_wrong_server(error, mode, state)
             {
-                last_read_only.note();
                 connection.close_on_drop();
             }
             response
         }
         Err(_) => {
             connection.close_on_drop();
-            let timeout = std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not respond");
-            Err(sqlx::Error::Io(timeout))
+            Err(timed_out())
         }
+    }
+}
+
+pub(super) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not respond"))
+}
+
+/// Whether the connection must not be used again, because it leads to another server or session than the one that is
+/// needed. If so, the other connections are closed as well.
+fn is_wrong_server(error: &sqlx::Error, mode: SessionMode, state: &SessionState) -> bool {
+    if is_read_only(error) {
+        // After a switchover, older connections lead to the old primary.
+        state.replace_connections();
+        return true;
+    }
+    let is_foreign = mode == SessionMode::Dedicated && pooler::is_foreign_session(error);
+    if is_foreign {
+        assume_pooler(state);
+    }
+    is_foreign
+}
+
+/// Goes on as behind a pooler in transaction mode. Logs that once.
+pub(super) fn assume_pooler(state: &SessionState) {
+    if state.assume_pooler() {
+        tracing::warn!(event = events::POOLER_DETECTED, "pooler detected");
     }
 }
 
 /// A transaction around one statement. If the caller cancels it, the caller closes the connection.
 async fn in_transaction<T>(
     connection: &mut PgConnection,
-    statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    begin: AssertSqlSafe<String>,
+    statement: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    let mut transaction = connection.begin_with(BEGIN).await?;
-    match statement(&mut transaction).await {
+    let mut transaction = connection.begin_with(begin).await?;
+    match statement(&mut Session::new(&mut transaction, SessionMode::Pooled)).await {
         Ok(result) => transaction.commit().await.map(|()| result),
         Err(error) => {
             // The statement's error is the one to report, not that of the rollback.
@@ -277,16 +306,18 @@ async fn in_transaction<T>(
     }
 }
 
+/// Whether the server refused the role or its password.
+fn is_refused_login(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("28"))
+}
+
 fn is_read_only(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(READ_ONLY))
 }
 
-fn pool_options(
-    max_connections: u32,
-    sessions: SessionMode,
-    last_read_only: &Arc<LastReadOnly>,
-) -> PgPoolOptions {
-    let last_read_only = Arc::clone(last_read_only);
+fn pool_options(max_connections: u32, state: &Arc<SessionState>) -> PgPoolOptions {
+    let (state, state_of_new) = (Arc::clone(state), Arc::clone(state));
     PgPoolOptions::new()
         .max_connections(max_connections)
         .max_lifetime(MAX_LIFETIME)
@@ -294,7 +325,7 @@ fn pool_options(
         // Tested below instead, and only after idling.
         .test_before_acquire(false)
         .before_acquire(move |connection, connected| {
-            let is_usable = !last_read_only.is_before(connected.age);
+            let is_usable = !state.is_replaced(connected.age);
             Box::pin(async move {
                 if is_usable && connected.idle_for > TEST_AFTER_IDLE {
                     connection.ping().await?;
@@ -303,11 +334,33 @@ fn pool_options(
             })
         })
         .after_connect(move |connection, _| {
+            let state = Arc::clone(&state_of_new);
             Box::pin(async move {
-                if sessions == SessionMode::Dedicated {
-                    connection.execute(SESSION_SETUP).await?;
+                if state.mode() == SessionMode::Dedicated {
+                    connection.execute(sqlx::raw_sql(state.setup())).await?;
+                    set_known_run(connection, state.server()).await?;
                 }
                 Ok(())
             })
         })
+}
+
+/// Sets in a new session which run of the server this process knows.
+async fn set_known_run(session: &mut PgConnection, server: &Server) -> Result<(), sqlx::Error> {
+    let mut set = None;
+    loop {
+        let known = server.set_known_run();
+        // It may change meanwhile.
+        if known == set {
+            break;
+        }
+        if let Some(known) = &known {
+            session.execute(AssertSqlSafe(format!("set {known}"))).await?;
+        }
+        set = known;
+    }
+    if set.is_some() {
+        server.note_connection();
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use sqlx::migrate::MigrateError;
 
-use crate::course::RowId;
+use crate::course::{Category, RowId};
 
 /// An error of the database or of its contents.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,19 @@ pub enum OutboxError {
         "the database schema is newer than this program (migration {0}); run the version of course-sync that applied it"
     )]
     Newer(i64),
+    /// Several schemas of the search path hold an outbox.
+    #[error(
+        "the search path of this role leads to several outboxes, in the schemas {0}; set it to the one to use (`alter role … \
+         set search_path = …`), or drop the tables of the other if it is empty"
+    )]
+    SeveralSchemas(String),
+    /// The tables exist, but nothing is recorded about them.
+    #[error(
+        "the table course_outbox exists, but course_sync_migrations does not show which migrations created it, as after \
+         restoring a dump without its data; copy the rows of course_sync_migrations from the original database \
+         (`pg_dump --data-only --table=course_sync_migrations`), or drop the tables of course-sync if they are empty"
+    )]
+    Unrecorded,
     /// A row violates the checks of its table.
     #[error("row {row} of course_outbox has an invalid {column}: {why}")]
     Row {
@@ -53,6 +66,15 @@ pub enum OutboxError {
         column: &'static str,
         /// What is wrong with it.
         why: String,
+    },
+    /// A row is too large to be read.
+    #[error(
+        "row {row} of course_outbox is too large: its properties and associations have more than 4 MiB as text, in which a \
+         number has all its digits. It was not sent; shorten them"
+    )]
+    TooLarge {
+        /// Which row.
+        row: RowId,
     },
 }
 
@@ -66,7 +88,14 @@ impl OutboxError {
             | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
                 is_transient_error(source)
             }
-            Self::Url(_) | Self::Migrate(_) | Self::Outdated(_) | Self::Newer(_) | Self::Row { .. } => false,
+            Self::Url(_)
+            | Self::Migrate(_)
+            | Self::Outdated(_)
+            | Self::Newer(_)
+            | Self::SeveralSchemas(_)
+            | Self::Unrecorded
+            | Self::Row { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 
@@ -87,8 +116,16 @@ impl OutboxError {
     #[must_use]
     pub fn is_configuration_error(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Outdated(_) | Self::Newer(_) => true,
-            Self::Statement { .. } | Self::Connect { .. } | Self::Migrate(_) | Self::Row { .. } => false,
+            Self::Url(_)
+            | Self::Outdated(_)
+            | Self::Newer(_)
+            | Self::SeveralSchemas(_)
+            | Self::Unrecorded => true,
+            Self::Statement { .. }
+            | Self::Connect { .. }
+            | Self::Migrate(_)
+            | Self::Row { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 
@@ -111,7 +148,10 @@ impl OutboxError {
             | Self::Migrate(_)
             | Self::Outdated(_)
             | Self::Newer(_)
-            | Self::Row { .. } => false,
+            | Self::SeveralSchemas(_)
+            | Self::Unrecorded
+            | Self::Row { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 
@@ -123,6 +163,31 @@ impl OutboxError {
         let Self::Statement { source, .. } = self else { return false };
         let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| code.starts_with("23") || code == RAISED)
+    }
+
+    /// Whether a statement over several rows may succeed without some of them: the database refused one, or another session
+    /// holds it.
+    #[must_use]
+    pub fn concerns_single_rows(&self) -> bool {
+        /// The SQLSTATE of a deadlock, which another session's locks caused.
+        const DEADLOCK: &str = "40P01";
+        let Self::Statement { source, .. } = self else { return false };
+        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let Some(code) = code.as_deref() else { return false };
+        // 22 data, 23 constraints, P0 raised by a function, 42 a function that is wrong. A missing right (42501) concerns
+        // every row.
+        let is_refusal =
+            ["22", "23", "P0", "42"].iter().any(|class| code.starts_with(class)) && code != "42501";
+        is_refusal || self.is_lock_timeout() || code == DEADLOCK
+    }
+
+    /// The category of the course whose row has this error.
+    #[must_use]
+    pub fn category(&self) -> Category {
+        match self {
+            Self::TooLarge { .. } => Category::TooLarge,
+            _ => Category::InvalidRow,
+        }
     }
 
     /// An error of the statement that was to do this, an infinitive such as "claim pending courses".

@@ -47,7 +47,7 @@ pub async fn load_evidence(
 
 /// The last requests of the suspects that are due first.
 ///
-/// Index: `course_outbox_suspects`.
+/// Index: `course_outbox_suspects` and `course_sync_batch_open`.
 pub async fn requests_of_due_suspects(
     database: impl Into<DatabaseRef<'_>>,
 ) -> Result<Vec<BatchId>, OutboxError> {
@@ -55,6 +55,7 @@ pub async fn requests_of_due_suspects(
         select distinct batch_id from (
             select batch_id from course_outbox
              where status = 'pending' and suspected_at is not null and next_attempt_at <= now()
+               and id not in (select id from course_sync_in_flight())
              order by next_attempt_at, id limit 100) due
          where batch_id is not null";
     run_statement(database, async |session| sqlx::query_scalar(REQUESTS).fetch_all(session).await)

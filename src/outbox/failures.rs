@@ -9,7 +9,7 @@ use crate::course::{Category, CourseError, Status};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
-use crate::outbox::lenient::{ClampedTimestamp, Lenient};
+use crate::outbox::lenient::{ClampedTimestamp, Lenient, LossyText};
 use crate::policy::explain::remedy::remedy;
 
 /// The largest number of groups of failed courses.
@@ -48,7 +48,7 @@ struct GroupRow {
     code: String,
     property: String,
     courses: i64,
-    example: String,
+    example: LossyText,
     latest: ClampedTimestamp,
 }
 
@@ -157,7 +157,7 @@ fn error_group(row: GroupRow, is_whole: bool) -> Option<ErrorGroup> {
         property,
         courses: row.courses,
         is_exact: if status == Status::Failed { row.courses < MAX_COUNTED } else { is_whole },
-        example: row.example,
+        example: row.example.0,
         latest: row.latest.0,
         fix,
     })
@@ -179,7 +179,7 @@ pub struct Failure {
 }
 
 struct FailureRow {
-    course_key: String,
+    course_key: LossyText,
     status: String,
     attempts: i32,
     error: Option<Lenient<Json<CourseError>>>,
@@ -249,7 +249,7 @@ pub async fn list_failures(
 
 fn failure_of(row: FailureRow) -> Option<Failure> {
     Some(Failure {
-        key: row.course_key,
+        key: row.course_key.0,
         status: Status::parse(&row.status)?,
         attempts: row.attempts,
         error: row.error.and_then(Lenient::ok).map(|error| error.0),

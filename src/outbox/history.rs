@@ -7,7 +7,7 @@ use crate::course::{CourseError, Status};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
-use crate::outbox::lenient::{ClampedTimestamp, Lenient};
+use crate::outbox::lenient::{ClampedTimestamp, Lenient, LossyText};
 use crate::policy::explain::history::{CourseEvent, CourseHistory, CourseRequest, CourseRow};
 
 /// The largest number of events and of requests that are read; the latest ones.
@@ -21,8 +21,11 @@ const SEARCHED_SECONDS: f64 = 120.0;
 
 struct HistoryRow {
     course_key: String,
-    name: Option<String>,
+    name: Option<LossyText>,
+    revision: i64,
+    synced_revision: Option<i64>,
     status: String,
+    blocked: Option<String>,
     attempts: i32,
     faults: i32,
     doubts: i32,
@@ -42,7 +45,10 @@ struct HistoryRow {
 impl_from_row!(HistoryRow {
     course_key,
     name,
+    revision,
+    synced_revision,
     status,
+    blocked,
     attempts,
     faults,
     doubts,
@@ -66,14 +72,15 @@ impl_from_row!(HistoryRow {
 /// an outage) leaves no event, so it is found only until the next change.
 ///
 /// Index: `course_outbox_course_key_unique`, `course_sync_history_course`, the primary key of
-/// `course_sync_batch` and `course_sync_batch_claimed_at`.
+/// `course_sync_batch`, `course_sync_batch_claimed_at` and `course_sync_batch_open`.
 pub async fn read_history(
     database: impl Into<DatabaseRef<'_>>,
     key: &str,
 ) -> Result<Option<CourseHistory>, OutboxError> {
     const HISTORY: &str = "-- course history
         with course as materialized (
-            select * from course_outbox where course_key = $1
+            select *, (select batch_id from course_sync_in_flight() f where f.id = course_outbox.id) as open_request
+              from course_outbox where course_key = $1
         ), recorded as materialized (
             -- the latest events
             select id, at, batch_id, event, error from course_sync_history
@@ -95,7 +102,8 @@ pub async fn read_history(
              where c.id = any(b.row_ids)
         ), requests as materialized (
             select b.* from course_sync_batch b
-             where b.batch_id = any(array(select batch_id from course union select batch_id from recorded
+             where b.batch_id = any(array(select batch_id from course union select open_request from course
+                                          union select batch_id from recorded
                                           union select batch_id from shortly_before))
                -- a row that only marks courses as unconfirmed was not a request
                and b.send_by > b.claimed_at
@@ -103,7 +111,9 @@ pub async fn read_history(
                and b.operation <> 'schema'
              order by b.claimed_at desc limit $3
         )
-        select course_key, properties ->> 'hs_course_name' as name, status, attempts, faults, doubts, batch_limit,
+        select course_key, left(properties ->> 'hs_course_name', 65536) as name, revision, synced_revision,
+               case when status = 'pending' and open_request is not null then 'in_flight' else status end as status,
+               (select blocked from course_sync_batch b where b.batch_id = open_request) as blocked, attempts, faults, doubts, batch_limit,
                next_attempt_at, hubspot_id, error, created_at, updated_at, synced_at,
                -- the course was sent with its key, or it was looked up and not sent
                doubt_property is not null
@@ -136,8 +146,11 @@ fn history_of(row: HistoryRow) -> Option<CourseHistory> {
     let is_truncated = is_full(events.len(), MAX_EVENTS) || is_full(requests.len(), MAX_REQUESTS);
     let course = CourseRow {
         key: row.course_key,
-        name: row.name,
+        name: row.name.map(|name| name.0),
+        revision: row.revision,
+        synced_revision: row.synced_revision,
         status: Status::parse(&row.status)?,
+        blocked: row.blocked,
         attempts: u32::try_from(row.attempts).unwrap_or_default(),
         faults: u32::try_from(row.faults).unwrap_or_default(),
         doubts: u32::try_from(row.doubts).unwrap_or_default(),
@@ -169,9 +182,10 @@ pub async fn read_adjacent_keys(
         (select course_key from course_outbox where course_key < $1 order by course_key desc limit 3)
         union all
         (select course_key from course_outbox where course_key > $1 order by course_key limit 3)";
-    run_statement(database, async |session| {
+    let keys: Vec<LossyText> = run_statement(database, async |session| {
         sqlx::query_scalar(ADJACENT_KEYS).bind(key).fetch_all(session).await
     })
     .await
-    .map_err(OutboxError::failed_to("find similar keys"))
+    .map_err(OutboxError::failed_to("find similar keys"))?;
+    Ok(keys.into_iter().map(|key| key.0).collect())
 }

@@ -2,7 +2,8 @@
 //! whole statement. Touches nothing.
 //!
 //! Postgres stores more than can be read here: times that are infinite or beyond the year 9999, and JSON that is nested
-//! deeper than the parser allows. By the time a value is read, the statement has been committed.
+//! deeper than the parser allows. A database without an encoding (`SQL_ASCII`) also stores texts that are not UTF-8. By the
+//! time a value is read, the statement has been committed.
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
@@ -34,6 +35,26 @@ impl<T: Type<Postgres>> Type<Postgres> for Lenient<T> {
 impl<'r, T: Decode<'r, Postgres>> Decode<'r, Postgres> for Lenient<T> {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         Ok(Self(T::decode(value).map_err(|error| error.to_string())))
+    }
+}
+
+/// A text that is only shown: bytes that are not UTF-8 are replaced.
+#[derive(Debug, Clone)]
+pub(super) struct LossyText(pub String);
+
+impl Type<Postgres> for LossyText {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(other: &PgTypeInfo) -> bool {
+        <str as Type<Postgres>>::compatible(other)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for LossyText {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(String::from_utf8_lossy(value.as_bytes()?).into_owned()))
     }
 }
 

@@ -28,6 +28,12 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0008_own_migrations"),
     migration!("0009_evidence"),
     migration!("0010_refused_when_written"),
+    migration!("0011_one_write"),
+    migration!("0012_restores"),
+    migration!("0013_own_schema"),
+    migration!("0014_wake_at_commit"),
+    migration!("0015_bounded_rows"),
+    migration!("0016_earlier_versions"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -54,7 +60,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 8] = [
+    const CHECKSUMS: [(i64, &str, &str); 14] = [
         (
             1,
             "outbox",
@@ -94,6 +100,36 @@ mod tests {
             10,
             "refused when written",
             "be46269c8fb1756b99a934d9181a3b047c11dd737ceb61601fc56e32bf9c0d135b43284617788da48e51ceb0edf95c97",
+        ),
+        (
+            11,
+            "one write",
+            "9783c24d0e488cd7dcd9e0636aa80200ba9ef33efa6d11b47d62889471e978bde72c9c641357186f8818e99b3f33366f",
+        ),
+        (
+            12,
+            "restores",
+            "a5acbe07d76b4e66aae7487552e4ea27b305204e5037c655f2ba400d75ed0e79aa6519cc0aaccc6e3221a36aa27c4e9f",
+        ),
+        (
+            13,
+            "own schema",
+            "223b56f183e2168886c7f55b98e5b2c9fee8cf4c1622bd61f948663a039469e110bdf75c16ec3f59fb24a45d4a1ee39c",
+        ),
+        (
+            14,
+            "wake at commit",
+            "6023007f070d5a1cfdd1c5b2a4a85f1d36561340082b80a2f18564ef78ff93f06cf5092316e66102286419473f223652",
+        ),
+        (
+            15,
+            "bounded rows",
+            "c4c2258a72662f749880acff2de45ad7914946526659c9a34227aa6e37c8dffc6cbd10fe714294062448fef76739650b",
+        ),
+        (
+            16,
+            "earlier versions",
+            "7e9a8e4dc5ef2b52a31ae39f07263070c4a5d31009fe80b37003bf32ade234af45c579c0901c3b471a28fd5c9e5b8d5e",
         ),
     ];
 

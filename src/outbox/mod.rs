@@ -5,15 +5,18 @@
 //! transaction open on a pooled connection. Callers run these functions to their end and never race them against a
 //! timer.
 
+mod apply;
 pub mod claim;
 pub mod connect;
 mod database;
+pub mod due;
 pub mod error;
 pub mod evidence;
 pub mod failures;
 mod from_row;
 pub mod history;
 mod ids;
+pub mod integrity;
 pub mod journal;
 pub mod lease;
 mod lenient;
@@ -23,13 +26,19 @@ pub mod migrations;
 pub mod ops;
 pub mod overview;
 pub mod pause;
+mod pooler;
 pub mod record;
 pub mod recover;
 pub mod retention;
 mod roots;
 mod rows;
+mod schema;
+mod server;
+mod session;
+mod session_state;
 pub mod stranded;
 pub mod verify;
 
 pub use database::{Database, DatabaseRef, SessionMode};
 pub use error::OutboxError;
+pub use server::Server;

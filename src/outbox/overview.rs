@@ -28,7 +28,7 @@ const SMALL_TABLE_BYTES: i64 = 64 * 1024 * 1024;
 /// Courses by status. On a large table those in flight, unconfirmed and failed are exact; pending
 /// and synced ones are estimates.
 ///
-/// Index: the partial indexes and `pg_class`, or on a small table by a scan.
+/// Index: the partial indexes and `pg_class`, or on a small table by a scan; `course_sync_batch_open`.
 pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<StatusCount>, OutboxError> {
     const SIZE: &str = "select pg_relation_size('course_outbox')";
     let database = database.into();
@@ -38,7 +38,10 @@ pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<S
             .map_err(OutboxError::failed_to("count the courses"))?;
     let is_small = bytes <= SMALL_TABLE_BYTES;
     let rows: Vec<(String, i64)> = if is_small {
-        const EXACT: &str = "select status, count(*) from course_outbox group by status";
+        const EXACT: &str = "-- count courses
+            select case when status = 'pending' and id in (select id from course_sync_in_flight()) then 'in_flight'
+                        else status end, count(*)
+              from course_outbox group by 1";
         run_statement(database, async |session| sqlx::query_as(EXACT).fetch_all(session).await)
             .await
             .map_err(OutboxError::failed_to("count the courses"))?
@@ -50,10 +53,11 @@ pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<S
                 union all
                 select 'failed', count(*) from course_outbox where status = 'failed'
                 union all
-                select 'in_flight', coalesce(sum(cardinality(row_ids)), 0)::bigint from course_sync_batch where state = 'open'
+                select 'in_flight', count(*) from course_sync_in_flight()
             ), pending as (
-                -- the planner's estimate for the partial index of pending courses
-                select greatest(reltuples, 0)::bigint as courses from pg_class where oid = 'course_outbox_pending'::regclass
+                -- the planner's estimate for the partial index of pending courses, which contains those in flight
+                select greatest(reltuples::bigint - (select courses from exact where status = 'in_flight'), 0) as courses
+                  from pg_class where oid = 'course_outbox_pending'::regclass
             )
             select status, courses from exact
             union all
@@ -102,10 +106,12 @@ impl OldestTimes {
 
 /// Reads since when the oldest courses wait.
 ///
-/// Index: `course_outbox_pending`, `course_sync_batch_unsettled` and `course_outbox_unconfirmed`.
+/// Index: `course_outbox_pending`, `course_sync_batch_open` and `course_sync_batch_unsettled`.
 pub async fn read_oldest(database: impl Into<DatabaseRef<'_>>) -> Result<OldestTimes, OutboxError> {
     const OLDEST: &str = "-- oldest times
-        select (select created_at from course_outbox where status = 'pending' order by next_attempt_at, id limit 1),
+        select (select created_at from course_outbox
+                 where status = 'pending' and id not in (select id from course_sync_in_flight())
+                 order by next_attempt_at, id limit 1),
                (select min(claimed_at) from course_sync_batch where state = 'open'),
                (select min(claimed_at) from course_sync_batch where state = 'unknown')";
     type Row = (Option<ClampedTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);

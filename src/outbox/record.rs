@@ -1,15 +1,17 @@
-//! Records the result of a request: what it means for each course of the batch, in one statement.
+//! Records the result of a request: what it means for each course of the batch, in one statement, which is the only one
+//! that writes the rows of its courses.
 //!
-//! Guarded by the batch's id and the row's status, so it may be repeated until the database responds, and a stale
-//! writer changes nothing. Not guarded by the lease: HubSpot's response is a fact, and any instance may record it.
+//! Guarded by the open request in the journal, so it may be repeated until the database responds, and a stale writer
+//! changes nothing. Not guarded by the lease: HubSpot's response is a fact, and any instance may record it.
+//!
+//! A course is in flight until the statement that writes its row. A row that cannot be written now (locked, or refused by
+//! a trigger of the catalogue's) stays in flight, and the others are recorded.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::course::{
-    BatchId, Category, CourseError, Doubt, Provenance, Requeue, RowId, Status, Suspicion, Transition,
-};
+use crate::course::{BatchId, CourseError, Provenance, Requeue, RowId, Suspicion, Transition};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
@@ -44,7 +46,8 @@ pub(super) struct TransitionColumns {
     pub keeps_error: Vec<bool>,
     /// Seconds from now until the next attempt; null keeps the row's time.
     pub waits: Vec<Option<f64>>,
-    pub attempts_back: Vec<i32>,
+    /// How many attempts it adds: 0 if the course was not sent.
+    pub attempts: Vec<i32>,
     pub faults: Vec<i32>,
     pub batch_limits: Vec<Option<i16>>,
     /// Whether the course is a suspect from now on.
@@ -64,6 +67,15 @@ impl TransitionColumns {
         columns
     }
 
+    /// Replaces the other characters in the errors.
+    fn keep_ascii(&mut self) {
+        for error in self.errors.iter_mut().flatten() {
+            let ascii: String =
+                error.to_string().chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+            *error = serde_json::from_str(&ascii).unwrap_or_default();
+        }
+    }
+
     fn push(&mut self, id: RowId, transition: &Transition) {
         let mut row = TransitionRow::default();
         match transition {
@@ -80,8 +92,8 @@ impl TransitionColumns {
             Transition::Failed { error } => {
                 row.error = error_json(error);
                 row.event = Some("failed");
-                // It was never sent, so the attempt does not count.
-                row.attempts_back = i32::from(!error.was_sent());
+                // It was never sent, so no attempt counts.
+                row.attempts = i32::from(error.was_sent());
             }
             Transition::Pending(requeue) => row.set_requeue(requeue),
             Transition::Unconfirmed { error, doubt, batch_limit, look_after } => {
@@ -99,7 +111,7 @@ impl TransitionColumns {
         self.errors.push(row.error);
         self.keeps_error.push(row.keeps_error);
         self.waits.push(row.wait.map(|wait| wait.as_secs_f64()));
-        self.attempts_back.push(row.attempts_back);
+        self.attempts.push(row.attempts);
         self.faults.push(row.fault);
         self.batch_limits.push(row.batch_limit);
         self.suspects.push(row.is_suspect);
@@ -109,13 +121,12 @@ impl TransitionColumns {
 }
 
 /// The columns of one transition.
-#[derive(Default)]
 struct TransitionRow {
     hubspot_id: Option<String>,
     error: Option<Value>,
     keeps_error: bool,
     wait: Option<Duration>,
-    attempts_back: i32,
+    attempts: i32,
     fault: i32,
     batch_limit: Option<i16>,
     is_suspect: bool,
@@ -123,12 +134,29 @@ struct TransitionRow {
     event: Option<&'static str>,
 }
 
+impl Default for TransitionRow {
+    fn default() -> Self {
+        Self {
+            hubspot_id: None,
+            error: None,
+            keeps_error: false,
+            wait: None,
+            attempts: 1,
+            fault: 0,
+            batch_limit: None,
+            is_suspect: false,
+            doubt: None,
+            event: None,
+        }
+    }
+}
+
 impl TransitionRow {
     fn set_requeue(&mut self, requeue: &Requeue) {
         match requeue {
             Requeue::NotSent => {
                 self.keeps_error = true;
-                self.attempts_back = 1;
+                self.attempts = 0;
             }
             Requeue::Held => self.keeps_error = true,
             Requeue::Later { error, after, suspicion } => {
@@ -148,82 +176,130 @@ fn stored_batch_limit(limit: u16) -> i16 {
     i16::try_from(limit).unwrap_or(i16::MAX)
 }
 
-/// The error of a course that would return to pending in a database that may have lost commits.
-fn lost_commits_error() -> CourseError {
-    let message =
-        "it is not known whether HubSpot created this course: the database may have lost a recorded result";
-    CourseError::new(Category::UnknownOutcome, message, jiff::Timestamp::now())
-}
-
 fn error_json(error: &CourseError) -> Option<Value> {
     serde_json::to_value(error).ok()
 }
 
-/// The statement of [`record`]. Parameters: 1 batch, 2 to 13 the columns of the transitions, 14 state of the request,
-/// 15 outcome, 16 HTTP status, 17 correlation id, 18 and 19 error and doubt where commits may be lost, 20 passed.
-const RECORD: &str = "-- record
+/// The statement of [`record`]. Parameters: 1 batch, 2 to 13 the columns of the transitions, 14 outcome, 15 HTTP status,
+/// 16 correlation id, 17 passed, 18 why courses wait. `free`: which rows may be written.
+macro_rules! record_statement {
+    ($free:literal) => {
+        concat!(
+            "-- record
 with intent as materialized (
-    -- Another incarnation than at the claim: a standby was promoted or a backup restored in between.
-    select coalesce(incarnation <> course_sync_incarnation(), false) as may_be_forgotten, unique_property, claimed_at
-      from course_sync_batch where batch_id = $1
-), answer as (
-    -- The transitions as rows. Where commits may be lost, a course may not return to pending before a look-up.
-    select id, hubspot_id, attempts_back, fault, batch_limit, is_suspect, is_doubtful, unique_property, claimed_at,
-           case when is_doubtful then 'unconfirmed' else status end as status,
-           case when is_doubtful then $18 else error end as error,
-           keeps_error and not is_doubtful as keeps_error,
-           case when is_doubtful then 0 else wait end as wait,
-           case when is_doubtful then $19 else doubt end as doubt,
-           case when is_doubtful then 'unconfirmed' else event end as event
-      from (select a.*, unique_property, claimed_at, a.status = 'pending' and may_be_forgotten as is_doubtful
-              -- The intent may be missing, because the journal was truncated or restored in part.
-              from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
-                                  $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[])
-                   as a (id, status, hubspot_id, error, keeps_error, wait, attempts_back, fault, batch_limit,
-                         is_suspect, doubt, event) left join intent on true
-             -- Then only what is final is recorded; for the others the leader writes a new intent.
-             where intent.claimed_at is not null or a.status in ('synced', 'failed')) a
+    -- Locked: of two writers of one request, the second finds it closed. So does a writer whose courses a new leader has
+    -- marked unconfirmed.
+    select row_ids, revisions, recorded, state, unique_property, claimed_at,
+           -- For this statement: it does not wait for a row that another session holds for long.
+           set_config('lock_timeout', '300ms', true)
+      from course_sync_batch where batch_id = $1 for no key update
+), sent as materialized (
+    -- The courses of the request. Open: they have no outcome yet.
+    select c.id, c.revision, i.state = 'open' and c.id <> all (i.recorded) as is_open
+      from intent i cross join lateral unnest(i.row_ids, i.revisions) as c (id, revision)
+), answer as materialized (
+    -- The transitions as rows. A course that was not sent keeps its row as it is.
+    select a.*, coalesce(s.is_open, false) as is_open, s.revision, i.unique_property, i.claimed_at,
+           a.attempts = 0 and a.status = 'pending' as is_unchanged
+      from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
+                  $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[])
+               as a (id, status, hubspot_id, error, keeps_error, wait, attempts, fault, batch_limit,
+                     is_suspect, doubt, event)
+      left join sent s using (id) left join intent i on true
 ), recorded as (
-    -- Guarded by batch and status: a row that was recorded or claimed again meanwhile stays as it is.
     update course_outbox o
        set status = a.status,
            hubspot_id = a.hubspot_id,
            synced_at = case when a.status = 'synced' then now() end,
+           synced_revision = case when a.status = 'synced' then coalesce(a.revision, o.revision) else o.synced_revision end,
            error = case when a.keeps_error then o.error else a.error end,
            next_attempt_at = coalesce(now() + make_interval(secs => a.wait), o.next_attempt_at),
-           attempts = o.attempts - a.attempts_back,
+           -- A row that a new leader has marked unconfirmed has counted an attempt already.
+           attempts = o.attempts + a.attempts - (o.status = 'unconfirmed' and o.batch_id = $1)::int,
            faults = o.faults + a.fault,
            doubts = o.doubts + (a.status = 'unconfirmed')::int,
            batch_limit = coalesce(a.batch_limit, o.batch_limit),
            suspected_at = case when a.is_suspect then now() else o.suspected_at end,
+           batch_id = $1,
            doubt = a.doubt,
            -- The first doubt counts: a HubSpot record that is older than it cannot be this course.
            doubt_property = case when a.doubt is null then o.doubt_property
                                  else coalesce(o.doubt_property, a.unique_property) end,
            doubted_since = case when a.doubt is null then o.doubted_since
-                                else coalesce(o.doubted_since, a.claimed_at) end,
+                                else coalesce(o.doubted_since, a.claimed_at, now()) end,
            updated_at = now()
       from answer a
-     where o.id = a.id and o.batch_id = $1 and o.status in ('in_flight', 'unconfirmed')
-    returning o.id, o.course_key, o.error, a.event, a.is_doubtful
+     where o.id = a.id and (not a.is_unchanged or o.status = 'unconfirmed')
+       and case o.status
+           -- In flight for this request. A lower revision: the database lost a change that was sent.
+           when 'pending' then a.is_open and o.revision >= a.revision
+                -- The journal was truncated or restored in part. What is final is still a fact.
+                or a.claimed_at is null and a.status in ('synced', 'failed')
+           -- Marked unconfirmed by a new leader. After a verification of all pending courses, only a record is a fact.
+           when 'unconfirmed' then o.batch_id = $1 or a.is_open and a.status = 'synced'
+           else false end",
+            $free,
+            "
+    returning o.id, o.course_key, o.error, a.event
+), waiting as materialized (
+    -- Courses whose row could not be written: another session holds it, or a trigger ignored the write. Rows that are
+    -- gone, or that another writer has settled, wait for nothing.
+    select a.id from answer a
+     where a.is_open and not a.is_unchanged and a.id not in (select id from recorded)
+       and (select o.status = 'pending' and o.revision >= a.revision from course_outbox o where o.id = a.id)
+), open as materialized (
+    -- What is left of the request: courses that wait, and those that this statement was not given.
+    select id from sent
+     where is_open and (id in (select id from waiting) or id not in (select id from answer))
 ), journal as (
-    update course_sync_batch
-       set state = case when exists (select from recorded where is_doubtful) then 'unknown' else $14 end,
-           answered_at = now(), outcome = $15, http_status = $16, correlation_id = $17, passed = $20
+    update course_sync_batch b
+       set state = case when b.state = 'open' and exists (select from open) then 'open'
+                        -- Also if a part was recorded before, which may have left a doubt. If it did not, the next
+                        -- pass of the reconciler closes the request.
+                        when b.state = 'unknown' or b.recorded <> '{}'
+                             or exists (select from answer where status = 'unconfirmed') then 'unknown'
+                        else 'closed' end,
+           recorded = case when b.state = 'open' and exists (select from open)
+                           then array(select unnest(b.row_ids) except select id from open order by 1)
+                           else '{}' end,
+           blocked = case when b.state = 'open' and exists (select from open) then $18 end,
+           answered_at = coalesce(b.answered_at, now()), outcome = $14, http_status = $15, correlation_id = $16, passed = $17
      -- A result that came too late for every course must not reopen a closed request.
-     where batch_id = $1 and exists (select from recorded)
+     where b.batch_id = $1 and (b.state = 'open' or exists (select from recorded))
 ), history as (
     -- Plain successes leave no history: the row shows them, and they are nearly all.
     insert into course_sync_history (course_id, course_key, batch_id, event, error)
     select id, course_key, $1, event, error from recorded where event is not null
+        -- An outcome is recorded even if the sequence of ids is behind its table, after a restore.
+        on conflict do nothing
 )
-select count(*) from recorded";
+select (select count(*) from recorded)
+         + (select count(*) from answer where is_unchanged and (is_open or claimed_at is null)) as recorded,
+       array(select id from waiting) as waiting"
+        )
+    };
+}
 
-/// Records the result for the courses of one batch. Returns the number of rows that were still waiting for it; fewer
-/// than given means that another writer recorded a result meanwhile.
-///
-/// If this is not the database in which the intent was written, it may have lost the record of a later request for the
-/// same course. Courses that would return to pending become unconfirmed instead.
+/// What [`record`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedCourses {
+    /// The number of courses whose outcome it recorded.
+    pub recorded: u64,
+    /// The courses whose row could not be written. They are still in flight; the caller tries again.
+    pub waiting: Vec<RowId>,
+}
+
+/// What [`record`] does with a row that another session holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockedRows {
+    /// It waits for a moment. Then the statement fails.
+    Wait,
+    /// It leaves the row waiting, and records the others.
+    Skip,
+}
+
+/// Records the result for courses of one batch; the others stay in flight, and the journal shows why (`blocked`). The
+/// number of recorded courses is lower than that of the given ones if another writer has recorded a result meanwhile.
 ///
 /// Index: the primary keys of `course_outbox` and `course_sync_batch`.
 pub async fn record(
@@ -231,11 +307,43 @@ pub async fn record(
     batch: BatchId,
     transitions: &[(RowId, Transition)],
     end: &RequestEnd,
-) -> Result<u64, OutboxError> {
-    let columns = TransitionColumns::from_transitions(transitions);
-    let is_settled = transitions.iter().all(|(_, transition)| transition.status() != Status::Unconfirmed);
-    let recorded: i64 = run_statement(database, async |session| {
-        sqlx::query_scalar(RECORD)
+    blocked: Option<&str>,
+    locked: LockedRows,
+) -> Result<RecordedCourses, OutboxError> {
+    // Without a lock of its own: it would be written to disk for each row.
+    const WAIT: &str = record_statement!("");
+    const SKIP: &str = record_statement!(
+        "
+       -- Locked rows are left out.
+       and o.id in (select free.id from course_outbox free where free.id = any($2) for no key update skip locked)"
+    );
+    let statement = match locked {
+        LockedRows::Wait => WAIT,
+        LockedRows::Skip => SKIP,
+    };
+    let database = database.into();
+    let mut columns = TransitionColumns::from_transitions(transitions);
+    let mut recorded = run(database, statement, batch, &columns, end, blocked).await;
+    if recorded.as_ref().is_err_and(is_untranslatable) {
+        // The encoding of the database lacks a character of HubSpot's message.
+        columns.keep_ascii();
+        recorded = run(database, statement, batch, &columns, end, blocked).await;
+    }
+    let (recorded, waiting) = recorded.map_err(OutboxError::failed_to("record a result"))?;
+    Ok(RecordedCourses { recorded: u64::try_from(recorded).unwrap_or_default(), waiting })
+}
+
+/// Runs the statement of [`record`]. Returns the number of recorded courses, and those that wait.
+async fn run(
+    database: DatabaseRef<'_>,
+    statement: &'static str,
+    batch: BatchId,
+    columns: &TransitionColumns,
+    end: &RequestEnd,
+    blocked: Option<&str>,
+) -> Result<(i64, Vec<RowId>), sqlx::Error> {
+    run_statement(database, async |session| {
+        sqlx::query_as(statement)
             .bind(batch)
             .bind(&columns.ids)
             .bind(&columns.statuses)
@@ -243,23 +351,25 @@ pub async fn record(
             .bind(&columns.errors)
             .bind(&columns.keeps_error)
             .bind(&columns.waits)
-            .bind(&columns.attempts_back)
+            .bind(&columns.attempts)
             .bind(&columns.faults)
             .bind(&columns.batch_limits)
             .bind(&columns.suspects)
             .bind(&columns.doubts)
             .bind(&columns.events)
-            .bind(if is_settled { "closed" } else { "unknown" })
             .bind(end.outcome.map(RequestOutcome::as_str))
             .bind(end.http_status.map(i32::from))
             .bind(end.correlation_id.as_deref())
-            .bind(error_json(&lost_commits_error()))
-            .bind(Doubt::Unknown.as_str())
             .bind(end.passed)
+            .bind(blocked)
             .fetch_one(session)
             .await
     })
     .await
-    .map_err(OutboxError::failed_to("record a result"))?;
-    Ok(u64::try_from(recorded).unwrap_or_default())
+}
+
+/// Whether the encoding of the database lacks a character.
+fn is_untranslatable(error: &sqlx::Error) -> bool {
+    const UNTRANSLATABLE_CHARACTER: &str = "22P05";
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(UNTRANSLATABLE_CHARACTER))
 }

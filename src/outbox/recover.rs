@@ -6,13 +6,14 @@ use std::time::Duration;
 use crate::course::{BatchId, CourseError, RowId, Transition, UnconfirmedCourse};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::from_row::impl_from_row;
 use crate::outbox::lease::Lease;
 use crate::outbox::record::TransitionColumns;
 use crate::outbox::rows::UnconfirmedRow;
 
 /// Marks as unconfirmed what other leaders, or dead tasks of this one, left in flight. It is looked up after `settle`.
 /// A request of this leader counts as dead `grace` after the latest time at which it can have ended. Returns the number
-/// of courses.
+/// of courses. A row that another session holds stays in flight until the next call. `only`: only these courses.
 ///
 /// Index: `course_sync_batch_unsettled` and the primary key of `course_outbox`.
 pub async fn mark_orphans_unconfirmed(
@@ -20,32 +21,43 @@ pub async fn mark_orphans_unconfirmed(
     lease: Lease,
     settle: Duration,
     grace: Duration,
+    only: Option<&[RowId]>,
 ) -> Result<u64, OutboxError> {
     const ORPHAN: &str = "-- mark orphans unconfirmed
         with lead as materialized (
             -- Only the leader decides; the lock makes a takeover wait for this decision.
             select from course_sync_leader
              where holder = $2 and term = $1 and expires_at > clock_timestamp() for key share
-        ), orphaned as (
-            -- Open requests whose sender cannot record a result any more. The journal keeps them as unknown until
-            -- each of their courses is settled. If their rows were deleted, nothing is left to settle.
-            update course_sync_batch b
-               set state = case when exists (select from course_outbox o
-                                              where o.id = any(b.row_ids) and o.batch_id = b.batch_id
-                                                and o.status in ('in_flight', 'unconfirmed'))
-                                then 'unknown' else 'closed' end
+        ), orphaned as materialized (
+            -- Open requests whose sender cannot record a result any more. Locked, so that a result which is recorded at
+            -- this moment is either seen here or finds the request closed.
+            select batch_id, row_ids, revisions, recorded, unique_property, claimed_at from course_sync_batch
              where state = 'open' and exists (select from lead)
                and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
-            returning batch_id, row_ids, unique_property, claimed_at
+               for no key update
+        ), in_flight as materialized (
+            -- Their courses without an outcome. In requests of an earlier version, the row says whether it has one.
+            select b.batch_id, b.unique_property, b.claimed_at, c.id,
+                   case when b.revisions is null then 'in_flight' else 'pending' end as status
+              from orphaned b cross join lateral unnest(b.row_ids, b.revisions) as c (id, revision)
+             where c.id <> all (b.recorded)
+        ), free as materialized (
+            -- A row that another session holds stays in flight until the next pass.
+            select o.id from course_outbox o join in_flight f using (id)
+             where o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
+               and ($5::bigint[] is null or o.id = any($5))
+               for no key update of o skip locked
         ), doubted as (
-            -- A course whose result was recorded after all is no longer in flight and stays as it is.
             update course_outbox o
                set status = 'unconfirmed',
+                   -- A row of an earlier version has counted the attempt already.
+                   attempts = o.attempts + (o.status = 'pending')::int,
+                   batch_id = f.batch_id,
                    doubts = o.doubts + 1,
                    doubt = 'unknown',
                    -- The first doubt counts: a HubSpot record that is older than it cannot be this course.
-                   doubt_property = coalesce(o.doubt_property, b.unique_property),
-                   doubted_since = coalesce(o.doubted_since, b.claimed_at),
+                   doubt_property = coalesce(o.doubt_property, f.unique_property),
+                   doubted_since = coalesce(o.doubted_since, f.claimed_at),
                    next_attempt_at = now() + make_interval(secs => $3),
                    error = jsonb_build_object(
                        'category', 'unknown_outcome',
@@ -53,12 +65,31 @@ pub async fn mark_orphans_unconfirmed(
                                   'stopped before it recorded the result',
                        'at', now()),
                    updated_at = now()
-              from orphaned b
-             where o.id = any(b.row_ids) and o.batch_id = b.batch_id and o.status = 'in_flight'
+              from in_flight f
+             where o.id = f.id and o.id in (select id from free)
             returning o.id, o.course_key, o.batch_id, o.error
+        ), waiting as materialized (
+            -- Courses that could not be marked.
+            select batch_id, id from in_flight f
+             where id not in (select id from doubted)
+               and (select o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
+                      from course_outbox o where o.id = f.id)
+        ), journal as (
+            -- A request stays unknown until each of its courses is settled. If their rows were deleted, nothing is left.
+            update course_sync_batch b
+               set state = case when exists (select from waiting w where w.batch_id = b.batch_id) then 'open'
+                                when exists (select from doubted d where d.batch_id = b.batch_id) or b.recorded <> '{}'
+                                     or exists (select from course_outbox o where o.id = any(b.row_ids)
+                                                   and o.batch_id = b.batch_id and o.status = 'unconfirmed') then 'unknown'
+                                else 'closed' end,
+                   recorded = case when exists (select from waiting w where w.batch_id = b.batch_id)
+                                   then array(select unnest(b.row_ids) except
+                                              select w.id from waiting w where w.batch_id = b.batch_id order by 1)
+                                   else '{}' end
+              from orphaned where b.batch_id = orphaned.batch_id
         ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
-            select id, course_key, batch_id, 'unconfirmed', error from doubted
+            select id, course_key, batch_id, 'unconfirmed', error from doubted on conflict do nothing
         )
         select count(*) from doubted";
     let count: i64 = run_statement(database, async |session| {
@@ -67,12 +98,44 @@ pub async fn mark_orphans_unconfirmed(
             .bind(lease.holder)
             .bind(settle.as_secs_f64())
             .bind(grace.as_secs_f64())
+            .bind(only)
             .fetch_one(session)
             .await
     })
     .await
-    .map_err(OutboxError::failed_to("find the courses that a stopped instance left in flight"))?;
+    .map_err(OutboxError::failed_to("mark the courses that a stopped instance left in flight"))?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// A course that a stopped instance left in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanedCourse {
+    /// The row.
+    pub id: RowId,
+    /// The catalogue's identifier.
+    pub key: String,
+}
+
+impl_from_row!(OrphanedCourse { id, key });
+
+/// The courses that [`mark_orphans_unconfirmed`] would mark.
+///
+/// Index: `course_sync_batch_unsettled` and the primary key of `course_outbox`.
+pub async fn orphaned_courses(
+    database: impl Into<DatabaseRef<'_>>,
+    lease: Lease,
+    grace: Duration,
+) -> Result<Vec<OrphanedCourse>, OutboxError> {
+    const ORPHANED: &str = "-- orphaned courses
+        select o.id, o.course_key as key
+          from course_sync_batch b join course_sync_in_flight() f using (batch_id) join course_outbox o on o.id = f.id
+         where b.state = 'open'
+           and ((b.term, b.holder) is distinct from ($1, $2) or b.send_by < now() - make_interval(secs => $3))
+         order by o.id";
+    let query = sqlx::query_as(ORPHANED).bind(lease.term).bind(lease.holder).bind(grace.as_secs_f64());
+    run_statement(database, async |session| query.fetch_all(session).await)
+        .await
+        .map_err(OutboxError::failed_to("find the courses that a stopped instance left in flight"))
 }
 
 /// Unconfirmed courses that are due for a look-up, oldest first.
@@ -84,8 +147,8 @@ pub struct DueLookups {
     pub unreadable: Vec<(RowId, OutboxError)>,
 }
 
-/// Unconfirmed courses that are due for a look-up, oldest first. Courses that cannot be looked up, because no unique
-/// property carried their key, are left out; with `unprovable`, only they are returned. `unique_property` serves
+/// Unconfirmed courses that are due for a look-up, oldest first, except rows that another session holds. Courses that cannot
+/// be looked up, because no unique property carried their key, are left out; with `unprovable`, only they are returned. `unique_property` serves
 /// courses that are unconfirmed because commits may be lost: there the property of their request is not known.
 ///
 /// Index: `course_outbox_unconfirmed` and the primary key of `course_sync_batch`.
@@ -96,19 +159,20 @@ pub async fn due_lookups(
     limit: u16,
 ) -> Result<DueLookups, OutboxError> {
     const DUE: &str = "-- due look-ups
-        select * from (
-            select o.id, o.batch_id, o.course_key, o.doubt, o.attempts, o.faults, o.doubts, o.error, o.created_at,
-                   coalesce(o.doubt_property, case when b.operation <> 'create' then $2 end) as property,
-                   coalesce(o.doubted_since, o.created_at) as doubted_since,
-                   coalesce(b.claimed_at, o.updated_at) as sent_at,
-                   -- The entry that marks a verification after lost commits is no request.
-                   case when b.operation = 'create' then cardinality(b.row_ids) else 0 end as batch_size,
-                   o.suspected_at is not null as is_suspect, o.next_attempt_at
-              from course_outbox o left join course_sync_batch b using (batch_id)
-             where o.status = 'unconfirmed' and o.next_attempt_at <= now()) o
-         where (property is null) = $3
-         order by next_attempt_at, id
-         limit $1";
+        select o.id, o.batch_id, o.course_key, o.doubt, o.attempts, o.faults, o.doubts, o.error, o.created_at,
+               coalesce(o.doubt_property, case when b.operation <> 'create' then $2 end) as property,
+               coalesce(o.doubted_since, o.created_at) as doubted_since,
+               coalesce(b.claimed_at, o.updated_at) as sent_at,
+               -- The entry that marks a verification after lost commits is no request.
+               case when b.operation = 'create' then cardinality(b.row_ids) else 0 end as batch_size,
+               o.suspected_at is not null as is_suspect
+          from course_outbox o left join course_sync_batch b using (batch_id)
+         where o.status = 'unconfirmed' and o.next_attempt_at <= now()
+           and (coalesce(o.doubt_property, case when b.operation <> 'create' then $2 end) is null) = $3
+         order by o.next_attempt_at, o.id
+         limit $1
+           -- A row that another session holds could not be settled, and would be looked up again and again.
+           for no key update of o skip locked";
     let rows: Vec<UnconfirmedRow> = run_statement(database, async |session| {
         sqlx::query_as(DUE)
             .bind(i64::from(limit))
@@ -134,8 +198,8 @@ pub async fn due_lookups(
 pub type SettledCourse = (RowId, BatchId, Transition);
 
 /// Records what look-ups showed about unconfirmed courses. Guarded by the lease, because it is a decision, and by batch
-/// and status, because the response itself may have been recorded meanwhile. Returns the number of rows that were still
-/// unconfirmed.
+/// and status, because the response itself may have been recorded meanwhile. A row that another session holds is left out.
+/// Returns the number of rows that were settled.
 ///
 /// Index: the primary key of `course_outbox`.
 pub async fn settle_unconfirmed(
@@ -160,6 +224,9 @@ pub async fn settle_unconfirmed(
                set status = f.status,
                    hubspot_id = f.hubspot_id,
                    synced_at = case when f.status = 'synced' then now() end,
+                   synced_revision = case when f.status = 'synced'
+                                          then coalesce(course_sync_sent_revision(f.batch_id, f.id), o.revision)
+                                          else o.synced_revision end,
                    error = case when f.keeps_error then o.error else f.error end,
                    next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
                    faults = o.faults + f.fault,
@@ -169,10 +236,13 @@ pub async fn settle_unconfirmed(
                    updated_at = now()
               from finding f
              where o.id = f.id and o.batch_id = f.batch_id and o.status = 'unconfirmed' and exists (select from lead)
+               and o.id in (select free.id from course_outbox free where free.id = any($3) for no key update skip locked)
             returning o.id, o.course_key, o.batch_id, o.error, f.event
         ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
             select id, course_key, batch_id, event, error from settled where event is not null
+                -- As in `record`: whatever the sequence of ids is.
+                on conflict do nothing
         )
         select count(*) from settled";
     let columns = TransitionColumns::from_transitions(
@@ -214,7 +284,7 @@ pub struct PostponedLookup {
     pub error: Option<CourseError>,
 }
 
-/// Postpones the look-up of these courses. A row that was settled meanwhile stays as it is.
+/// Postpones the look-up of these courses. A row that was settled meanwhile, or that another session holds, stays as it is.
 ///
 /// Index: the primary key of `course_outbox`.
 pub async fn postpone_lookups(
@@ -226,7 +296,8 @@ pub async fn postpone_lookups(
            set next_attempt_at = now() + make_interval(secs => r.wait), error = coalesce(r.error, o.error),
                updated_at = now()
           from unnest($1::bigint[], $2::float8[], $3::jsonb[]) as r (id, wait, error)
-         where o.id = r.id and o.status = 'unconfirmed'";
+         where o.id = r.id and o.status = 'unconfirmed'
+           and o.id in (select free.id from course_outbox free where free.id = any($1) for no key update skip locked)";
     let ids: Vec<RowId> = postponed.iter().map(|it| it.id).collect();
     let waits: Vec<f64> = postponed.iter().map(|it| it.wait.as_secs_f64()).collect();
     let errors: Vec<Option<serde_json::Value>> = postponed

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::course::RowId;
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
+use crate::outbox::lenient::LossyText;
 
 /// The largest number of rows that one statement deletes: locks last milliseconds, and vacuum keeps up.
 pub const CHUNK_ROWS: i64 = 2_000;
@@ -48,14 +49,17 @@ pub async fn first_row_after(
     const FIRST: &str = "-- first row after
         select id, course_key from course_outbox where id > $1 order by id limit 1";
     let query = sqlx::query_as(FIRST).bind(after);
-    run_statement(database, async |session| query.fetch_optional(session).await)
-        .await
-        .map_err(OutboxError::failed_to("name a course that cannot be deleted"))
+    let row: Option<(RowId, LossyText)> =
+        run_statement(database, async |session| query.fetch_optional(session).await)
+            .await
+            .map_err(OutboxError::failed_to("name a course that cannot be deleted"))?;
+    Ok(row.map(|(row, key)| (row, key.0)))
 }
 
-/// Deletes closed requests older than `age`. True if there may be more.
+/// Deletes closed requests older than `age`, except the last claim: its number must not be given again. True if there may be
+/// more.
 ///
-/// Index: `course_sync_batch_claimed_at`.
+/// Index: `course_sync_batch_claimed_at` and `course_sync_batch_claim`.
 pub async fn delete_requests(
     database: impl Into<DatabaseRef<'_>>,
     age: Duration,
@@ -64,6 +68,8 @@ pub async fn delete_requests(
         delete from course_sync_batch
          where batch_id = any(array(select batch_id from course_sync_batch
                                      where state = 'closed' and claimed_at < now() - make_interval(secs => $1)
+                                       and (claim_number is null
+                                            or claim_number < (select max(claim_number) from course_sync_batch))
                                      limit $2 for update skip locked))";
     delete_chunk(database, DELETE, age, "delete old requests").await
 }

@@ -14,11 +14,18 @@ use crate::outbox::from_row::impl_from_row;
 use crate::outbox::lenient::{ClampedTimestamp, Lenient};
 use crate::policy::attribution::Evidence;
 
+/// The largest course that is read, in bytes of `properties` and `associations` as text. `migrations/0015_bounded_rows.sql`
+/// refuses a larger one when it is written.
+pub(super) const MAX_ROW_BYTES: i64 = 4 << 20;
+
 pub(super) struct ClaimedRow {
+    pub batch: BatchId,
     pub id: RowId,
     course_key: Lenient<String>,
-    properties: Lenient<Json<Value>>,
-    associations: Lenient<Json<Value>>,
+    /// `None`: too large.
+    properties: Option<Lenient<Json<Value>>>,
+    /// `None`: too large.
+    associations: Option<Lenient<Json<Value>>>,
     attempts: i32,
     faults: i32,
     doubts: i32,
@@ -30,6 +37,7 @@ pub(super) struct ClaimedRow {
 }
 
 impl_from_row!(ClaimedRow {
+    batch,
     id,
     course_key,
     properties,
@@ -49,13 +57,14 @@ impl TryFrom<ClaimedRow> for ClaimedCourse {
 
     fn try_from(row: ClaimedRow) -> Result<Self, OutboxError> {
         let id = row.id;
+        let (Some(properties), Some(associations)) = (row.properties, row.associations) else {
+            return Err(OutboxError::TooLarge { row: id });
+        };
         Ok(Self {
             id,
             key: parse_column(id, "course_key", row.course_key, CourseKey::parse)?,
-            properties: parse_column(id, "properties", row.properties, |json| Properties::parse(json.0))?,
-            associations: parse_column(id, "associations", row.associations, |json| {
-                Associations::parse(json.0)
-            })?,
+            properties: parse_column(id, "properties", properties, |json| Properties::parse(json.0))?,
+            associations: parse_column(id, "associations", associations, |json| Associations::parse(json.0))?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),

@@ -106,7 +106,10 @@ pub async fn finish_verification(
     lease: Lease,
 ) -> Result<bool, OutboxError> {
     const FINISH: &str = "-- finish verification
-        update course_sync_leader set verifying = false
+        update course_sync_leader
+           set verifying = false, alarm = null,
+               -- Keeps the evidence as it is, also where the row's trigger is missing.
+               written_by = case when written_by::xid = xmin then pg_current_xact_id() else written_by end
          where holder = $1 and term = $2 and expires_at > clock_timestamp()";
     let query = sqlx::query(FINISH).bind(lease.holder).bind(lease.term);
     let done = run_statement(database, async |session| query.execute(session).await)

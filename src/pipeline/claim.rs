@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use super::batch::{UnsendableCourse, assemble};
 use super::context::Context;
 use super::settings::Settings;
-use crate::course::{Batch, BatchId, Category, ClaimedCourse, CourseError, Term};
+use crate::course::{Batch, BatchId, ClaimedCourse, CourseError, Term};
 use crate::outbox::OutboxError;
-use crate::outbox::claim::{self, ClaimLimits, ClaimResult, Isolation};
+use crate::outbox::claim::{self, ClaimLimits, ClaimResult, ClaimedBatch, Isolation, TakenCourses};
 use crate::outbox::evidence;
 use crate::policy::attribution::{ClaimOrder, Lane};
 use crate::policy::backlog::{ClaimEnd, Cursor, Remaining};
@@ -32,19 +32,20 @@ pub(crate) struct ClaimRequest {
     pub held: HeldLease,
     pub lane: Lane,
     pub order: ClaimOrder,
-    /// The largest number of courses.
+    /// The largest number of courses in a batch.
     pub courses: u16,
+    /// The largest number of batches.
+    pub batches: usize,
     /// Where in the outbox the claim starts.
     pub from: Cursor,
     /// Receives the end of the claim as soon as it is known.
     pub ended: oneshot::Sender<ClaimEnd>,
 }
 
-/// The claimed courses, and what is needed to send them.
+/// The claimed courses of one request, and what is needed to send them.
 #[derive(Debug)]
 pub(crate) struct ClaimedCourses {
-    batch: BatchId,
-    result: ClaimResult,
+    batch: ClaimedBatch,
     pub term: Term,
     /// The request must start before this.
     pub begin_by: Deadline,
@@ -57,20 +58,20 @@ pub(crate) struct ClaimedCourses {
 pub(crate) enum ClaimError {
     /// The database claimed no courses.
     NotClaimed,
-    /// The result was lost: the database may have claimed courses for this batch.
-    MayBeClaimed(BatchId),
+    /// The result was lost: the database may have claimed courses for these batches.
+    MayBeClaimed(Vec<BatchId>),
 }
 
-/// Claims courses. Reports the end of the claim to the engine through `request.ended`.
+/// Claims courses for one or more requests. Reports the end of the claim to the engine through `request.ended`.
 pub(crate) async fn claim(
     context: &Arc<Context>,
     request: ClaimRequest,
-) -> Result<ClaimedCourses, ClaimError> {
-    let batch = BatchId(uuid::Uuid::now_v7());
-    let ClaimRequest { held, lane, order, courses, from, ended } = request;
+) -> Result<Vec<ClaimedCourses>, ClaimError> {
+    let ClaimRequest { held, lane, order, courses, batches, from, ended } = request;
+    let batches: Vec<_> = (0..batches).map(|_| BatchId(uuid::Uuid::now_v7())).collect();
     let begin_by = held.valid_until.min(Deadline::after(context.settings.request_timeout));
     let (since, began) = (SystemTime::now(), Instant::now());
-    let statement = ClaimStatement { batch, held, lane, order, courses, from };
+    let statement = ClaimStatement { batches: batches.clone(), held, lane, order, courses, from };
     let result = tokio::select! {
         result = run_in_task(statement.run(Arc::clone(context))) => result,
         // The process ends. The next leader finds the courses that the statement may still claim.
@@ -79,16 +80,24 @@ pub(crate) async fn claim(
     let health = &context.reporting.database_health;
     // `ok`: sending fails only if the engine has ended and dropped the receiver.
     match result {
-        Some(Ok(result)) => {
+        Some(Ok(ClaimResult::Taken(TakenCourses { batches, remaining }))) => {
             health.record_success(DatabaseTask::Claim);
-            ended.send(ClaimEnd::Made { remaining: result.remaining, took: began.elapsed() }).ok();
-            Ok(ClaimedCourses { batch, result, term: held.lease.term, begin_by, since })
+            ended.send(ClaimEnd::Made { remaining, took: began.elapsed() }).ok();
+            let term = held.lease.term;
+            let claimed = |batch| ClaimedCourses { batch, term, begin_by, since };
+            Ok(batches.into_iter().map(claimed).collect())
+        }
+        Some(Ok(ClaimResult::Refused)) => {
+            health.record_success(DatabaseTask::Claim);
+            tracing::debug!(event = events::CLAIM_REFUSED, "claim refused");
+            ended.send(ClaimEnd::Failed).ok();
+            Err(ClaimError::NotClaimed)
         }
         Some(Err(error)) => {
             health.record_failure(DatabaseTask::Claim, &error);
             ended.send(ClaimEnd::Failed).ok();
             Err(if error.may_have_committed() {
-                ClaimError::MayBeClaimed(batch)
+                ClaimError::MayBeClaimed(batches)
             } else {
                 ClaimError::NotClaimed
             })
@@ -98,26 +107,21 @@ pub(crate) async fn claim(
 }
 
 impl ClaimedCourses {
-    /// Whether no course was due.
-    pub fn is_empty(&self) -> bool {
-        self.result.courses.is_empty() && self.result.unreadable.is_empty()
-    }
-
     /// The batch, and the courses that cannot be sent, each with its reason.
     pub fn assemble(self, settings: &Settings, now: Timestamp) -> (Batch, Vec<UnsendableCourse>) {
         let unique = settings.unique_property.as_deref();
         // Where duplicates are accepted, a course may be sent although an earlier request may still create it.
         let (courses, unguarded) = if settings.accepts_duplicates() {
-            (self.result.courses, Vec::new())
+            (self.batch.courses, Vec::new())
         } else {
-            split_unguarded(self.result.courses, unique, now)
+            split_unguarded(self.batch.courses, unique, now)
         };
-        let (batch, mut unfit) = assemble(self.batch, courses, unique, now);
+        let (batch, mut unfit) = assemble(self.batch.id, courses, unique, now);
         unfit.extend(unguarded);
-        unfit.extend(self.result.unreadable.into_iter().map(|(id, error)| UnsendableCourse {
+        unfit.extend(self.batch.unreadable.into_iter().map(|(id, error)| UnsendableCourse {
             id,
             key: None,
-            error: CourseError::new(Category::InvalidRow, &error.to_string(), now),
+            error: CourseError::new(error.category(), &error.to_string(), now),
         }));
         (batch, unfit)
     }
@@ -142,7 +146,7 @@ fn split_unguarded(
 
 /// The parameters of the claim statement.
 struct ClaimStatement {
-    batch: BatchId,
+    batches: Vec<BatchId>,
     held: HeldLease,
     lane: Lane,
     order: ClaimOrder,
@@ -159,11 +163,8 @@ impl ClaimStatement {
                 // The batch size of suspects depends on the requests before and after the one that failed.
                 let requests = evidence::requests_of_due_suspects(database).await?;
                 if requests.is_empty() {
-                    return Ok(ClaimResult {
-                        courses: Vec::new(),
-                        unreadable: Vec::new(),
-                        remaining: Remaining::Nothing,
-                    });
+                    let nothing = TakenCourses { batches: Vec::new(), remaining: Remaining::Nothing };
+                    return Ok(ClaimResult::Taken(nothing));
                 }
                 Isolation::from_evidence(evidence::load_evidence(database, &requests).await?)
             }
@@ -177,21 +178,26 @@ impl ClaimStatement {
             isolation: &isolation,
         };
         let (margin, window) = (settings.lease_margin(), settings.send_window());
-        claim::claim(database, self.held.lease, margin, self.batch, limits, self.from, window).await
+        claim::claim(database, self.held.lease, margin, &self.batches, limits, self.from, window).await
     }
 }
 
 /// Withdraws a claim whose result was lost. Repeats this until the claim is withdrawn or can no longer commit. Its courses
 /// were not sent; without the withdrawal they would become unconfirmed.
-pub(crate) async fn withdraw(context: &Context, batch: BatchId) {
+pub(crate) async fn withdraw(context: &Context, batches: &[BatchId]) {
     let began = Instant::now();
+    let mut is_withdrawn = false;
     loop {
-        match claim::withdraw(&context.edges.database, batch).await {
-            Ok(courses) => {
+        match claim::withdraw(&context.edges.database, batches).await {
+            Ok(requests) => {
                 context.reporting.database_health.record_success(DatabaseTask::WithdrawClaim);
-                if courses > 0 {
-                    tracing::info!(event = events::CLAIM_WITHDRAWN, %batch, courses, "claim withdrawn");
+                if is_withdrawn {
                     return context.runtime.wake.notify_completion();
+                }
+                if requests > 0 {
+                    tracing::info!(event = events::CLAIM_WITHDRAWN, requests, "claim withdrawn");
+                    is_withdrawn = true;
+                    continue;
                 }
                 if began.elapsed() > WITHDRAW_FOR || context.runtime.shutdown.has_begun() {
                     return;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
 
 use super::log_limits::LogLimits;
 use super::settings::Settings;
@@ -10,9 +11,10 @@ use crate::account::Account;
 use crate::course::InstanceId;
 use crate::hubspot::Client;
 use crate::outbox::Database;
-use crate::runtime::database_health::DatabaseHealth;
+use crate::runtime::database_health::{DatabaseHealth, DatabaseTask};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::lifecycle::Shutdown;
+use crate::runtime::unrecorded::Unrecorded;
 use crate::runtime::wake::Wake;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
@@ -60,6 +62,10 @@ pub struct Runtime {
     /// The two stages of a shutdown.
     pub shutdown: Shutdown,
     pub(crate) wake: Wake,
+    /// Results that are not recorded yet.
+    pub(crate) unrecorded: Unrecorded,
+    /// Tasks that record outcomes whose rows cannot be written at first.
+    pub(crate) late_recordings: TaskTracker,
     /// Whether the main loop is running.
     pub heartbeat: Heartbeat,
 }
@@ -90,6 +96,14 @@ impl Leadership {
 }
 
 impl Context {
+    /// Whether claims wait for results to be recorded: the database takes none, or as many courses wait as all requests in
+    /// flight can hold. Single rows that cannot be written do not stop the claims.
+    pub(crate) fn must_record_first(&self) -> bool {
+        let round = self.account.rate_limiter.max_open_requests() * usize::from(self.settings.max_size);
+        self.reporting.database_health.is_failing(DatabaseTask::Record)
+            || self.runtime.unrecorded.courses() >= round
+    }
+
     /// Creates the shared state. Starts no task.
     #[must_use]
     pub fn new(
@@ -111,7 +125,13 @@ impl Context {
                 log_limits: LogLimits::default(),
                 database_health: DatabaseHealth::default(),
             },
-            runtime: Runtime { shutdown, wake: Wake::default(), heartbeat: Heartbeat::default() },
+            runtime: Runtime {
+                shutdown,
+                wake: Wake::default(),
+                unrecorded: Unrecorded::default(),
+                late_recordings: TaskTracker::new(),
+                heartbeat: Heartbeat::default(),
+            },
             leadership: Leadership::new(),
         })
     }

@@ -2,7 +2,8 @@
 //! claim → batch → send → interpret → transition → record → reconcile.
 //!
 //! `batch`, `interpret`, `transition` and `reconcile::meaning` are pure. `claim`, `send`, `record` and `reconcile` call
-//! `outbox` and `hubspot`, and make no decisions. [`sync_batch`] calls the stages in order.
+//! `outbox` and `hubspot`, and make no decisions. [`sync_claim`] claims courses, and `sync_batch` calls the other stages in
+//! order.
 
 pub(crate) mod account_request;
 pub mod batch;
@@ -19,29 +20,37 @@ pub mod transition;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use crate::account::rate_limiter::ReservedPermit;
 use crate::outbox::record::RequestEnd;
+use crate::policy::attribution::Lane;
 use crate::telemetry::traces::BatchStep;
-use claim::{ClaimError, ClaimRequest};
+use claim::{ClaimError, ClaimRequest, ClaimedCourses};
 use context::Context;
 
-/// Syncs one batch: claims courses, sends them once, and records the outcome of each.
-pub(crate) async fn sync_batch(context: Arc<Context>, request: ClaimRequest, permit: ReservedPermit) {
+/// Claims courses for up to as many requests as there are permits, and syncs each batch in a task of its own.
+pub(crate) async fn sync_claim(context: Arc<Context>, request: ClaimRequest, permits: Vec<ReservedPermit>) {
     let lane = request.lane;
-    let claimed = match claim::claim(&context, request).await {
-        Ok(claimed) => claimed,
-        Err(error) => {
-            permit.release_unused();
-            if let ClaimError::MayBeClaimed(batch) = error {
-                claim::withdraw(&context, batch).await;
-            }
-            return;
-        }
+    let (claimed, lost) = match claim::claim(&context, request).await {
+        Ok(claimed) => (claimed, Vec::new()),
+        Err(ClaimError::NotClaimed) => (Vec::new(), Vec::new()),
+        Err(ClaimError::MayBeClaimed(batches)) => (Vec::new(), batches),
     };
-    if claimed.is_empty() {
-        return permit.release_unused();
+    let mut permits = permits.into_iter();
+    let mut batches = JoinSet::new();
+    for (claimed, permit) in claimed.into_iter().zip(permits.by_ref()) {
+        batches.spawn(sync_batch(Arc::clone(&context), claimed, lane, permit));
     }
+    permits.for_each(ReservedPermit::release_unused);
+    if !lost.is_empty() {
+        claim::withdraw(&context, &lost).await;
+    }
+    while batches.join_next().await.is_some() {}
+}
+
+/// Syncs one batch: sends its courses once, and records the outcome of each.
+async fn sync_batch(context: Arc<Context>, claimed: ClaimedCourses, lane: Lane, permit: ReservedPermit) {
     let (term, begin_by, since) = (claimed.term, claimed.begin_by, claimed.since);
     let (batch, unfit) = claimed.assemble(&context.settings, Timestamp::now());
     let span = context.reporting.traces.start_batch(batch.id(), term, batch.courses().len(), since);
@@ -63,10 +72,25 @@ pub(crate) async fn sync_batch(context: Arc<Context>, request: ClaimRequest, per
     transitions.extend(unfit.iter().map(|unfit| (unfit.id, unfit.transition())));
 
     let recording = span.start_step(BatchStep::Record);
-    if !record::record_until_done(&context, batch.id(), &transitions, &end).await {
-        return record::log_unrecorded(&batch, &transitions);
+    let counted = context.runtime.unrecorded.count(transitions.len());
+    let blocked = match record::record_until_done(&context, batch.id(), &transitions, &end).await {
+        Ok(blocked) => blocked,
+        Err(unrecorded) => return record::log_unrecorded(&batch, &unrecorded),
+    };
+    // Counted without a gap, or another claim would be made in between.
+    let blocked = blocked.map(|blocked| (context.runtime.unrecorded.count(blocked.outcomes.len()), blocked));
+    drop((counted, recording, span));
+    let mut recorded = transitions.split_off(uncounted);
+    if let Some((_, blocked)) = &blocked {
+        recorded.retain(|outcome| !blocked.outcomes.contains(outcome));
     }
-    drop((recording, span));
-    record::report(&context, &batch, &unfit, transitions.get(uncounted..).unwrap_or_default());
-    record::wake_for_retries(&context, &transitions);
+    record::report(&context, &batch, &unfit, &recorded);
+    record::wake_for_retries(&context, &recorded);
+    if uncounted > 0 {
+        context.runtime.wake.notify_completion();
+    }
+    if let Some((counted, blocked)) = blocked {
+        let recording = record::record_blocked(Arc::clone(&context), batch, unfit, blocked, end, counted);
+        context.runtime.late_recordings.spawn(recording);
+    }
 }

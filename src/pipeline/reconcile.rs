@@ -71,8 +71,7 @@ async fn look_up_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Ou
         }
     };
     let settlements = decide_by_findings(context, &courses, &findings).await?;
-    record(context, held, &courses, settlements).await?;
-    Ok(true)
+    record(context, held, &courses, settlements).await
 }
 
 /// Sends courses again without proof, if duplicates are accepted. False if no course is due.
@@ -88,8 +87,7 @@ async fn resend_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Out
         return Ok(!unreadable.is_empty());
     }
     let settlements = decide_without_proof(context, &courses).await?;
-    record(context, held, &courses, settlements).await?;
-    Ok(true)
+    record(context, held, &courses, settlements).await
 }
 
 /// The courses that can be looked up now.
@@ -193,13 +191,14 @@ fn settlement_facts(context: &Context, evidence: Evidence, is_taken: bool) -> Se
     }
 }
 
-/// Records the settlements, then counts and logs them.
+/// Records the settlements, then counts and logs them. False if some were not recorded: these courses are still due, and a
+/// look-up at once would not help.
 async fn record(
     context: &Context,
     held: HeldLease,
     courses: &[UnconfirmedCourse],
     settlements: Vec<Settlement>,
-) -> Result<(), OutboxError> {
+) -> Result<bool, OutboxError> {
     let (mut settled, mut postponed) = (Vec::<SettledCourse>::new(), Vec::new());
     for (course, settlement) in courses.iter().zip(settlements) {
         match settlement {
@@ -207,15 +206,46 @@ async fn record(
             Settlement::StillUnconfirmed(wait) => {
                 postponed.push(PostponedLookup { id: course.id, wait, error: None });
             }
+            Settlement::Unchanged => {}
         }
     }
-    let recorded = recover::settle_unconfirmed(&context.edges.database, held.lease, &settled).await?;
+    let (recorded, refused) = settle(context, held, courses, &settled).await?;
+    settled.retain(|(id, ..)| !refused.contains(id));
     journal::close_settled_batches(&context.edges.database).await?;
     report(context, courses, &settled, recorded);
     if !postponed.is_empty() {
         recover::postpone_lookups(&context.edges.database, &postponed).await?;
     }
-    Ok(())
+    Ok(refused.is_empty() && u64::try_from(settled.len()).is_ok_and(|settled| settled == recorded))
+}
+
+/// Settles the courses in one statement if possible, else one by one. Returns how many the database changed, and those whose
+/// rows it refuses to write.
+async fn settle(
+    context: &Context,
+    held: HeldLease,
+    courses: &[UnconfirmedCourse],
+    settled: &[SettledCourse],
+) -> Result<(u64, Vec<RowId>), OutboxError> {
+    let database = &context.edges.database;
+    match recover::settle_unconfirmed(database, held.lease, settled).await {
+        Err(error) if error.concerns_single_rows() => {}
+        done => return done.map(|recorded| (recorded, Vec::new())),
+    }
+    let (mut recorded, mut refused, mut reason) = (0, Vec::new(), String::new());
+    for course in settled {
+        match recover::settle_unconfirmed(database, held.lease, std::slice::from_ref(course)).await {
+            Ok(courses) => recorded += courses,
+            Err(error) if error.concerns_single_rows() => {
+                reason = error.to_string();
+                refused.push(course.0);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let keys = courses.iter().filter(|course| refused.contains(&course.id)).map(|course| course.key.as_str());
+    record_stage::log_not_writable(keys, refused.len(), &reason);
+    Ok((recorded, refused))
 }
 
 /// Counts and logs the settled courses. `recorded`: how many of them the database changed.

@@ -1,7 +1,9 @@
 //! Records the outcome of each course of a batch, and retries until the database has committed it. Then counts and logs
 //! it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,8 +13,10 @@ use super::context::Context;
 use crate::course::{Batch, BatchId, CourseKey, Provenance, RowId, Status, Transition};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{Body, Exchange};
-use crate::outbox::record::{self, RequestEnd};
+use crate::outbox::OutboxError;
+use crate::outbox::record::{self, LockedRows, RequestEnd};
 use crate::runtime::database_health::DatabaseTask;
+use crate::runtime::unrecorded::Recording;
 use crate::telemetry::events;
 use crate::telemetry::metrics::CourseOutcome;
 
@@ -37,47 +41,191 @@ const RETRY_WAIT: Duration = Duration::from_millis(250);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a running statement may take after the shutdown was forced.
 const FORCED_SHUTDOWN_GRACE: Duration = Duration::from_millis(200);
+/// Why a row was left out of a statement that succeeded.
+const NOT_WRITTEN: &str = "another session holds the row, or a trigger ignores the write";
+/// The most keys in a log line.
+const LOGGED_KEYS: usize = 5;
 
-/// Records the outcomes, and retries until the database has committed them. False if the shutdown was forced before.
+/// The result of one attempt to record outcomes.
+#[derive(Debug, Default)]
+struct RecordAttempt {
+    /// The outcomes that are not recorded.
+    waiting: Vec<(RowId, Transition)>,
+    /// Why single rows could not be written.
+    blocked: Option<String>,
+    /// Outcomes that another writer made obsolete.
+    stale: usize,
+    /// The error of the database, if it is not about single rows.
+    error: Option<OutboxError>,
+}
+
+/// Outcomes whose rows cannot be written now, and why.
+#[derive(Debug)]
+pub(crate) struct BlockedOutcomes {
+    pub outcomes: Vec<(RowId, Transition)>,
+    reason: String,
+}
+
+/// Records the outcomes, and retries until the database has committed them. Returns those of single rows that cannot be
+/// written. On error, the shutdown was forced before: the outcomes that were not recorded.
 pub(crate) async fn record_until_done(
     context: &Context,
     batch: BatchId,
-    transitions: &[(RowId, Transition)],
+    outcomes: &[(RowId, Transition)],
     end: &RequestEnd,
-) -> bool {
-    let mut wait = RETRY_WAIT;
+) -> Result<Option<BlockedOutcomes>, Vec<(RowId, Transition)>> {
+    let health = &context.reporting.database_health;
+    let mut open = Cow::Borrowed(outcomes);
+    let (mut wait, mut is_repeated) = (RETRY_WAIT, false);
     loop {
-        let recorded = tokio::select! {
-            recorded = record::record(&context.edges.database, batch, transitions, end) => recorded,
+        let attempt = tokio::select! {
+            attempt = record_once(context, batch, &open, end, None, LockedRows::Wait) => attempt,
             // The process ends. The statement may still commit; its connection is not used again.
-            () = forced_shutdown_with_grace(context) => return false,
+            () = forced_shutdown_with_grace(context) => return Err(open.into_owned()),
         };
-        match recorded {
-            Ok(recorded) => {
-                context.reporting.database_health.record_success(DatabaseTask::Record);
-                let lost = u64::try_from(transitions.len()).unwrap_or(u64::MAX).saturating_sub(recorded);
-                // After a retry, rows that did not change are not stale: the first statement may have changed them.
-                if lost > 0 && wait == RETRY_WAIT {
-                    context.reporting.metrics.count_stale_results(lost);
-                    tracing::error!(
-                        event = events::STALE_RESULTS_DISCARDED,
-                        %batch,
-                        courses = lost,
-                        "stale results discarded"
-                    );
-                }
-                return true;
+        let Some(error) = attempt.error else {
+            health.record_success(DatabaseTask::Record);
+            if attempt.stale > 0 && !is_repeated {
+                // A new leader may have marked the courses unconfirmed while the statement ran. Then it sees them now.
+                is_repeated = true;
+                continue;
             }
-            Err(error) => {
-                tracing::debug!(event = events::RESULT_RECORDING_DELAYED, %batch, "result recording delayed");
-                context.reporting.database_health.record_failure(DatabaseTask::Record, &error);
+            if wait == RETRY_WAIT {
+                report_stale(context, batch, attempt.stale);
+            } else {
+                // Rows that did not change are not stale: the first statement may have changed them. The claims may have
+                // waited for this success.
+                context.runtime.wake.notify_completion();
             }
-        }
+            let blocked = |reason| BlockedOutcomes { outcomes: attempt.waiting, reason };
+            return Ok(attempt.blocked.map(blocked));
+        };
+        tracing::debug!(event = events::RESULT_RECORDING_DELAYED, %batch, "result recording delayed");
+        health.record_failure(DatabaseTask::Record, &error);
+        open = Cow::Owned(attempt.waiting);
         tokio::select! {
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_WAIT_MAX),
-            () = context.runtime.shutdown.forced() => return false,
+            () = context.runtime.shutdown.forced() => return Err(open.into_owned()),
         }
     }
+}
+
+/// Records the outcomes of rows that could not be written, as soon as they can be. They stay in flight meanwhile, and delay no
+/// other course.
+pub(crate) async fn record_blocked(
+    context: Arc<Context>,
+    batch: Batch,
+    unfit: Vec<UnsendableCourse>,
+    blocked: BlockedOutcomes,
+    end: RequestEnd,
+    _counted: Recording,
+) {
+    log_blocked(&batch, &blocked);
+    let BlockedOutcomes { outcomes: mut open, mut reason } = blocked;
+    let mut wait = RETRY_WAIT;
+    while !open.is_empty() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_WAIT_MAX),
+            () = context.runtime.shutdown.forced() => return log_unrecorded(&batch, &open),
+        }
+        let attempt = tokio::select! {
+            attempt = record_once(&context, batch.id(), &open, &end, Some(&reason), LockedRows::Skip) => attempt,
+            () = forced_shutdown_with_grace(&context) => return log_unrecorded(&batch, &open),
+        };
+        if let Some(error) = &attempt.error {
+            context.reporting.database_health.record_failure(DatabaseTask::Record, error);
+        } else {
+            context.reporting.database_health.record_success(DatabaseTask::Record);
+        }
+        reason = attempt.blocked.unwrap_or(reason);
+        let is_waiting = |id| attempt.waiting.iter().any(|(waiting, _)| *waiting == id);
+        let recorded: Vec<_> = open.into_iter().filter(|(id, _)| !is_waiting(*id)).collect();
+        report(&context, &batch, &unfit, &recorded);
+        open = attempt.waiting;
+    }
+    context.runtime.wake.notify_completion();
+}
+
+/// Records the outcomes in one statement if possible. If rows prevent it, first without those that other sessions hold, then
+/// in halves, down to the rows that the database refuses.
+async fn record_once(
+    context: &Context,
+    batch: BatchId,
+    outcomes: &[(RowId, Transition)],
+    end: &RequestEnd,
+    blocked: Option<&str>,
+    mut locked: LockedRows,
+) -> RecordAttempt {
+    let mut attempt = RecordAttempt::default();
+    let mut groups = vec![outcomes];
+    while let Some(group) = groups.pop() {
+        match record::record(&context.edges.database, batch, group, end, blocked, locked).await {
+            Ok(done) => {
+                let recorded = usize::try_from(done.recorded).unwrap_or(usize::MAX);
+                attempt.stale += group.len().saturating_sub(recorded + done.waiting.len());
+                if !done.waiting.is_empty() {
+                    attempt.blocked.get_or_insert_with(|| NOT_WRITTEN.to_owned());
+                    attempt.waiting.extend(group.iter().filter(|(id, _)| done.waiting.contains(id)).cloned());
+                }
+            }
+            Err(error) if error.concerns_single_rows() => match (locked, group) {
+                (LockedRows::Wait, _) => {
+                    locked = LockedRows::Skip;
+                    groups.push(group);
+                }
+                (LockedRows::Skip, [outcome]) => {
+                    attempt.blocked = Some(error.to_string());
+                    attempt.waiting.push(outcome.clone());
+                }
+                (LockedRows::Skip, _) => {
+                    let (first, second) = group.split_at(group.len() / 2);
+                    groups.extend([second, first]);
+                }
+            },
+            Err(error) => {
+                attempt.error = Some(error);
+                attempt.waiting.extend(group.iter().chain(groups.into_iter().flatten()).cloned());
+                return attempt;
+            }
+        }
+    }
+    attempt
+}
+
+/// Reports outcomes that another writer has made obsolete.
+fn report_stale(context: &Context, batch: BatchId, courses: usize) {
+    if courses == 0 {
+        return;
+    }
+    context.reporting.metrics.count_stale_results(u64::try_from(courses).unwrap_or(u64::MAX));
+    tracing::error!(event = events::STALE_RESULTS_DISCARDED, %batch, courses, "stale results discarded");
+}
+
+/// Logs courses whose rows cannot be written, apart from those of a batch.
+pub(crate) fn log_not_writable<'a>(keys: impl Iterator<Item = &'a str>, courses: usize, reason: &str) {
+    let keys: Vec<_> = keys.take(LOGGED_KEYS).collect();
+    if courses > 0 {
+        let keys = keys.join(", ");
+        tracing::warn!(event = events::ROWS_NOT_WRITABLE, courses, keys, reason, "rows not writable");
+    }
+}
+
+/// Logs the courses whose rows cannot be written.
+fn log_blocked(batch: &Batch, blocked: &BlockedOutcomes) {
+    let name = |id: RowId| match batch.courses().iter().find(|course| course.id == id) {
+        Some(course) => course.key.to_string(),
+        // A row that cannot be parsed has no key.
+        None => format!("row {id}"),
+    };
+    let keys: Vec<_> = blocked.outcomes.iter().take(LOGGED_KEYS).map(|(id, _)| name(*id)).collect();
+    tracing::warn!(
+        event = events::ROWS_NOT_WRITABLE,
+        batch = %batch.id(),
+        courses = blocked.outcomes.len(),
+        keys = keys.join(", "),
+        reason = blocked.reason,
+        "rows not writable"
+    );
 }
 
 async fn forced_shutdown_with_grace(context: &Context) {

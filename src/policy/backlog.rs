@@ -1,8 +1,7 @@
-//! The backlog of pending courses: whether to claim, from where, and how many claims at once. Pure.
+//! The backlog of pending courses: whether to claim, from where, and for how many requests. Pure.
 //!
-//! In a large backlog, two claims run at the same time: each waits for the database's disk, and they take different
-//! courses. Otherwise one claim runs at a time, because a second one would find nothing or read the same index entries
-//! again.
+//! In a large backlog one claim takes courses for several requests: planning, the search in the index and the wait for
+//! the database's disk are then shared.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::course::RowId;
 
-/// The most claims that may run at the same time.
-const MAX_CONCURRENT_CLAIMS: usize = 2;
+/// The most requests for which one claim takes courses. More would delay the first of them.
+const MAX_BATCHES: usize = 8;
 
 /// The age at which the cursor is normally reset, so that the outbox is read from its beginning again.
 const CURSOR_MIN_AGE: Duration = Duration::from_secs(5);
@@ -160,12 +159,16 @@ impl Backlog {
         self.generation += 1;
     }
 
-    /// Whether to start a claim while this many are running.
+    /// Whether to start a claim.
     #[must_use]
-    pub fn should_claim(&self, running: usize, now: Instant) -> bool {
-        let is_large = !self.cursor.is_beginning();
-        let may_start = self.retry_at.is_none_or(|at| now >= at);
-        self.may_have_courses && may_start && (running == 0 || is_large && running < MAX_CONCURRENT_CLAIMS)
+    pub fn should_claim(&self, now: Instant) -> bool {
+        self.may_have_courses && self.retry_at.is_none_or(|at| now >= at)
+    }
+
+    /// For how many requests the next claim should take courses, at most.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        if self.cursor.is_beginning() { 1 } else { MAX_BATCHES }
     }
 
     /// Starts a claim. The caller passes its end to [`Backlog::end_claim`].
@@ -199,10 +202,6 @@ impl Backlog {
     }
 
     fn back_off(&mut self, now: Instant) {
-        // Claims that ran at the same time fail together: that is one failure.
-        if self.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
         let doublings = self.failures.min(5);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + (MIN_WAIT * 2_u32.pow(doublings)).min(MAX_WAIT));
@@ -246,28 +245,23 @@ mod tests {
     }
 
     #[test]
-    fn two_claims_run_at_a_time_in_a_large_backlog_and_one_otherwise() {
+    fn a_claim_takes_courses_for_several_requests_in_a_large_backlog_and_for_one_otherwise() {
         let now = Instant::now();
-        let mut backlog = Backlog::default();
-        let first = backlog.begin_claim(now);
-        assert!(!backlog.should_claim(1, now), "it is not yet known whether the backlog is large");
-        backlog.end_claim(first, more_after(1, TOOK), now);
-        for running in 0..MAX_CONCURRENT_CLAIMS {
-            assert!(backlog.should_claim(running, now));
-            assert_eq!(backlog.begin_claim(now).cursor, Cursor::after(Timestamp::UNIX_EPOCH, RowId(1)));
-        }
-        assert!(!backlog.should_claim(MAX_CONCURRENT_CLAIMS, now));
+        assert_eq!(Backlog::default().batches(), 1, "it is not yet known whether the backlog is large");
+        let backlog = after_claim(more_after(1, TOOK), now);
+        assert!(backlog.should_claim(now));
+        assert_eq!(backlog.batches(), MAX_BATCHES);
 
         for (end, should_claim) in
             [(NOTHING, false), (DID_NOT_FIT, true), (ClaimEnd::Failed, false), (ClaimEnd::Lost, false)]
         {
             let mut backlog = after_claim(end, now);
-            assert_eq!(backlog.should_claim(0, now), should_claim, "after {end:?}");
+            assert_eq!(backlog.should_claim(now), should_claim, "after {end:?}");
             backlog.expect_courses();
             let later = now + MIN_WAIT;
-            assert!(backlog.should_claim(0, later));
+            assert!(backlog.should_claim(later));
+            assert_eq!(backlog.batches(), 1, "after {end:?}");
             assert!(backlog.begin_claim(later).cursor.is_beginning());
-            assert!(!backlog.should_claim(1, later), "a second claim after {end:?}");
         }
     }
 
@@ -275,36 +269,13 @@ mod tests {
     fn the_outbox_is_read_from_its_beginning_before_it_counts_as_empty() {
         let now = Instant::now();
         let mut backlog = after_claim(more_after(1, TOOK), now);
-        let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
+        let first = backlog.begin_claim(now);
         backlog.end_claim(first, NOTHING, now);
-        assert!(backlog.should_claim(0, now));
-        backlog.end_claim(second, NOTHING, now);
-        assert!(backlog.should_claim(0, now));
+        assert!(backlog.should_claim(now));
         let last = backlog.begin_claim(now);
         assert!(last.cursor.is_beginning());
         backlog.end_claim(last, NOTHING, now);
-        assert!(!backlog.should_claim(0, now));
-    }
-
-    #[test]
-    fn courses_left_by_one_claim_are_not_lost_when_another_claim_ends() {
-        let now = Instant::now();
-        for other in [NOTHING, more_after(2, TOOK)] {
-            for is_first in [true, false] {
-                let mut backlog = after_claim(more_after(1, TOOK), now);
-                let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
-                let (begun, end) = if is_first {
-                    ([first, second], [DID_NOT_FIT, other])
-                } else {
-                    ([first, second], [other, DID_NOT_FIT])
-                };
-                for (begun, end) in begun.into_iter().zip(end) {
-                    backlog.end_claim(begun, end, now);
-                }
-                assert!(backlog.should_claim(0, now));
-                assert!(backlog.begin_claim(now).cursor.is_beginning(), "{other:?}, {is_first}");
-            }
-        }
+        assert!(!backlog.should_claim(now));
     }
 
     #[test]
@@ -315,7 +286,7 @@ mod tests {
             let begun = backlog.begin_claim(now);
             backlog.reset();
             backlog.end_claim(begun, end, now);
-            assert!(backlog.should_claim(0, now));
+            assert!(backlog.should_claim(now));
             assert!(backlog.begin_claim(now).cursor.is_beginning());
         }
     }
@@ -346,17 +317,16 @@ mod tests {
         let mut backlog = Backlog::default();
         let mut now = Instant::now();
         let mut fail = |backlog: &mut Backlog, end| {
-            let (first, second) = (backlog.begin_claim(now), backlog.begin_claim(now));
-            backlog.end_claim(first, end, now);
-            backlog.end_claim(second, end, now + Duration::from_millis(1));
+            let begun = backlog.begin_claim(now);
+            backlog.end_claim(begun, end, now);
             let until = backlog.waits_until().unwrap();
             // Neither new courses nor the end of a pause shorten the wait.
             backlog.expect_courses();
             backlog.reset();
             assert_eq!(backlog.waits_until(), Some(until));
             let waited = until.duration_since(now);
-            assert!(!backlog.should_claim(0, now + waited.mul_f64(0.999)));
-            assert!(backlog.should_claim(0, until));
+            assert!(!backlog.should_claim(now + waited.mul_f64(0.999)));
+            assert!(backlog.should_claim(until));
             now = until;
             waited.as_secs()
         };

@@ -154,9 +154,12 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
             course.batch_limit
         ),
         DetailedStatus::Paused => format!("pending, {sent}: sending is paused"),
-        DetailedStatus::InFlight => {
-            "in flight: claimed for a request, and no response is recorded yet".to_owned()
-        }
+        DetailedStatus::InFlight => match &course.blocked {
+            Some(reason) => {
+                format!("in flight: the response has arrived, and the row cannot be written: {reason}")
+            }
+            None => "in flight: claimed for a request, and no response is recorded yet".to_owned(),
+        },
         DetailedStatus::LookedUp => {
             format!("unconfirmed, {sent}: {message}; it will be looked up in HubSpot by its key")
         }
@@ -169,7 +172,14 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
             } else {
                 format!("; HubSpot reported a warning: {message}")
             };
-            format!("synced as HubSpot record {id}{}{warning}", describe_origin(history))
+            let newer = match course.synced_revision {
+                Some(synced) if course.has_newer_revision() => format!(
+                    "; HubSpot holds revision {synced}, and the catalogue has written revision {} since",
+                    course.revision
+                ),
+                Some(_) | None => String::new(),
+            };
+            format!("synced as HubSpot record {id}{}{warning}{newer}", describe_origin(history))
         }
         DetailedStatus::Failed => format!("failed, {sent}: {message}"),
     }
@@ -205,6 +215,9 @@ fn describe_next(
         DetailedStatus::Failed => ("nothing, until an operator retries it".to_owned(), None),
         DetailedStatus::Synced => ("nothing: the course is synced".to_owned(), None),
         DetailedStatus::Held => ("nothing, until an operator settles its outcome".to_owned(), None),
+        DetailedStatus::InFlight if context.has_leader && course.blocked.is_some() => {
+            ("recording is tried again every few seconds; the course is not sent again".to_owned(), None)
+        }
         DetailedStatus::InFlight if context.has_leader => (
             "the response is recorded within seconds; if the sending instance stopped, the course becomes unconfirmed"
                 .to_owned(),
@@ -272,6 +285,11 @@ fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainCont
         }
         DetailedStatus::Paused if context.pauses.iter().any(|pause| pause.reason == by_operator) => {
             vec!["run `course-sync resume` to end the pause".to_owned()]
+        }
+        DetailedStatus::InFlight if course.blocked.is_some() => {
+            vec![
+                "end the session that holds the row, or repair the trigger that refuses the write".to_owned(),
+            ]
         }
         DetailedStatus::Paused => vec!["see `course-sync status` for the reason of the pause".to_owned()],
         DetailedStatus::Waiting

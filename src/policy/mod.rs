@@ -15,6 +15,7 @@ pub mod key_property;
 pub mod leader_report;
 pub mod lookup_size;
 pub mod outage;
+pub mod poll;
 pub mod properties;
 pub mod quota_share;
 pub mod read_result;

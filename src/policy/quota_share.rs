@@ -66,6 +66,10 @@ pub enum QuotaNotice {
     Unshared,
 }
 
+/// What a response showed about other integrations is forgotten after this many windows, even if later responses show
+/// nothing about them.
+const MAX_SAMPLE_WINDOWS: u32 = 6;
+
 /// The least spacing between two requests, relative to an even spread over the window, if the quota is shared. Less than 1,
 /// so that later requests can make up for a delay.
 const SPACING_SHARED: f64 = 0.8;
@@ -130,6 +134,8 @@ impl QuotaShare {
         now: Instant,
     ) -> Option<QuotaNotice> {
         self.raise_ceiling(now);
+        self.other_requests
+            .retain(|(at, _)| now.saturating_duration_since(*at) < self.per * MAX_SAMPLE_WINDOWS);
         let max = quota.max.filter(|max| *max > 0)?;
         let interval = quota.interval_ms.map_or(self.per, Duration::from_millis);
         let account = AccountLimit {
@@ -157,7 +163,7 @@ impl QuotaShare {
     }
 
     fn add_sample(&mut self, other_requests: u32, now: Instant) {
-        // A sample is dropped only when a newer one arrives. Without a response, the last state is assumed to continue.
+        // Without a response, the last state is assumed to continue.
         self.other_requests
             .retain(|(at, before)| now.saturating_duration_since(*at) < self.per && *before > other_requests);
         self.other_requests.push_back((now, other_requests));
@@ -247,11 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_response_without_quota_headers_changes_nothing() {
+    fn responses_without_quota_headers_change_nothing_for_some_windows() {
         let (mut share, now) = (QuotaShare::new(190, PER), Instant::now());
         share.observe_headers(&headers(190, 66, 10_000), own(10), now);
-        assert_eq!(share.observe_headers(&QuotaHeaders::default(), own(10), now + PER * 3), None);
-        assert_eq!(share.limit(), 76);
+        for (windows, limit) in [(3, 76), (5, 76), (6, 190)] {
+            let later = now + PER * windows;
+            assert_eq!(share.observe_headers(&QuotaHeaders::default(), own(10), later), None);
+            assert_eq!(share.limit(), limit, "after {windows} windows");
+        }
     }
 
     #[test]

@@ -13,8 +13,6 @@ pub const REQUESTS_PER_SUSPECTS_TURN: u32 = 10;
 pub struct WaitingLanes {
     /// Fresh courses can be claimed now.
     pub fresh: bool,
-    /// There may be more fresh courses: a claim of fresh courses has not ended.
-    pub may_be_fresh: bool,
     /// Suspects can be claimed now.
     pub suspects: bool,
 }
@@ -35,18 +33,18 @@ impl Turns {
             Some(lane) => lane == Lane::Suspects,
             None => self.since_suspects + 1 >= REQUESTS_PER_SUSPECTS_TURN,
         };
-        let may_be_fresh = waiting.fresh || waiting.may_be_fresh;
-        if waiting.suspects && (is_suspects_turn || !may_be_fresh) {
+        if waiting.suspects && (is_suspects_turn || !waiting.fresh) {
             Some(Lane::Suspects)
         } else {
             waiting.fresh.then_some(Lane::Fresh)
         }
     }
 
-    /// Records the lane of a request.
-    pub fn record(&mut self, lane: Lane) {
+    /// Records a claim for up to this many requests of the lane.
+    pub fn record(&mut self, lane: Lane, requests: usize) {
+        let requests = u32::try_from(requests).unwrap_or(REQUESTS_PER_SUSPECTS_TURN);
         self.since_suspects = match lane {
-            Lane::Fresh => self.since_suspects.saturating_add(1).min(REQUESTS_PER_SUSPECTS_TURN),
+            Lane::Fresh => self.since_suspects.saturating_add(requests).min(REQUESTS_PER_SUSPECTS_TURN),
             Lane::Suspects => 0,
         };
     }
@@ -56,7 +54,7 @@ impl Turns {
 mod tests {
     use super::*;
 
-    const BOTH: WaitingLanes = WaitingLanes { fresh: true, may_be_fresh: false, suspects: true };
+    const BOTH: WaitingLanes = WaitingLanes { fresh: true, suspects: true };
 
     #[test]
     fn suspects_get_a_tenth_of_the_requests_while_fresh_courses_wait_and_all_otherwise() {
@@ -64,15 +62,12 @@ mod tests {
         let mut suspects = 0;
         for _ in 0..1_000 {
             let lane = turns.next_lane(None, BOTH).unwrap();
-            turns.record(lane);
+            turns.record(lane, 1);
             suspects += u32::from(lane == Lane::Suspects);
         }
         assert_eq!(suspects, 100);
         let suspects_only = WaitingLanes { fresh: false, ..BOTH };
         assert_eq!(Turns::default().next_lane(None, suspects_only), Some(Lane::Suspects));
-        // Whether fresh courses wait is unknown until the running claim ends.
-        let unknown = WaitingLanes { may_be_fresh: true, ..suspects_only };
-        assert_eq!(Turns::default().next_lane(None, unknown), None);
         assert_eq!(Turns::default().next_lane(None, WaitingLanes { suspects: false, ..suspects_only }), None);
     }
 

@@ -25,6 +25,8 @@ pub enum DatabaseTask {
     SavePauses,
     /// Reconcile unconfirmed courses.
     Reconcile,
+    /// Mark what stopped instances left in flight.
+    MarkOrphans,
     /// Withdraw a claim whose acknowledgement was lost.
     WithdrawClaim,
     /// Listen for new courses.
@@ -42,6 +44,7 @@ impl DatabaseTask {
             Self::ReadPauses => "it is not known whether an operator paused sending",
             Self::SavePauses => "a pause is not saved yet and would be lost by a restart",
             Self::Reconcile => "unconfirmed courses are not reconciled",
+            Self::MarkOrphans => "courses that a stopped instance left in flight are not looked up yet",
             Self::WithdrawClaim => "a claim may have to be withdrawn",
             Self::Listen => "not listening for new courses; polling instead",
         }
@@ -49,7 +52,7 @@ impl DatabaseTask {
 
     /// Whether the daemon is not ready while this task fails.
     fn is_vital(self) -> bool {
-        !matches!(self, Self::SavePauses | Self::WithdrawClaim | Self::Listen)
+        !matches!(self, Self::SavePauses | Self::MarkOrphans | Self::WithdrawClaim | Self::Listen)
     }
 }
 
@@ -127,10 +130,15 @@ impl DatabaseHealth {
 
     /// Forgets the failures of tasks that only a leader has: this instance does not lead any more.
     pub(crate) fn clear_leader_tasks(&self) {
-        use DatabaseTask::{Claim, ReadPauses, Reconcile};
-        for task in [Claim, ReadPauses, Reconcile] {
+        use DatabaseTask::{Claim, MarkOrphans, ReadPauses, Reconcile};
+        for task in [Claim, MarkOrphans, ReadPauses, Reconcile] {
             self.record_success(task);
         }
+    }
+
+    /// Whether the last attempt of this task failed.
+    pub(crate) fn is_failing(&self, task: DatabaseTask) -> bool {
+        self.lock().outage.failing().any(|failing| failing == task)
     }
 
     /// Why the daemon cannot work, as the database reported it; `None` if it can.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::database_health::DatabaseHealth;
-use crate::outbox::Database;
 use crate::outbox::listen::NotificationListener;
+use crate::outbox::{Database, OutboxError};
 use crate::runtime::database_health::DatabaseTask;
 use crate::telemetry::metrics::Wakeup;
 
@@ -16,10 +16,14 @@ use crate::telemetry::metrics::Wakeup;
 pub(crate) struct Wake {
     notify: Notify,
     has_completion: AtomicBool,
+    /// The listening session has received a notification, so others arrive, too.
+    is_listening: AtomicBool,
 }
 
-/// A session without a notification for this long is replaced: a broken connection cannot be distinguished from silence.
+/// A session without a notification for this long is tested: a broken connection cannot be distinguished from silence.
 const MAX_SILENCE: Duration = Duration::from_mins(5);
+/// How long a notification to the own session may take.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The wait before the next connection.
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
@@ -35,6 +39,15 @@ impl Wake {
         self.notify.notify_one();
     }
 
+    /// Whether notifications arrive. A session that listens is no proof: a pooler may have accepted `LISTEN`.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Relaxed)
+    }
+
+    fn set_listening(&self, is_listening: bool) {
+        self.is_listening.store(is_listening, Ordering::Relaxed);
+    }
+
     /// Waits for a wake-up. A wake-up since the last wait counts.
     pub(crate) async fn wait(&self) -> Wakeup {
         self.notify.notified().await;
@@ -42,21 +55,44 @@ impl Wake {
     }
 }
 
-/// Listens for as long as the daemon runs, and wakes the engine at each notification.
+/// Opens a session that listens, and sends it a notification.
+async fn connect(database: &Database) -> Result<NotificationListener, OutboxError> {
+    let listener = NotificationListener::connect(database).await?;
+    listener.send_to_itself(database).await?;
+    Ok(listener)
+}
+
+/// Waits for a notification, and wakes the engine. False if the session has to be replaced.
+async fn is_alive(listener: &mut NotificationListener, database: &Database, wake: &Wake) -> bool {
+    let Some(is_notified) = listener.wait(MAX_SILENCE).await else {
+        // If this notification arrives, nothing is lost, and the engine need not wake up. If another one
+        // arrives instead, this one follows it.
+        return listener.send_to_itself(database).await.is_ok()
+            && listener.wait(ECHO_TIMEOUT).await == Some(true);
+    };
+    if is_notified {
+        wake.set_listening(true);
+        wake.notify_enqueued();
+    }
+    is_notified
+}
+
+/// Listens for as long as the daemon runs, and wakes the engine at each notification. Ends if a pooler is found.
 pub(crate) async fn listen(database: &Database, health: &DatabaseHealth, wake: &Wake) {
-    loop {
-        match NotificationListener::connect(database).await {
+    while !database.is_pooled() {
+        match connect(database).await {
             Ok(mut listener) => {
                 health.record_success(DatabaseTask::Listen);
                 // Notifications sent before the session listened are lost, and so are those sent while it ended.
                 wake.notify_enqueued();
-                while listener.wait(MAX_SILENCE).await {
-                    wake.notify_enqueued();
-                }
+                while is_alive(&mut listener, database, wake).await {}
+                wake.set_listening(false);
                 wake.notify_enqueued();
             }
             Err(error) => health.record_failure(DatabaseTask::Listen, &error),
         }
         tokio::time::sleep(RECONNECT_DELAY).await;
     }
+    // Polling does without the listening session.
+    health.record_success(DatabaseTask::Listen);
 }

@@ -92,6 +92,10 @@ events! {
         RESULT_RECORDING_DELAYED = "result_recording_delayed", DEBUG, [batch],
             "The database did not accept a result. It is kept and recorded later.",
             "Nothing.";
+        ROWS_NOT_WRITABLE = "rows_not_writable", WARN, [batch, courses, keys, reason],
+            "The outcomes of these courses cannot be written to their rows: another session holds them, or a trigger \
+             refuses or ignores the write. They stay in flight, and it is tried again every few seconds.",
+            "End the session that holds the rows, or repair the trigger. `explain` shows the reason too.";
         CREATED_COURSE_NOT_RECORDED = "created_course_not_recorded", ERROR, [batch, course_key, hubspot_id],
             "HubSpot created the course, but the process had to end before the database accepted the result.",
             "Keep the line. Without a unique property you need it for `course-sync resolve KEY --hubspot-id ID`.";
@@ -107,7 +111,10 @@ events! {
         STALE_LOOKUPS_DISCARDED = "stale_lookups_discarded", WARN, [courses],
             "Results of a look-up were discarded because another writer had changed the rows.",
             "Nothing after a leader change. Otherwise find out what else writes to the outbox.";
-        CLAIM_WITHDRAWN = "claim_withdrawn", INFO, [batch, courses],
+        CLAIM_REFUSED = "claim_refused", DEBUG, [],
+            "A claim took no courses, because another one was committed at the same time. It is repeated.",
+            "Nothing.";
+        CLAIM_WITHDRAWN = "claim_withdrawn", INFO, [requests],
             "The database's response to a claim was lost. Nothing was sent; the courses are pending again.",
             "Nothing.";
         RETENTION_CLEANUP_FAILED = "retention_cleanup_failed", WARN, [error],
@@ -195,13 +202,28 @@ events! {
         LEASE_TASK_ENDED = "lease_task_ended", ERROR, [],
             "A defect: the task that renews the lease ended. The process stops.",
             "Restart the process and report the defect.";
-        LOST_COMMITS_VERIFICATION_STARTED = "lost_commits_verification_started", WARN, [term],
-            "The database may have lost commits (a standby was promoted, a backup was restored), or `--verify-first` \
-             was given. Every pending course is looked up in HubSpot before it is sent.",
+        LOST_COMMITS_VERIFICATION_STARTED = "lost_commits_verification_started", WARN, [term, alarm],
+            "The database may have lost commits: `alarm` states why. Or `--verify-first` was given: then there is no \
+             `alarm`. Every pending course is looked up in HubSpot before it is sent.",
             "Nothing. It takes one request per 100 courses.";
         LOST_COMMITS_REVIEW_REQUIRED = "lost_commits_review_required", ERROR, [term, detail],
             "The database may have lost commits, and there is no unique property to verify with. Nothing is sent.",
             "Compare the pending courses with HubSpot, then run `course-sync resume`.";
+        DATABASE_CHANGE_ADOPTED = "database_change_adopted", INFO, [term],
+            "The database's timeline, system identifier or leader's row changed, and no commit of interest is lost: no \
+             course is open, or this instance sent nothing since its last renewal.",
+            "Nothing.";
+        OUTBOX_UNUSABLE = "outbox_unusable", ERROR, [detail],
+            "The database works, but the outbox cannot be used: the leader's row or a primary key is missing, or \
+             row-level security hides the rows. Nothing is sent, and `/readyz` shows the same reason.",
+            "Wait for the end of a restore that is under way. Otherwise do what `detail` asks for.";
+        OUTBOX_USABLE = "outbox_usable", INFO, [],
+            "The outbox can be used again.",
+            "Nothing.";
+        LEADER_ROW_INSERTED = "leader_row_inserted", WARN, [],
+            "The row of `course_sync_leader` stayed missing, so it was inserted. The database counts as one that may \
+             have lost commits.",
+            "Find out what deleted the row, such as a restore of some tables only.";
         DATABASE_UNAVAILABLE = "database_unavailable", WARN, [error, consequence],
             "The database does not respond, or refuses a statement. Logged once per outage; it is retried until it succeeds.",
             "Fix the database. Do not kill the process: it may hold results that are not recorded yet.";
@@ -221,6 +243,10 @@ events! {
         DATABASE_URL_CHANGED = "database_url_changed", INFO, [],
             "The file with the database's URL has changed. New connections use the new URL.",
             "Nothing.";
+        POOLER_DETECTED = "pooler_detected", WARN, [],
+            "The database is behind a connection pooler in transaction mode, although `outbox.listen` is true. The daemon \
+             goes on without prepared statements and notifications: new courses are found by polling.",
+            "Set `outbox.listen = false`, or let `database.url` bypass the pooler.";
         SCHEMA_PREPARED = "schema_prepared", INFO, [applied],
             "The schema is up to date. `applied` migrations were run; absent if `database.migrate` is false.",
             "Nothing.";

@@ -42,11 +42,14 @@ struct SlotState {
     /// Until when ended requests count, the earliest first.
     counted_until: VecDeque<Instant>,
     granted: u64,
+    /// Requests that were sent with a slot and have ended, since the start of the process.
+    ended: u64,
 }
 
 impl Slots {
     pub(crate) fn new(total: usize) -> Self {
-        let state = SlotState { total, limit: total, open: 0, counted_until: VecDeque::new(), granted: 0 };
+        let counted_until = VecDeque::new();
+        let state = SlotState { total, limit: total, open: 0, counted_until, granted: 0, ended: 0 };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::default(), queue: Arc::default() }
     }
 
@@ -67,6 +70,12 @@ impl Slots {
         }
     }
 
+    /// Takes a slot if one can be used now, and no other request waits for one.
+    pub(crate) fn take_if_free(&self) -> Option<(Slot, SlotUsage)> {
+        let _first_in_queue = self.queue.try_lock().ok()?;
+        self.try_take(Duration::ZERO).ok()
+    }
+
     /// Takes a slot. On error: when a slot will be free, if that is known.
     pub(crate) fn try_take(&self, ahead: Duration) -> Result<(Slot, SlotUsage), Option<Instant>> {
         let (now, mut state) = (Instant::now(), self.state());
@@ -81,6 +90,11 @@ impl Slots {
 
     pub(crate) fn usage(&self) -> SlotUsage {
         self.state().usage(Instant::now())
+    }
+
+    /// The number of requests that were sent with a slot and have ended, since the start of the process.
+    pub(crate) fn ended(&self) -> u64 {
+        self.state().ended
     }
 
     /// Sets how many slots may be in use. Slots beyond that stay in use until they are returned.
@@ -108,7 +122,9 @@ impl Slot {
 
     /// Returns the slot of a request that has ended. The request counts until this time.
     pub(crate) fn end_request(self, counts_until: Instant) {
-        self.slots.count_request(counts_until);
+        let mut state = self.slots.state();
+        state.ended += 1;
+        state.count_request(counts_until);
     }
 }
 
@@ -230,7 +246,7 @@ mod tests {
         ] {
             let case = format!("{limit} of {total}, {open} open, {counted_until:?}");
             let counted_until = counted_until.into_iter().map(at).collect();
-            let mut state = SlotState { total, limit, open, counted_until, granted: 0 };
+            let mut state = SlotState { total, limit, open, counted_until, granted: 0, ended: 0 };
             assert_eq!(state.free_at(now), free_at.map(at), "{case}");
         }
     }

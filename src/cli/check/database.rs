@@ -4,6 +4,7 @@ use super::result::CheckResult;
 use crate::cli::connections::session_mode;
 use crate::cli::output::describe_error;
 use crate::config::Config;
+use crate::outbox::integrity::{self, OutboxDefect};
 use crate::outbox::ops::rights;
 use crate::outbox::{Database, OutboxError, connect};
 
@@ -14,16 +15,17 @@ pub(super) async fn check_database(config: &Config) -> anyhow::Result<Vec<CheckR
         Ok(place) => (place, connect::open_pool(&url, 2, session_mode(config))?),
         Err(error) => return Ok(report_unreachable(error)),
     };
-    let reached = CheckResult::ok("database", format!("connected to {place}"));
-    let results = match connect::verify_schema(&database).await {
+    let verified = match connect::inspect(&database).await {
+        Ok(()) => connect::verify_schema(&database).await,
+        refused => refused,
+    };
+    let reached = check_encoding(&database, &place).await;
+    let results = match verified {
         Ok(()) => {
-            let current = CheckResult::ok("schema", "up to date");
-            vec![
-                reached,
-                current,
-                check_grants(&database).await,
-                check_notifications(config, &database).await,
-            ]
+            let (schema, visible) = check_tables(&database).await;
+            let grants = check_grants(&database).await;
+            let grants = visible.filter(|_| !grants.has_failed()).unwrap_or(grants);
+            vec![reached, schema, grants, check_notifications(config, &database).await]
         }
         Err(error) => {
             let why = "the schema is not usable";
@@ -37,6 +39,22 @@ pub(super) async fn check_database(config: &Config) -> anyhow::Result<Vec<CheckR
     };
     database.close().await;
     Ok(results)
+}
+
+/// Warns about an encoding that lacks characters.
+async fn check_encoding(database: &Database, place: &str) -> CheckResult {
+    match connect::read_encoding(database).await {
+        Ok(encoding) if !matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") => CheckResult::warning(
+            "database",
+            format!(
+                "connected to {place}, with the encoding {encoding}: a message of HubSpot with a character that it lacks is \
+                 stored in ASCII"
+            ),
+            "use a database with the encoding UTF8",
+        ),
+        // Another check reports the error.
+        _ => CheckResult::ok("database", format!("connected to {place}")),
+    }
 }
 
 fn report_unreachable(error: OutboxError) -> Vec<CheckResult> {
@@ -53,9 +71,49 @@ fn report_unreachable(error: OutboxError) -> Vec<CheckResult> {
 fn report_unusable_schema(error: OutboxError) -> CheckResult {
     let fix = match error {
         OutboxError::Newer(_) => "update this program, or restore the database that belongs to this version",
+        OutboxError::SeveralSchemas(_) => {
+            "set the search path of this role to the schema that the catalogue uses"
+        }
         _ => "run `course-sync migrate`; `run` does so too if database.migrate is true and its role may",
     };
     CheckResult::failed("schema", error_line(error), fix)
+}
+
+/// Checks that the tables are complete, for the line `schema`. If row-level security hides rows from this role, the second
+/// result replaces the line `grants`.
+async fn check_tables(database: &Database) -> (CheckResult, Option<CheckResult>) {
+    let name = database.schema().map(|name| format!(" (in the schema {name})"));
+    let current = CheckResult::ok("schema", format!("up to date{}", name.unwrap_or_default()));
+    let Ok(integrity) = integrity::read_integrity(database).await else {
+        // Without the right to read a table, the line `grants` names the right.
+        return (current, None);
+    };
+    let visible = (!integrity.restricted.is_empty()).then(|| {
+        let tables = integrity.restricted.join(", ");
+        CheckResult::warning(
+            "grants",
+            format!("row-level security restricts which rows of {tables} this role sees"),
+            "make sure that its policies permit every course that must be sent",
+        )
+    });
+    match integrity.defect {
+        None => (current, visible),
+        Some(OutboxDefect::RowsHidden(tables)) => {
+            let text = format!("row-level security hides every row of {tables} from this role");
+            let fix = "as the tables' owner, disable row-level security on these tables, or create a policy that lets this \
+                       role read and update the rows";
+            (current, Some(CheckResult::failed("grants", text, fix)))
+        }
+        Some(OutboxDefect::KeysMissing(tables)) => {
+            let fix = "wait until the restore is complete; if it failed, restore again";
+            (CheckResult::failed("schema", format!("{tables} has no primary key"), fix), visible)
+        }
+        Some(OutboxDefect::LeaderRowMissing) => {
+            let fix = "wait until the restore that is under way is complete; otherwise `run` inserts the row, and treats \
+                       the database as one that may have lost commits";
+            (CheckResult::failed("schema", "the row of course_sync_leader is missing", fix), visible)
+        }
+    }
 }
 
 async fn check_grants(database: &Database) -> CheckResult {
@@ -80,6 +138,17 @@ async fn check_notifications(config: &Config, database: &Database) -> CheckResul
     }
     let fix = "if a connection pooler in transaction mode is in use, set outbox.listen = false, or let database.url bypass \
                 the pooler";
+    if database.is_pooled() {
+        let text = format!(
+            "a connection pooler in transaction mode is in use, so notifications do not arrive: new courses are found \
+             within {poll}"
+        );
+        return CheckResult::warning(
+            "wakeup",
+            text,
+            "set outbox.listen = false, or let database.url bypass the pooler",
+        );
+    }
     match rights::receives_notifications(database).await {
         Ok(true) => CheckResult::ok("wakeup", "notifications arrive: new courses are sent at once"),
         Ok(false) => CheckResult::failed(

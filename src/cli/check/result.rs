@@ -48,6 +48,11 @@ impl CheckResult {
         Self::skipped(code, format!("not checked: {because}"))
     }
 
+    /// Whether `run` cannot work reliably.
+    pub(super) fn has_failed(&self) -> bool {
+        self.status == CheckStatus::Failed
+    }
+
     /// The result on one line.
     pub(super) fn to_line(&self) -> String {
         let mark = match self.status {

@@ -137,7 +137,10 @@ impl Forecast {
                 );
                 return self.add_refused(key, &[Fault::new("key_collision", "", &message)]);
             }
-            LookupFinding::Duplicates(_) | LookupFinding::Archived(_) | LookupFinding::Inconclusive => {
+            LookupFinding::Duplicates(_)
+            | LookupFinding::Archived(_)
+            | LookupFinding::Inconclusive
+            | LookupFinding::Interrupted => {
                 self.unclear += 1;
             }
         }

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use crate::course::{ClaimedCourse, RowId};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
-use crate::outbox::rows::ClaimedRow;
+use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES};
 
 /// The position after a page.
 ///
@@ -38,23 +38,31 @@ impl FromRow<'_, PgRow> for PendingRow {
     }
 }
 
-/// Reads the next `limit` pending courses, including those that are not due yet.
+/// Reads the next `limit` pending courses, including those that are not due yet. Courses in flight are left out.
 ///
-/// Index: `course_outbox_pending`.
+/// Index: `course_outbox_pending` and `course_sync_batch_open`.
 pub async fn read_pending_page(
     database: impl Into<DatabaseRef<'_>>,
     after: PageCursor,
     limit: u16,
 ) -> Result<Page, OutboxError> {
     const PENDING: &str = "-- pending page
-        select id, course_key, properties, associations, attempts, faults, doubts, doubt_property, false as is_blamed,
-               created_at, next_attempt_at as due, 0::bigint as candidates, next_attempt_at::text as time
+        select id, course_key, case when size <= $4 then properties end as properties,
+               case when size <= $4 then associations end as associations, attempts, faults, doubts, doubt_property,
+               false as is_blamed,
+               created_at, next_attempt_at as due, 0::bigint as candidates, gen_random_uuid() as batch,
+               next_attempt_at::text as time
           from course_outbox
-         where status = 'pending' and (next_attempt_at, id) > (coalesce($1::text::timestamptz, '-infinity'::timestamptz), $2)
+         cross join lateral (select course_sync_text_size(properties) + course_sync_text_size(associations)) s (size)
+         where status = 'pending' and id not in (select id from course_sync_in_flight()) and (next_attempt_at, id) > (coalesce($1::text::timestamptz, '-infinity'::timestamptz), $2)
          order by next_attempt_at, id
          limit $3";
     let (time, id) = after.0.unzip();
-    let query = sqlx::query_as(PENDING).bind(time).bind(id.map_or(0, |id| id.0)).bind(i64::from(limit));
+    let query = sqlx::query_as(PENDING)
+        .bind(time)
+        .bind(id.map_or(0, |id| id.0))
+        .bind(i64::from(limit))
+        .bind(MAX_ROW_BYTES);
     let rows: Vec<PendingRow> = run_statement(database, async |session| query.fetch_all(session).await)
         .await
         .map_err(OutboxError::failed_to("read pending courses"))?;

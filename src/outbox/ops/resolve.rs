@@ -37,7 +37,8 @@ pub async fn resolve_as_created(
             select course_key from course_outbox where status = 'synced' and hubspot_id = $2 limit 1
         ), resolved as (
             update course_outbox
-               set status = 'synced', hubspot_id = $2, synced_at = now(), error = null, doubt = null, updated_at = now()
+               set status = 'synced', hubspot_id = $2, synced_at = now(), error = null, doubt = null, updated_at = now(),
+                   synced_revision = coalesce(course_sync_sent_revision(batch_id, id), revision)
              where course_key = $1 and status = 'unconfirmed' and not exists (select from holder)
             returning id, course_key, batch_id
         ), history as (

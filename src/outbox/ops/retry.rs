@@ -205,13 +205,16 @@ impl CourseStateRow {
 
 /// The present states of these courses. A key that is not in the outbox is left out.
 ///
-/// Index: `course_outbox_course_key_unique`.
+/// Index: `course_outbox_course_key_unique` and `course_sync_batch_open`.
 pub async fn course_states(
     database: impl Into<DatabaseRef<'_>>,
     keys: &[String],
 ) -> Result<Vec<CourseState>, OutboxError> {
     const STATES: &str = "-- course states
-        select course_key, status, error from course_outbox where course_key = any($1) order by id";
+        select course_key, error,
+               case when status = 'pending' and id in (select id from course_sync_in_flight()) then 'in_flight'
+                    else status end as status
+          from course_outbox where course_key = any($1) order by id";
     let rows: Vec<CourseStateRow> =
         run_statement(database, async |session| sqlx::query_as(STATES).bind(keys).fetch_all(session).await)
             .await

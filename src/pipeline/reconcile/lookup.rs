@@ -61,8 +61,9 @@ pub(super) async fn look_up(
     let archived = match read(context, held, property, &absent, RecordState::Archived).await? {
         LookupEnd::Found(findings) => findings,
         LookupEnd::Failed(why) if live.len() == 1 => return Ok(LookupEnd::Failed(why)),
-        // The findings among the live records are still valid. The absent courses are looked up again later.
-        LookupEnd::NotPossible | LookupEnd::Halved | LookupEnd::Failed(_) => Vec::new(),
+        // The findings among the live records are still valid. The absent courses are looked up again.
+        LookupEnd::NotPossible | LookupEnd::Halved => vec![LookupFinding::Interrupted; absent.len()],
+        LookupEnd::Failed(_) => Vec::new(),
     };
     Ok(LookupEnd::Found(combine(live, archived)))
 }

@@ -45,6 +45,8 @@ pub enum LookupFinding {
     Absent,
     /// The response shows nothing about the key.
     Inconclusive,
+    /// The look-up was interrupted before its end: the lease has ended, or look-ups are paused.
+    Interrupted,
 }
 
 /// A record that may be the course's.
@@ -189,6 +191,8 @@ pub enum Settlement {
     Apply(Transition),
     /// It stays unconfirmed and is looked up again after this time.
     StillUnconfirmed(Duration),
+    /// It stays unconfirmed and is still due.
+    Unchanged,
 }
 
 /// What the decision depends on, besides the course and the finding.
@@ -240,6 +244,7 @@ pub fn settle(
         LookupFinding::Duplicates(ids) => duplicates(ids, facts.now),
         LookupFinding::Archived(record) => archived(course, record, policy, facts),
         LookupFinding::Absent => absent(course, policy, facts),
+        LookupFinding::Interrupted => Settlement::Unchanged,
         LookupFinding::Inconclusive => {
             Settlement::StillUnconfirmed(next_lookup_after(course, policy, facts.now))
         }

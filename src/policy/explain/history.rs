@@ -34,8 +34,14 @@ pub struct CourseRow {
     pub key: String,
     /// Its `hs_course_name`, if it has one.
     pub name: Option<String>,
+    /// Its revision: it grows with each change by the catalogue.
+    pub revision: i64,
+    /// The revision that HubSpot is known to hold.
+    pub synced_revision: Option<i64>,
     /// Its status.
     pub status: Status,
+    /// In flight: why the outcome is known and cannot be written to the row.
+    pub blocked: Option<String>,
     /// How often it was sent.
     pub attempts: u32,
     /// How many of its attempts failed because of the course itself.
@@ -60,6 +66,13 @@ pub struct CourseRow {
     pub updated_at: Timestamp,
     /// When it became synced.
     pub synced_at: Option<Timestamp>,
+}
+
+impl CourseRow {
+    /// Whether the catalogue has changed the course since the revision that HubSpot holds.
+    pub(super) fn has_newer_revision(&self) -> bool {
+        self.synced_revision.is_some_and(|synced| synced < self.revision)
+    }
 }
 
 /// The kinds of events that `course_sync_history` stores.

@@ -19,7 +19,7 @@ pub fn remedy(category: Option<Category>, code: Option<&str>, property: Option<&
                 .to_owned()
         }
         Some(Category::TooLarge) => {
-            "shorten the row's `properties` or `associations`: the course is larger than HubSpot accepts in one request"
+            "shorten the row's `properties` or `associations`: the course is too large for one request"
                 .to_owned()
         }
         Some(Category::InvalidRow) => {

@@ -18,7 +18,10 @@ fn history(status: Status) -> CourseHistory {
     let course = CourseRow {
         key: "A-1".into(),
         name: None,
+        revision: 1,
+        synced_revision: None,
         status,
+        blocked: None,
         attempts: 1,
         faults: 0,
         doubts: 0,

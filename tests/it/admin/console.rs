@@ -94,7 +94,7 @@ async fn many_viewers_cause_one_statement_at_a_time() {
     eventually("a statement of the console waits", async || {
         let asking: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity
-              where datname = current_database() and wait_event_type = 'Lock' and query like '%min(claimed_at)%'",
+              where datname = current_database() and wait_event_type = 'Lock' and query like '-- count courses%'",
         )
         .fetch_one(world.pool())
         .await

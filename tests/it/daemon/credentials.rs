@@ -204,3 +204,38 @@ async fn a_changed_database_password_is_used_for_new_connections() {
     drop(world);
     cluster.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_changed_password_file_is_read_for_new_connections() {
+    let cluster =
+        ThrowawayPostgres::start(PostgresOptions { listen_tcp: true, ..PostgresOptions::default() })
+            .await
+            .unwrap();
+    let mut world = World::new().await;
+    world.use_cluster(&cluster.url("postgres"));
+    let url = cluster.tcp_url("postgres");
+    let password = url.split([':', '@']).nth(2).unwrap();
+    world.settings.insert("DATABASE_URL".into(), url.replace(&format!(":{password}@"), "@"));
+    // Only its owner may read it.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("*:*:*:*:{password}\n")).unwrap();
+    world.settings.insert("PGPASSFILE".into(), file.path().display().to_string());
+    world.set("OUTBOX__POLL_INTERVAL", "100ms");
+    let mut daemon = world.start_daemon();
+    daemon.wait_for_event("lease_acquired").await;
+    world.enqueue_many("A", 10).await;
+    world.wait_until_all_are(&["synced"]).await;
+
+    let change = "alter role course_sync password 'of-today';
+         select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'course-sync'";
+    sqlx::raw_sql(change).execute(world.pool()).await.unwrap();
+    world.enqueue_many("B", 10).await;
+    wait_until_not_ready(&daemon, "password authentication failed").await;
+    std::fs::write(file.path(), "*:*:*:*:of-today\n").unwrap();
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(daemon.stop().await.success());
+    assert!(!daemon.log().contains("of-today"), "{}", daemon.log());
+    world.audit().await;
+    drop(world);
+    cluster.stop().await.unwrap();
+}

@@ -72,16 +72,15 @@ async fn failover(unique: bool, instances: usize) -> Failover {
 }
 
 impl Failover {
-    /// Waits until no course is in flight and locks the outbox, so that none is claimed until the transaction ends.
+    /// Waits until no course is in flight and locks the journal, so that none is claimed until the transaction ends.
     async fn lock_outbox_when_idle(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
         eventually("no course is in flight", async || {
             let mut lock = self.world.pool().begin().await.unwrap();
-            sqlx::query("lock table course_outbox in share mode").execute(&mut *lock).await.unwrap();
-            let in_flight: i64 =
-                sqlx::query_scalar("select count(*) from course_outbox where status = 'in_flight'")
-                    .fetch_one(&mut *lock)
-                    .await
-                    .unwrap();
+            sqlx::query("lock table course_sync_batch in share mode").execute(&mut *lock).await.unwrap();
+            let in_flight: i64 = sqlx::query_scalar("select count(*) from course_sync_in_flight()")
+                .fetch_one(&mut *lock)
+                .await
+                .unwrap();
             if in_flight == 0 { Ok(lock) } else { Err(in_flight) }
         })
         .await

@@ -12,7 +12,9 @@ pub const ONE_RECORD: &str = "at most one record per key";
 const SYNCED_IS_TRUE: &str = "the record of a synced course exists";
 /// The columns and the intent of each row match its status.
 const CONSISTENT: &str = "every row has the columns and the intent of its status";
-/// A response for one batch never changes a row that was claimed for another batch.
+/// No course is in flight for two batches.
+pub const ONE_INTENT: &str = "no course is in two open intents";
+/// A result changes only rows whose course is in flight for its batch, or unconfirmed because of it.
 pub const STALE_IS_HARMLESS: &str = "a stale writer changes nothing";
 /// A synced row never changes its status.
 pub const SYNCED_IS_FINAL: &str = "synced is final";
@@ -27,6 +29,7 @@ pub fn properties_of(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::always(ONE_RECORD, |_, state| one_record(state)),
         Property::always(SYNCED_IS_TRUE, |_, state| synced_is_true(state)),
         Property::always(CONSISTENT, |_, state| consistent(state)),
+        Property::always(ONE_INTENT, |_, state| one_intent(state)),
         Property::always(STALE_IS_HARMLESS, |_, state: &State| !state.history.stale_write),
         Property::always(SYNCED_IS_FINAL, |_, state: &State| !state.history.synced_was_left),
         Property::always(INTENT_FIRST, |_, state: &State| !state.history.sent_unclaimed),
@@ -34,6 +37,12 @@ pub fn properties_of(protocol: &Protocol) -> Vec<Property<Protocol>> {
         Property::sometimes("all courses are synced", |_, state| all_are(state, Status::Synced)),
         Property::sometimes("all courses are unconfirmed", |_, state| all_are(state, Status::Unconfirmed)),
         Property::sometimes("a request outlives its sender", |_, state| request_outlives_its_sender(state)),
+        Property::sometimes("a claim without an acknowledgement is committed", |_, state| {
+            lost_claim_is_committed(state)
+        }),
+        Property::sometimes("a claim is committed while another one is running", |_, state| {
+            number_is_taken(state)
+        }),
     ];
     if protocol.unconfirmed != UnconfirmedPolicy::Hold {
         properties.extend([
@@ -69,21 +78,31 @@ fn synced_is_true(state: &State) -> bool {
 }
 
 fn consistent(state: &State) -> bool {
-    state.rows.iter().enumerate().all(|(course, row)| {
+    let rows_match = state.rows.iter().enumerate().all(|(course, row)| {
         let has_id = row.hubspot_id.is_some() == (row.status == Status::Synced);
         let intent = row.batch.and_then(|id| state.batches.get(id));
         let has_intent = intent.is_some_and(|batch| {
             batch.courses.contains(&course) && matches!(batch.intent, Intent::Open | Intent::Unknown)
         });
-        has_id && (has_intent || !row.is_open())
-    })
+        has_id && (has_intent || row.status != Status::Unconfirmed)
+    });
+    let intents_match = state.batches.iter().all(|batch| {
+        let is_pending = |course: &Course| state.rows[*course].status == Status::Pending;
+        (batch.intent == Intent::Open) != batch.in_flight.is_empty()
+            && batch.in_flight.iter().all(|course| batch.courses.contains(course) && is_pending(course))
+    });
+    rows_match && intents_match
+}
+
+fn one_intent(state: &State) -> bool {
+    (0..state.rows.len()).all(|course| state.batches_in_flight(course) <= 1)
 }
 
 fn settles_at_rest(protocol: &Protocol, state: &State) -> bool {
     let is_settled = state.rows.iter().all(|row| match row.status {
         Status::Synced => true,
         Status::Unconfirmed => protocol.unconfirmed == UnconfirmedPolicy::Hold,
-        Status::Pending | Status::InFlight => false,
+        Status::Pending => false,
     });
     is_settled || !protocol.regular_steps(state).is_empty()
 }
@@ -111,11 +130,22 @@ fn request_commits_late(state: &State) -> bool {
 fn response_is_stale(state: &State) -> bool {
     state.batches.iter().enumerate().any(|(id, batch)| {
         let was_claimed_since = |course: &Course| {
-            let row = &state.rows[*course];
-            row.is_open() && row.batch != Some(id)
+            let others = state.batches.iter().enumerate().filter(|(other, _)| *other != id);
+            others
+                .into_iter()
+                .any(|(other, later)| later.is_in_flight(*course) || state.is_unconfirmed_by(*course, other))
         };
         matches!(batch.task, Task::ResponseReceived(_)) && batch.courses.iter().any(was_claimed_since)
     })
+}
+
+fn lost_claim_is_committed(state: &State) -> bool {
+    state.batches.iter().any(|batch| batch.task == Task::ClaimLost && batch.intent == Intent::Open)
+}
+
+fn number_is_taken(state: &State) -> bool {
+    let is_taken = |intent| matches!(intent, Intent::Missing { number } if !state.is_free(number));
+    state.batches.iter().any(|batch| is_taken(batch.intent))
 }
 
 fn is_refused(state: &State) -> bool {

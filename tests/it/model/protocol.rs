@@ -8,9 +8,9 @@ use stateright::{Model, Property};
 
 use super::properties;
 use super::state::{
-    BatchId, Course, CreateProgress, Holder, Instance, Intent, Leadership, Request, State, Status, Task,
+    Batch, BatchId, Course, CreateProgress, Holder, Instance, Intent, Request, State, Status, Task, Verdict,
 };
-use super::variants::{Claiming, Protocol, UnconfirmedPolicy};
+use super::variants::{ClaimCheck, Claiming, LockedRows, Orphans, Protocol, Retention, UnconfirmedPolicy};
 
 /// One step, with the function that it represents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,23 +24,30 @@ pub enum Action {
     Crash(Instance),
     /// `outbox::lease::acquire_or_renew`: takes an expired lease, or renews its own expired one.
     AcquireLease(Instance),
-    /// `outbox::recover::mark_orphans_unconfirmed`, as a new leader calls it before the first claim, for courses that
-    /// earlier terms left in flight. It is not guarded by the lease.
-    MarkOrphansUnconfirmed(Instance),
-    /// `outbox::recover::mark_orphans_unconfirmed`, for an own batch whose task has ended.
-    MarkOverdueUnconfirmed(BatchId),
-    /// Fault: the same while the task is only suspended, or by an earlier leader that was suspended between the renewal
-    /// of its lease and this statement.
+    /// `outbox::recover::mark_orphans_unconfirmed` of the leader, guarded by the lease: for a batch of another term, or
+    /// for an own one whose task has ended.
+    MarkUnconfirmed(BatchId),
+    /// Fault: the same for an own batch while its task is only suspended.
     MarkUnconfirmedEarly(BatchId),
-    /// `outbox::claim::claim`, guarded by the lease.
-    Claim(Instance, Vec<Course>),
-    /// Fault: the claim commits, but its acknowledgement is lost.
-    ClaimAcknowledgementLost(Instance, Vec<Course>),
-    /// The claim after the send, with [`Claiming::AfterSend`] only.
-    ClaimLate(BatchId),
-    /// `pipeline::send::deliver`: the lease is valid. The write follows later, without another check.
+    /// Fault: the same, also early, without one course, because another session holds its row. The course stays in flight.
+    MarkUnconfirmedPart(BatchId, Course),
+    /// `outbox::claim::claim` starts, and chooses from the courses in its snapshot. Guarded by the lease. A daemon waits
+    /// for the end of its claim before it starts the next one.
+    StartClaim(Instance, Vec<Course>),
+    /// The claim is committed. Guarded by the term of the lease (a takeover waits for claims that have found the lease
+    /// valid) and by the number of the claim.
+    CommitClaim(BatchId),
+    /// The claim fails: another one has its number, the lease is not valid, or its daemon is not connected any more.
+    RefuseClaim(BatchId),
+    /// Fault: the acknowledgement of a claim is lost. Its statement may be committed before or after that, or never.
+    ClaimAcknowledgementLost(BatchId),
+    /// `outbox::claim::withdraw`, for a claim whose acknowledgement was lost. Not guarded by the lease.
+    Withdraw(BatchId),
+    /// Fault: retention deletes the last claim, with [`Retention::DeletesLastClaim`] only.
+    DeleteLastClaim,
+    /// `pipeline::send::send`: the lease is valid. The write follows later, without another check.
     CheckLease(BatchId),
-    /// `pipeline::send::deliver`: the lease is not valid. The courses are released unsent.
+    /// `pipeline::send::send`: the lease is not valid, so nothing is sent.
     LeaseCheckFails(BatchId),
     /// `hubspot::client::create` writes the request. Not guarded.
     Write(BatchId),
@@ -58,8 +65,12 @@ pub enum Action {
     StopWaiting(BatchId),
     /// Fault: the request times out, or the response is lost. HubSpot may still execute the request.
     TimeOut(BatchId),
-    /// `outbox::record::record`, guarded by the batch and the status.
+    /// `outbox::record::record`: for courses in flight for this batch, or unconfirmed because of it. Not guarded by the
+    /// lease.
     Record(BatchId),
+    /// Fault: the same without one course, because another session holds its row. If the course is in flight, it stays so,
+    /// and the task records it again. If it is unconfirmed, the result is lost.
+    RecordPart(BatchId, Course),
     /// Fault: the result is committed, but the acknowledgement is lost, so it will be recorded again.
     RecordAcknowledgementLost(BatchId),
     /// `outbox::recover::due_lookups`: the unconfirmed courses, guarded by the lease.
@@ -83,7 +94,7 @@ impl Protocol {
             self.regular_steps_of(state, instance, &mut steps);
         }
         for batch in 0..state.batches.len() {
-            regular_steps_of_batch(state, batch, &mut steps);
+            self.regular_steps_of_batch(state, batch, &mut steps);
         }
         steps
     }
@@ -93,9 +104,6 @@ impl Protocol {
         if state.lease.is_expired {
             steps.push(Action::AcquireLease(instance));
         }
-        if matches!(daemon.leadership, Leadership::Taken(_)) {
-            steps.push(Action::MarkOrphansUnconfirmed(instance));
-        }
         match &daemon.look_up {
             Some(look_up) if look_up.found.is_none() => steps.push(Action::Read(instance)),
             Some(_) => steps.push(Action::Settle(instance)),
@@ -104,8 +112,9 @@ impl Protocol {
         if !state.leads(instance) {
             return;
         }
-        for courses in choices(&self.claimable(state)) {
-            steps.push(Action::Claim(instance, courses));
+        if !state.batches.iter().any(|batch| batch.sender == instance && batch.task == Task::Claiming) {
+            let choices = choices(&self.claimable(state)).into_iter();
+            steps.extend(choices.map(|courses| Action::StartClaim(instance, courses)));
         }
         let has_unconfirmed = !state.courses_in(Status::Unconfirmed).is_empty();
         if has_unconfirmed && daemon.look_up.is_none() && self.unconfirmed != UnconfirmedPolicy::Hold {
@@ -113,21 +122,70 @@ impl Protocol {
         }
     }
 
-    /// The pending courses. With claims after the send, those without courses that are being sent: a daemon would send
-    /// them again without end.
+    /// The pending courses that are not in flight. With claims after the send, also without the courses that are being
+    /// sent: a daemon would send them again without end.
     fn claimable(&self, state: &State) -> Vec<Course> {
-        let mut pending = state.courses_in(Status::Pending);
-        if self.claiming == Claiming::AfterSend {
-            let is_live = |course: &Course| {
-                state.batches.iter().any(|batch| {
-                    batch.task != Task::Ended
-                        && batch.intent == Intent::Missing
-                        && batch.courses.contains(course)
-                })
-            };
-            pending.retain(|course| !is_live(course));
+        let mut claimable = state.courses_in(Status::Pending);
+        if self.claim_check != ClaimCheck::NumberOnly {
+            claimable.retain(|course| state.batches_in_flight(*course) == 0);
         }
-        pending
+        if self.claiming == Claiming::AfterSend {
+            let is_being_sent = |batch: &Batch| batch.task != Task::Ended && batch.is_being_claimed();
+            claimable.retain(|course| {
+                !state.batches.iter().any(|batch| is_being_sent(batch) && batch.courses.contains(course))
+            });
+        }
+        claimable
+    }
+
+    fn regular_steps_of_batch(&self, state: &State, id: BatchId, steps: &mut Vec<Action>) {
+        let batch = &state.batches[id];
+        if let Request::Open(progress) = &batch.request {
+            for (course, create_progress) in batch.courses.iter().zip(progress) {
+                if matches!(create_progress, CreateProgress::Untouched | CreateProgress::KeyFree) {
+                    steps.push(Action::Process(id, *course));
+                }
+            }
+        }
+        self.steps_of_claim(state, id, steps);
+        let is_orphan = batch.term != state.lease.term || matches!(batch.task, Task::ClaimLost | Task::Ended);
+        if is_orphan && self.can_mark(state, batch) {
+            steps.push(Action::MarkUnconfirmed(id));
+        }
+        match &batch.task {
+            Task::ClaimLost if !batch.is_being_claimed() => steps.push(Action::Withdraw(id)),
+            Task::Claimed if state.grants(batch.term) => steps.push(Action::CheckLease(id)),
+            Task::Claimed => steps.push(Action::LeaseCheckFails(id)),
+            Task::Checked => steps.push(Action::Write(id)),
+            // The claim after the send: the response is read once the claim is committed, or cannot be any more.
+            Task::Sent if batch.is_being_claimed() && batch.term == state.lease.term => {}
+            Task::Sent if batch.has_response() => steps.push(Action::ReceiveResponse(id)),
+            Task::Sent if batch.request == Request::Ended => steps.push(Action::StopWaiting(id)),
+            Task::ResponseReceived(_) => steps.push(Action::Record(id)),
+            Task::Claiming | Task::ClaimLost | Task::Sent | Task::Ended => {}
+        }
+    }
+
+    /// The possible ends of a claim whose statement is running.
+    fn steps_of_claim(&self, state: &State, id: BatchId, steps: &mut Vec<Action>) {
+        let batch = &state.batches[id];
+        let Intent::Missing { number } = batch.intent else { return };
+        let has_number = state.is_free(number) || self.claim_check == ClaimCheck::CoursesOnly;
+        let has_begun = self.claiming == Claiming::BeforeSend || batch.task == Task::Sent;
+        if has_begun && has_number && batch.term == state.lease.term {
+            steps.push(Action::CommitClaim(id));
+        }
+        let is_disconnected = matches!(batch.task, Task::ClaimLost | Task::Ended);
+        if self.claiming == Claiming::BeforeSend
+            && (is_disconnected || !has_number || !state.grants(batch.term))
+        {
+            steps.push(Action::RefuseClaim(id));
+        }
+    }
+
+    /// Whether the leader can mark the courses of this batch unconfirmed.
+    fn can_mark(&self, state: &State, batch: &Batch) -> bool {
+        batch.intent == Intent::Open && state.grants(state.lease.term) && self.orphans != Orphans::InFlight
     }
 
     /// The possible faults.
@@ -136,52 +194,52 @@ impl Protocol {
         if matches!(state.lease.holder, Holder::Alive(_)) && !state.lease.is_expired {
             faults.push(Action::ExpireLeaseEarly);
         }
+        let is_closed = |batch: &Batch| !matches!(batch.intent, Intent::Open | Intent::Unknown);
+        if self.retention == Retention::DeletesLastClaim && state.batches.iter().all(is_closed) {
+            faults.push(Action::DeleteLastClaim);
+        }
         for instance in 0..state.daemons.len() {
             if state.has_volatile_state(instance) {
                 faults.push(Action::Crash(instance));
             }
-            if state.leads(instance) && self.claiming == Claiming::BeforeSend {
-                let choices = choices(&state.courses_in(Status::Pending));
-                faults.extend(
-                    choices.into_iter().map(|courses| Action::ClaimAcknowledgementLost(instance, courses)),
-                );
-            }
         }
         for batch in 0..state.batches.len() {
-            faults_of_batch(state, batch, &mut faults);
+            faults_of_request(state, batch, &mut faults);
+            self.faults_of_journal(state, batch, &mut faults);
         }
         faults
     }
-}
 
-fn regular_steps_of_batch(state: &State, id: BatchId, steps: &mut Vec<Action>) {
-    let batch = &state.batches[id];
-    if let Request::Open(progress) = &batch.request {
-        for (course, create_progress) in batch.courses.iter().zip(progress) {
-            if matches!(create_progress, CreateProgress::Untouched | CreateProgress::KeyFree) {
-                steps.push(Action::Process(id, *course));
+    fn faults_of_journal(&self, state: &State, id: BatchId, faults: &mut Vec<Action>) {
+        let batch = &state.batches[id];
+        if batch.task == Task::Claiming {
+            faults.push(Action::ClaimAcknowledgementLost(id));
+        }
+        let is_running = !matches!(batch.task, Task::ClaimLost | Task::Ended);
+        if batch.term == state.lease.term && is_running && self.can_mark(state, batch) {
+            faults.push(Action::MarkUnconfirmedEarly(id));
+        }
+        // If no other course is left, a locked row only delays the statement.
+        let has_others = batch.in_flight.len() > 1;
+        if (has_others || self.locked_rows == LockedRows::DroppedByMark) && self.can_mark(state, batch) {
+            faults.extend(batch.in_flight.iter().map(|course| Action::MarkUnconfirmedPart(id, *course)));
+        }
+        if let Task::ResponseReceived(verdicts) = &batch.task {
+            faults.push(Action::RecordAcknowledgementLost(id));
+            for (course, verdict) in batch.courses.iter().zip(verdicts) {
+                let is_left_in_flight = batch.is_in_flight(*course)
+                    && (has_others || self.locked_rows == LockedRows::DroppedByRecord);
+                // A row is not written if its course was not sent.
+                if *verdict != Verdict::NotSent && (is_left_in_flight || state.is_unconfirmed_by(*course, id))
+                {
+                    faults.push(Action::RecordPart(id, *course));
+                }
             }
         }
     }
-    match &batch.task {
-        Task::Claimed if state.grants(batch.sender, batch.term) => steps.push(Action::CheckLease(id)),
-        Task::Claimed => steps.push(Action::LeaseCheckFails(id)),
-        Task::Checked => steps.push(Action::Write(id)),
-        Task::Sent if batch.intent == Intent::Missing && state.leads(batch.sender) => {
-            steps.push(Action::ClaimLate(id));
-        }
-        Task::Sent if batch.has_response() => steps.push(Action::ReceiveResponse(id)),
-        Task::Sent if batch.request == Request::Ended => steps.push(Action::StopWaiting(id)),
-        Task::Sent => {}
-        Task::ResponseReceived(_) => steps.push(Action::Record(id)),
-        Task::Ended if batch.intent == Intent::Open && is_own_of_leader(state, id) => {
-            steps.push(Action::MarkOverdueUnconfirmed(id));
-        }
-        Task::Ended => {}
-    }
 }
 
-fn faults_of_batch(state: &State, id: BatchId, faults: &mut Vec<Action>) {
+fn faults_of_request(state: &State, id: BatchId, faults: &mut Vec<Action>) {
     let batch = &state.batches[id];
     if let Request::Open(progress) = &batch.request {
         if progress.iter().any(|create_progress| {
@@ -193,27 +251,14 @@ fn faults_of_batch(state: &State, id: BatchId, faults: &mut Vec<Action>) {
             faults.push(Action::Refuse(id));
         }
     }
-    match &batch.task {
-        Task::Sent => {
-            if batch.request != Request::Ended {
-                faults.push(Action::TimeOut(id));
-            }
-            if batch.has_response() && batch.courses.len() > 1 {
-                faults.extend(batch.courses.iter().map(|course| Action::ReceivePartialResponse(id, *course)));
-            }
+    if batch.task == Task::Sent {
+        if batch.request != Request::Ended {
+            faults.push(Action::TimeOut(id));
         }
-        Task::ResponseReceived(_) => faults.push(Action::RecordAcknowledgementLost(id)),
-        Task::Claimed | Task::Checked | Task::Ended => {}
+        if batch.has_response() && batch.courses.len() > 1 {
+            faults.extend(batch.courses.iter().map(|course| Action::ReceivePartialResponse(id, *course)));
+        }
     }
-    if batch.intent == Intent::Open {
-        faults.push(Action::MarkUnconfirmedEarly(id));
-    }
-}
-
-/// Whether the batch was claimed in the current term.
-fn is_own_of_leader(state: &State, id: BatchId) -> bool {
-    let batch = &state.batches[id];
-    batch.term == state.lease.term && state.leads(batch.sender)
 }
 
 /// All non-empty combinations of these courses, each a possible claim.

@@ -10,6 +10,8 @@ pub type Instance = usize;
 pub type BatchId = usize;
 /// A record in HubSpot: a position in [`State::records`].
 pub type RecordId = usize;
+/// The number of a claim.
+pub type ClaimNumber = u8;
 /// The term of a lease.
 pub type Term = u8;
 
@@ -24,6 +26,8 @@ pub struct State {
     pub daemons: Vec<Daemon>,
     /// `course_sync_batch`, with the task that sends each request and the state of the request itself.
     pub batches: Vec<Batch>,
+    /// The highest number of a claim in the journal.
+    pub last_claim: ClaimNumber,
     /// HubSpot's records: the key of each.
     pub records: Vec<Course>,
     /// The number of faults that may still occur.
@@ -35,17 +39,17 @@ pub struct State {
 /// The status of a row. `failed` is not modelled: see the header of the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
+    /// To be sent, or in flight: the journal shows which.
     Pending,
-    InFlight,
     Unconfirmed,
     Synced,
 }
 
-/// One course in the outbox.
+/// One course in the outbox. A claim does not change it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
     pub status: Status,
-    /// The batch that the row was last claimed for.
+    /// The batch whose outcome was recorded last, or which made the row unconfirmed.
     pub batch: Option<BatchId>,
     pub hubspot_id: Option<RecordId>,
 }
@@ -69,18 +73,7 @@ pub enum Holder {
 /// The memory of a daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Daemon {
-    pub leadership: Leadership,
     pub look_up: Option<LookUp>,
-}
-
-/// What a daemon assumes about its lease. The database may disagree, and decides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Leadership {
-    #[default]
-    No,
-    /// It has the lease, but has not yet handled the courses that earlier terms left in flight.
-    Taken(Term),
-    Held(Term),
 }
 
 /// A look-up of unconfirmed courses.
@@ -98,6 +91,8 @@ pub struct Batch {
     pub sender: Instance,
     pub term: Term,
     pub courses: Vec<Course>,
+    /// The courses in flight: without a recorded outcome. Empty unless the intent is open.
+    pub in_flight: Vec<Course>,
     pub intent: Intent,
     pub task: Task,
     pub request: Request,
@@ -106,16 +101,24 @@ pub struct Batch {
 /// The row of a batch in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Intent {
-    /// Not committed. Only with [`super::variants::Claiming::AfterSend`].
-    Missing,
+    /// Not committed: the statement of the claim is running. It has chosen its courses and its number.
+    Missing {
+        /// The number after the last claim in the snapshot of the statement.
+        number: ClaimNumber,
+    },
     Open,
     Unknown,
+    /// Also if the claim was not committed.
     Closed,
 }
 
 /// The progress of the task that sends a batch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
+    /// Waiting for the end of the claim.
+    Claiming,
+    /// The acknowledgement of the claim was lost. Nothing is sent; the claim is withdrawn if it was committed.
+    ClaimLost,
     Claimed,
     /// The lease was valid when it was checked. Nothing is written yet.
     Checked,
@@ -135,6 +138,8 @@ pub enum Verdict {
     Exists,
     /// Certainly not created.
     NotTaken,
+    /// The request was not sent.
+    NotSent,
     Unknown,
 }
 
@@ -163,13 +168,16 @@ pub enum CreateProgress {
 /// Violations that have occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct History {
-    /// A response for one batch changed a row that was claimed for another batch.
+    /// A result changed a row that was neither in flight for its batch nor unconfirmed because of it.
     pub stale_write: bool,
     /// A synced row changed its status.
     pub synced_was_left: bool,
     /// A request was written although its intent was not in the database.
     pub sent_unclaimed: bool,
 }
+
+/// The number of claims before the first one of a run. All of them are closed.
+pub const EARLIER_CLAIMS: ClaimNumber = 8;
 
 impl State {
     /// The initial state: `courses` pending courses and no leader.
@@ -180,27 +188,27 @@ impl State {
             lease: Lease { term: 0, holder: Holder::None, is_expired: true },
             daemons: vec![Daemon::default(); 2],
             batches: Vec::new(),
+            last_claim: EARLIER_CLAIMS,
             records: Vec::new(),
             faults_left: faults,
             history: History::default(),
         }
     }
 
-    /// Whether the database accepts statements of this daemon that need the lease of this term.
-    pub fn grants(&self, daemon: Instance, term: Term) -> bool {
-        self.lease == Lease { term, holder: Holder::Alive(daemon), is_expired: false }
+    /// Whether the lease of this term is valid.
+    pub fn grants(&self, term: Term) -> bool {
+        self.lease.term == term && matches!(self.lease.holder, Holder::Alive(_)) && !self.lease.is_expired
     }
 
-    /// Whether the daemon leads, has handled the orphans of earlier terms, and the database agrees.
+    /// Whether the daemon has a valid lease.
     pub fn leads(&self, daemon: Instance) -> bool {
-        matches!(self.daemons[daemon].leadership, Leadership::Held(term) if self.grants(daemon, term))
+        self.lease.holder == Holder::Alive(daemon) && !self.lease.is_expired
     }
 
     /// Whether a crash of this daemon would change the state.
     pub fn has_volatile_state(&self, instance: Instance) -> bool {
         let daemon = &self.daemons[instance];
         self.lease.holder == Holder::Alive(instance)
-            || matches!(daemon.leadership, Leadership::Taken(_))
             || daemon.look_up.is_some()
             || self.batches.iter().any(|batch| batch.sender == instance && batch.task != Task::Ended)
     }
@@ -210,20 +218,38 @@ impl State {
         (0..self.rows.len()).filter(|course| self.rows[*course].status == status).collect()
     }
 
+    /// The open batches that list this course as in flight.
+    pub fn batches_in_flight(&self, course: Course) -> usize {
+        self.batches.iter().filter(|batch| batch.is_in_flight(course)).count()
+    }
+
+    /// Whether the course is unconfirmed because of this batch.
+    pub fn is_unconfirmed_by(&self, course: Course, batch: BatchId) -> bool {
+        self.rows[course].status == Status::Unconfirmed && self.rows[course].batch == Some(batch)
+    }
+
+    /// Whether this number is the next one. Otherwise another claim has it.
+    pub fn is_free(&self, number: ClaimNumber) -> bool {
+        number > self.last_claim
+    }
+
     /// The record with the key of the course.
     pub fn record_of(&self, course: Course) -> Option<RecordId> {
         self.records.iter().position(|key| *key == course)
     }
 }
 
-impl Row {
-    /// Whether the row waits for a response or a look-up.
-    pub fn is_open(&self) -> bool {
-        matches!(self.status, Status::InFlight | Status::Unconfirmed)
-    }
-}
-
 impl Batch {
+    /// Whether the course is in flight for this batch.
+    pub fn is_in_flight(&self, course: Course) -> bool {
+        self.intent == Intent::Open && self.in_flight.contains(&course)
+    }
+
+    /// Whether the claim is not committed yet.
+    pub fn is_being_claimed(&self) -> bool {
+        matches!(self.intent, Intent::Missing { .. })
+    }
+
     /// Whether HubSpot has executed the request, so that a response may arrive.
     pub fn has_response(&self) -> bool {
         match &self.request {

@@ -2,10 +2,10 @@
 
 use super::protocol::Action;
 use super::state::{
-    Batch, BatchId, Course, CreateProgress, Daemon, Holder, Instance, Intent, Leadership, LookUp, RecordId,
-    Request, State, Status, Task, Verdict,
+    Batch, BatchId, Course, CreateProgress, Daemon, Holder, Instance, Intent, LookUp, RecordId, Request, Row,
+    State, Status, Task, Verdict,
 };
-use super::variants::{Claiming, Guard, Orphans, Protocol, UnconfirmedPolicy, Uniqueness};
+use super::variants::{Claiming, Guard, LockedRows, Orphans, Protocol, UnconfirmedPolicy, Uniqueness};
 
 impl Protocol {
     /// The state after this step, which must be a possible one.
@@ -16,17 +16,20 @@ impl Protocol {
             Action::ExpireLease | Action::ExpireLeaseEarly => next.lease.is_expired = true,
             Action::Crash(instance) => next.crash(*instance),
             Action::AcquireLease(instance) => next.lead(*instance),
-            Action::MarkOrphansUnconfirmed(instance) => self.mark_orphans_unconfirmed(&mut next, *instance),
-            Action::MarkOverdueUnconfirmed(batch) | Action::MarkUnconfirmedEarly(batch) => {
-                self.mark_unconfirmed(&mut next, *batch);
+            Action::MarkUnconfirmed(batch) | Action::MarkUnconfirmedEarly(batch) => {
+                self.mark_unconfirmed(&mut next, *batch, None);
             }
-            Action::Claim(instance, courses) => self.claim(&mut next, *instance, courses, Task::Claimed),
-            Action::ClaimAcknowledgementLost(instance, courses) => {
-                self.claim(&mut next, *instance, courses, Task::Ended);
+            Action::MarkUnconfirmedPart(batch, left_out) => {
+                self.mark_unconfirmed(&mut next, *batch, Some(*left_out));
             }
-            Action::ClaimLate(batch) => next.commit_claim(*batch),
+            Action::StartClaim(instance, courses) => self.start_claim(&mut next, *instance, courses),
+            Action::CommitClaim(batch) => next.commit_claim(*batch),
+            Action::RefuseClaim(batch) => next.refuse_claim(*batch),
+            Action::ClaimAcknowledgementLost(batch) => next.batches[*batch].task = Task::ClaimLost,
+            Action::Withdraw(batch) => next.withdraw(*batch),
+            Action::DeleteLastClaim => next.last_claim -= 1,
             Action::CheckLease(batch) => next.batches[*batch].task = Task::Checked,
-            Action::LeaseCheckFails(batch) => next.set_verdicts(*batch, |_| Verdict::NotTaken),
+            Action::LeaseCheckFails(batch) => next.set_verdicts(*batch, |_| Verdict::NotSent),
             Action::Write(batch) => next.write(*batch),
             Action::Process(batch, course) => self.process(&mut next, *batch, *course),
             Action::Refuse(batch) => next.batches[*batch].request = Request::Refused,
@@ -49,60 +52,52 @@ impl Protocol {
                 next.set_verdicts(*batch, |_| Verdict::Unknown);
             }
             Action::Record(batch) => {
-                self.record(&mut next, *batch);
+                self.record(&mut next, *batch, None);
                 next.batches[*batch].task = Task::Ended;
             }
-            Action::RecordAcknowledgementLost(batch) => self.record(&mut next, *batch),
+            Action::RecordPart(batch, left_out) => {
+                self.record(&mut next, *batch, Some(*left_out));
+                if !next.batches[*batch].is_in_flight(*left_out) {
+                    next.batches[*batch].task = Task::Ended;
+                }
+            }
+            Action::RecordAcknowledgementLost(batch) => self.record(&mut next, *batch, None),
             Action::StartLookUp(instance) => next.start_look_up(*instance),
             Action::Read(instance) => self.read(&mut next, *instance),
             Action::Settle(instance) => next.settle(*instance),
         }
-        for batch in &mut next.batches {
-            let is_unread = batch.task != Task::Sent
-                && (batch.has_response()
-                    || (batch.request == Request::NotWritten && batch.task == Task::Ended));
-            if is_unread {
-                batch.request = Request::Ended;
-            }
-        }
+        next.end_requests_without_effect();
         next
     }
 
-    fn mark_orphans_unconfirmed(&self, next: &mut State, instance: Instance) {
-        let Leadership::Taken(term) = next.daemons[instance].leadership else { return };
-        for id in 0..next.batches.len() {
-            if next.batches[id].intent == Intent::Open && next.batches[id].term != term {
-                self.mark_unconfirmed(next, id);
+    /// The courses in flight for this batch become unconfirmed, except one whose row is locked.
+    fn mark_unconfirmed(&self, next: &mut State, id: BatchId, left_out: Option<Course>) {
+        for course in next.batches[id].in_flight.clone() {
+            let (is_locked, is_pending) =
+                (Some(course) == left_out, next.rows[course].status == Status::Pending);
+            if !is_locked && is_pending && self.orphans == Orphans::Unconfirmed {
+                next.set(course, id, Status::Unconfirmed, None);
+            }
+            if !is_locked || self.locked_rows == LockedRows::DroppedByMark {
+                next.batches[id].in_flight.retain(|other| *other != course);
             }
         }
-        next.daemons[instance].leadership = Leadership::Held(term);
+        next.update_intent(id);
     }
 
-    /// The courses that are in flight for this batch become unconfirmed.
-    fn mark_unconfirmed(&self, next: &mut State, id: BatchId) {
-        next.batches[id].intent = Intent::Unknown;
-        for row in next.rows.iter_mut().filter(|row| row.batch == Some(id) && row.status == Status::InFlight)
-        {
-            row.status = match self.orphans {
-                Orphans::Unconfirmed => Status::Unconfirmed,
-                Orphans::Pending => Status::Pending,
-                Orphans::InFlight => Status::InFlight,
-            };
-        }
-    }
-
-    fn claim(&self, next: &mut State, instance: Instance, courses: &[Course], task: Task) {
+    fn start_claim(&self, next: &mut State, instance: Instance, courses: &[Course]) {
         next.batches.push(Batch {
             sender: instance,
             term: next.lease.term,
             courses: courses.to_vec(),
-            intent: Intent::Missing,
-            task,
+            in_flight: Vec::new(),
+            intent: Intent::Missing { number: next.last_claim + 1 },
+            task: match self.claiming {
+                Claiming::BeforeSend => Task::Claiming,
+                Claiming::AfterSend => Task::Claimed,
+            },
             request: Request::NotWritten,
         });
-        if self.claiming == Claiming::BeforeSend {
-            next.commit_claim(next.batches.len() - 1);
-        }
     }
 
     fn process(&self, next: &mut State, id: BatchId, course: Course) {
@@ -123,25 +118,32 @@ impl Protocol {
         }
     }
 
-    fn record(&self, next: &mut State, id: BatchId) {
+    /// Records the result of a batch, except for a course whose row is locked.
+    fn record(&self, next: &mut State, id: BatchId, left_out: Option<Course>) {
         let Task::ResponseReceived(verdicts) = next.batches[id].task.clone() else { return };
-        for (course, verdict) in next.batches[id].courses.clone().into_iter().zip(&verdicts) {
-            let row = &next.rows[course];
-            let (is_own, is_open) = (row.batch == Some(id), row.is_open());
-            let is_recorded = match self.guard {
-                Guard::BatchAndStatus => is_own && is_open,
-                Guard::StatusOnly => is_open,
-                Guard::BatchOnly => is_own,
-            };
-            if is_recorded {
-                let (status, hubspot_id) = transition(*verdict);
-                next.history.stale_write |= !is_own;
-                next.set(course, status, hubspot_id);
+        for (course, verdict) in next.batches[id].courses.clone().into_iter().zip(verdicts) {
+            let is_locked = Some(course) == left_out;
+            if !is_locked && verdict != Verdict::NotSent && self.may_record(next, id, course) {
+                next.history.stale_write |= !is_own(next, id, course);
+                let (status, hubspot_id) = transition(verdict);
+                next.set(course, id, status, hubspot_id);
+            }
+            if !is_locked || self.locked_rows == LockedRows::DroppedByRecord {
+                next.batches[id].in_flight.retain(|other| *other != course);
             }
         }
-        let has_unconfirmed =
-            verdicts.iter().any(|verdict| matches!(verdict, Verdict::Exists | Verdict::Unknown));
-        next.batches[id].intent = if has_unconfirmed { Intent::Unknown } else { Intent::Closed };
+        next.update_intent(id);
+    }
+
+    /// Whether the row may be changed by a result of this batch.
+    fn may_record(&self, state: &State, id: BatchId, course: Course) -> bool {
+        match self.guard {
+            Guard::IntentAndBatch => is_own(state, id, course),
+            Guard::StatusOnly => state.rows[course].status != Status::Synced,
+            Guard::BatchOnly => {
+                state.batches[id].is_in_flight(course) || state.rows[course].batch == Some(id)
+            }
+        }
     }
 
     fn read(&self, next: &mut State, instance: Instance) {
@@ -172,26 +174,61 @@ impl State {
         self.lease.term += u8::from(self.lease.holder != holder);
         self.lease.holder = holder;
         self.lease.is_expired = false;
-        let term = self.lease.term;
-        if self.daemons[instance].leadership != Leadership::Held(term) {
-            self.daemons[instance].leadership = Leadership::Taken(term);
+    }
+
+    /// The intent is in the journal, and the number of the claim is taken. The rows stay as they are.
+    fn commit_claim(&mut self, id: BatchId) {
+        let batch = &mut self.batches[id];
+        if let Intent::Missing { number } = batch.intent {
+            self.last_claim = self.last_claim.max(number);
+        }
+        batch.intent = Intent::Open;
+        batch.in_flight = batch.courses.clone();
+        if batch.task == Task::Claiming {
+            batch.task = Task::Claimed;
         }
     }
 
-    fn commit_claim(&mut self, id: BatchId) {
-        self.batches[id].intent = Intent::Open;
+    fn refuse_claim(&mut self, id: BatchId) {
+        self.batches[id].intent = Intent::Closed;
+        self.batches[id].task = Task::Ended;
+    }
+
+    fn withdraw(&mut self, id: BatchId) {
         for course in self.batches[id].courses.clone() {
-            let row = &mut self.rows[course];
-            if row.status == Status::Pending {
-                row.status = Status::InFlight;
-                row.batch = Some(id);
+            if self.is_unconfirmed_by(course, id) {
+                self.set(course, id, Status::Pending, None);
+            }
+        }
+        let batch = &mut self.batches[id];
+        batch.intent = Intent::Closed;
+        batch.in_flight = Vec::new();
+        batch.task = Task::Ended;
+    }
+
+    /// The intent is open until each course has an outcome, then unknown until no row is unconfirmed because of it.
+    fn update_intent(&mut self, id: BatchId) {
+        let is_unknown = self.batches[id].courses.iter().any(|course| self.is_unconfirmed_by(*course, id));
+        let batch = &mut self.batches[id];
+        if batch.in_flight.is_empty() {
+            batch.intent = if is_unknown { Intent::Unknown } else { Intent::Closed };
+        }
+    }
+
+    /// Ends requests that were never written and never will be, and requests whose response is not received.
+    fn end_requests_without_effect(&mut self) {
+        for batch in &mut self.batches {
+            let is_never_written =
+                batch.request == Request::NotWritten && matches!(batch.task, Task::ClaimLost | Task::Ended);
+            if is_never_written || (batch.task != Task::Sent && batch.has_response()) {
+                batch.request = Request::Ended;
             }
         }
     }
 
     fn write(&mut self, id: BatchId) {
         let batch = &mut self.batches[id];
-        self.history.sent_unclaimed |= batch.intent == Intent::Missing;
+        self.history.sent_unclaimed |= batch.is_being_claimed();
         batch.request = Request::Open(vec![CreateProgress::Untouched; batch.courses.len()]);
         batch.task = Task::Sent;
     }
@@ -215,24 +252,31 @@ impl State {
             return;
         }
         for ((course, batch), found) in courses.into_iter().zip(found) {
-            let row = &self.rows[course];
-            if row.batch == Some(batch) && row.status == Status::Unconfirmed {
-                self.set(course, found.map_or(Status::Pending, |_| Status::Synced), found);
+            if self.is_unconfirmed_by(course, batch) {
+                self.set(course, batch, found.map_or(Status::Pending, |_| Status::Synced), found);
             }
         }
+        // `outbox::journal::close_settled_batches`.
         for id in 0..self.batches.len() {
-            let has_open_rows = self.rows.iter().any(|row| row.batch == Some(id) && row.is_open());
-            if self.batches[id].intent == Intent::Unknown && !has_open_rows {
-                self.batches[id].intent = Intent::Closed;
+            if self.batches[id].intent == Intent::Unknown {
+                self.update_intent(id);
             }
         }
     }
 
-    fn set(&mut self, course: Course, status: Status, hubspot_id: Option<RecordId>) {
+    fn set(&mut self, course: Course, batch: BatchId, status: Status, hubspot_id: Option<RecordId>) {
         let row = &mut self.rows[course];
         self.history.synced_was_left |= row.status == Status::Synced && status != Status::Synced;
-        row.status = status;
-        row.hubspot_id = hubspot_id;
+        *row = Row { status, batch: Some(batch), hubspot_id };
+    }
+}
+
+/// Whether the course is in flight for this batch, or unconfirmed because of it.
+fn is_own(state: &State, id: BatchId, course: Course) -> bool {
+    match state.rows[course].status {
+        Status::Pending => state.batches[id].is_in_flight(course),
+        Status::Unconfirmed => state.is_unconfirmed_by(course, id),
+        Status::Synced => false,
     }
 }
 
@@ -256,7 +300,7 @@ fn transition(verdict: Verdict) -> (Status, Option<RecordId>) {
         Verdict::Created(id) => (Status::Synced, Some(id)),
         // Only a read can show which record has the key.
         Verdict::Exists | Verdict::Unknown => (Status::Unconfirmed, None),
-        Verdict::NotTaken => (Status::Pending, None),
+        Verdict::NotTaken | Verdict::NotSent => (Status::Pending, None),
     }
 }
 
@@ -266,11 +310,14 @@ fn is_fault(action: &Action) -> bool {
         Action::ExpireLeaseEarly
             | Action::Crash(_)
             | Action::MarkUnconfirmedEarly(_)
-            | Action::ClaimAcknowledgementLost(..)
+            | Action::MarkUnconfirmedPart(..)
+            | Action::ClaimAcknowledgementLost(_)
+            | Action::DeleteLastClaim
             | Action::Refuse(_)
             | Action::Lose(_)
             | Action::ReceivePartialResponse(..)
             | Action::TimeOut(_)
+            | Action::RecordPart(..)
             | Action::RecordAcknowledgementLost(_)
     )
 }

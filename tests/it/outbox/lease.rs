@@ -1,9 +1,7 @@
 //! The lease under concurrency: takeover and renewal during a claim, and the end of the lease during a verification.
 
-use std::time::Duration;
-
 use course_sync::course::{BatchId, InstanceId, Term};
-use course_sync::outbox::claim::claim;
+use course_sync::outbox::claim::ClaimResult;
 use course_sync::outbox::lease::{acquire_or_renew, release};
 use course_sync::outbox::verify::{VerifyCursor, VerifyStep, finish_verification, mark_pending_unconfirmed};
 use course_sync::policy::backlog::Cursor;
@@ -11,7 +9,7 @@ use course_sync::policy::leader_report::LeaderReport;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LEASE, enqueue, generous, leader};
+use super::{LEASE, claim_for, enqueue, generous, leader};
 use crate::support::postgres::{database, wait_for_lock_waiters};
 
 #[tokio::test]
@@ -30,9 +28,7 @@ async fn a_takeover_waits_for_a_claim_in_progress_and_a_renewal_does_not() {
         .unwrap();
     let claiming = tokio::spawn({
         let pool = pool.clone();
-        async move {
-            claim(&pool, lease, Duration::ZERO, batch, generous(), Cursor::default(), LEASE).await.unwrap()
-        }
+        async move { claim_for(&pool, lease, &[batch], generous(), Cursor::default()).await }
     });
     wait_for_lock_waiters(pool, 1).await;
 
@@ -59,12 +55,18 @@ async fn a_takeover_waits_for_a_claim_in_progress_and_a_renewal_does_not() {
     });
     wait_for_lock_waiters(pool, 2).await;
     blocker.rollback().await.unwrap();
-    assert_eq!(claiming.await.unwrap().courses.len(), 1);
+    assert_eq!(claimed_courses(claiming.await.unwrap()), 1);
     let taken = taking.await.unwrap().expect("the lease was free").lease;
     assert_eq!(taken.term, Term(lease.term.0 + 1));
-    let nothing =
-        claim(pool, lease, Duration::ZERO, BatchId(Uuid::now_v7()), generous(), Cursor::default(), LEASE);
-    assert!(nothing.await.unwrap().courses.is_empty());
+    let batches = [BatchId(Uuid::now_v7())];
+    assert_eq!(claimed_courses(claim_for(pool, lease, &batches, generous(), Cursor::default()).await), 0);
+}
+
+fn claimed_courses(result: ClaimResult) -> usize {
+    match result {
+        ClaimResult::Taken(taken) => taken.batches.iter().map(|batch| batch.courses.len()).sum(),
+        ClaimResult::Refused => panic!("the claim is refused"),
+    }
 }
 
 #[tokio::test]

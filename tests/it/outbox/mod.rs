@@ -2,17 +2,21 @@
 
 mod cancellation;
 mod claim;
+mod due;
 mod evidence;
 mod failures;
 mod history;
 mod journal;
 mod lease;
 mod long_transactions;
+mod lost_commits;
+mod one_write;
 mod pause;
 mod read_only;
 mod recover;
 mod retention;
 mod schema;
+mod search_path;
 mod stranded;
 mod suspects;
 mod unreadable;
@@ -21,11 +25,14 @@ mod verify;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use course_sync::course::{BatchId, InstanceId};
+use course_sync::course::{BatchId, InstanceId, RowId};
+use course_sync::course::{ClaimedCourse, Transition};
+use course_sync::outbox::OutboxError;
 use course_sync::outbox::claim::{ClaimLimits, ClaimResult, Isolation, claim};
 use course_sync::outbox::lease::{Lease, acquire_or_renew};
+use course_sync::outbox::record::{LockedRows, RequestEnd, record};
 use course_sync::policy::attribution::{ClaimOrder, Lane};
-use course_sync::policy::backlog::Cursor;
+use course_sync::policy::backlog::{Cursor, Remaining};
 use course_sync::policy::leader_report::LeaderReport;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -53,19 +60,40 @@ fn generous() -> ClaimLimits<'static> {
     }
 }
 
-async fn take(
-    pool: &PgPool,
-    lease: Lease,
-    limits: ClaimLimits<'_>,
-    cursor: Cursor,
-) -> (BatchId, ClaimResult) {
-    let batch = BatchId(Uuid::now_v7());
-    let margin = Duration::from_secs(1);
-    let taken = claim(pool, lease, margin, batch, limits, cursor, Duration::from_secs(20)).await.unwrap();
-    (batch, taken)
+/// What a claim for one request took.
+struct Taken {
+    courses: Vec<ClaimedCourse>,
+    unreadable: Vec<(RowId, OutboxError)>,
+    remaining: Remaining,
 }
 
-fn keys(taken: &ClaimResult) -> Vec<&str> {
+/// Claims courses for one request. Panics if the claim is refused.
+async fn take(pool: &PgPool, lease: Lease, limits: ClaimLimits<'_>, cursor: Cursor) -> (BatchId, Taken) {
+    let batch = BatchId(Uuid::now_v7());
+    match claim_for(pool, lease, &[batch], limits, cursor).await {
+        ClaimResult::Taken(taken) => {
+            let (courses, unreadable) = match taken.batches.into_iter().next() {
+                Some(only) => (only.courses, only.unreadable),
+                None => (Vec::new(), Vec::new()),
+            };
+            (batch, Taken { courses, unreadable, remaining: taken.remaining })
+        }
+        ClaimResult::Refused => panic!("the claim is refused"),
+    }
+}
+
+async fn claim_for(
+    pool: &PgPool,
+    lease: Lease,
+    batches: &[BatchId],
+    limits: ClaimLimits<'_>,
+    cursor: Cursor,
+) -> ClaimResult {
+    let margin = Duration::from_secs(1);
+    claim(pool, lease, margin, batches, limits, cursor, Duration::from_secs(20)).await.unwrap()
+}
+
+fn keys(taken: &Taken) -> Vec<&str> {
     taken.courses.iter().map(|course| course.key.as_str()).collect()
 }
 
@@ -78,8 +106,12 @@ async fn enqueue(pool: &PgPool, key: &str, properties: serde_json::Value) {
         .unwrap();
 }
 
+/// Every course with its status and attempts. A pending course that an open request lists is in flight.
 async fn statuses(pool: &PgPool) -> Vec<(String, String, i32)> {
-    sqlx::query_as("select course_key, status, attempts from course_outbox order by id")
+    sqlx::query_as(
+        "select course_key, case when id in (select id from course_sync_in_flight()) then 'in_flight' else status end, attempts
+           from course_outbox order by id",
+    )
         .fetch_all(pool)
         .await
         .unwrap()
@@ -110,7 +142,8 @@ async fn index_use(pool: &PgPool, index: &str) -> (i64, i64) {
 /// Every course as one line with the contents of its row, in order of arrival.
 async fn rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
-        "select concat_ws(' ', course_key, status, 'attempts=' || attempts, 'faults=' || faults, 'doubts=' || doubts,
+        "select concat_ws(' ', course_key,
+                          case when id in (select id from course_sync_in_flight()) then 'in_flight' else status end, 'attempts=' || attempts, 'faults=' || faults, 'doubts=' || doubts,
                           'limit=' || batch_limit, 'id=' || hubspot_id, 'error=' || (error ->> 'category'),
                           case when next_attempt_at > now() then 'later' end,
                           case when suspected_at is not null then 'suspect' end,
@@ -127,4 +160,16 @@ async fn rows(pool: &PgPool) -> Vec<String> {
 
 async fn execute(pool: &PgPool, statement: &'static str) {
     sqlx::raw_sql(statement).execute(pool).await.unwrap();
+}
+
+/// Records these outcomes. Returns the number of recorded ones; none may wait for its row.
+async fn record_all(
+    pool: &PgPool,
+    batch: BatchId,
+    transitions: &[(RowId, Transition)],
+    end: &RequestEnd,
+) -> Result<u64, OutboxError> {
+    let done = record(pool, batch, transitions, end, None, LockedRows::Wait).await?;
+    assert_eq!(done.waiting, [], "every row can be written");
+    Ok(done.recorded)
 }

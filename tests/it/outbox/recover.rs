@@ -10,7 +10,7 @@ use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::claim::{ClaimLimits, withdraw};
 use course_sync::outbox::journal::{close_settled_batches, recent_requests};
 use course_sync::outbox::lease::release;
-use course_sync::outbox::record::{RequestEnd, record};
+use course_sync::outbox::record::RequestEnd;
 use course_sync::outbox::recover::{
     PostponedLookup, due_lookups, mark_orphans_unconfirmed, postpone_lookups, settle_unconfirmed,
 };
@@ -20,7 +20,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{enqueue, generous, leader, rows, statuses, take};
+use super::{enqueue, generous, leader, record_all, rows, statuses, take};
 use crate::support::postgres::database;
 
 const REQUEST_END: RequestEnd = RequestEnd {
@@ -121,7 +121,7 @@ async fn each_transition_writes_its_columns_and_recording_is_idempotent() {
     let (_, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
     let transitions: Vec<_> =
         ids.iter().copied().zip(cases.each_ref().map(|(_, to, _)| to.clone())).collect();
-    assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 10);
+    assert_eq!(record_all(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 10);
     assert_eq!(batch_state(pool, batch).await, "unknown");
     let expected = cases.each_ref().map(|(key, _, row)| {
         let since = if row.ends_with("since-") { batch.to_string() } else { String::new() };
@@ -148,8 +148,9 @@ async fn each_transition_writes_its_columns_and_recording_is_idempotent() {
     );
     // A late result may still settle the unconfirmed courses; the others are settled.
     let late: Vec<_> = ids.iter().map(|id| (*id, synced(&format!("late-{}", id.0)))).collect();
-    assert_eq!(record(pool, batch, &late, &REQUEST_END).await.unwrap(), 2);
-    assert_eq!(record(pool, batch, &late, &REQUEST_END).await.unwrap(), 0);
+    assert_eq!(record_all(pool, batch, &late, &REQUEST_END).await.unwrap(), 2);
+    assert_eq!(record_all(pool, batch, &late, &REQUEST_END).await.unwrap(), 0);
+    close_settled_batches(pool).await.unwrap();
     assert_eq!(batch_state(pool, batch).await, "closed");
     let settled: Vec<(Option<String>, Option<serde_json::Value>)> =
         sqlx::query_as("select doubt, error from course_outbox where hubspot_id like 'late-%'")
@@ -175,7 +176,7 @@ async fn a_transition_without_an_error_keeps_the_error_of_the_row() {
             (*id, Transition::Pending(again))
         })
         .collect();
-    record(pool, first, &all_later, &REQUEST_END).await.unwrap();
+    record_all(pool, first, &all_later, &REQUEST_END).await.unwrap();
     let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(taken.courses.len(), 4);
     let other = CourseError::new(Category::Deferred, "later", Timestamp::now());
@@ -185,7 +186,7 @@ async fn a_transition_without_an_error_keeps_the_error_of_the_row() {
         (ids[2], later(None, Suspicion::Unchanged)),
         (ids[3], later(Some(other), Suspicion::Unchanged)),
     ];
-    assert_eq!(record(pool, second, &transitions, &REQUEST_END).await.unwrap(), 4);
+    assert_eq!(record_all(pool, second, &transitions, &REQUEST_END).await.unwrap(), 4);
     let kept = "faults=0 doubts=0 limit=100 error=VALIDATION_ERROR";
     assert_eq!(
         rows(pool).await,
@@ -205,7 +206,7 @@ async fn a_request_records_its_evidence() {
         let pool = database.pool();
         let (_, batch, ids) = claimed(pool, &["a"]).await;
         let end = RequestEnd { passed, ..REQUEST_END };
-        record(pool, batch, &[(ids[0], Transition::Pending(Requeue::Held))], &end).await.unwrap();
+        record_all(pool, batch, &[(ids[0], Transition::Pending(Requeue::Held))], &end).await.unwrap();
         let noted: Option<bool> =
             sqlx::query_scalar("select passed from course_sync_batch").fetch_one(pool).await.unwrap();
         assert_eq!(noted, passed);
@@ -218,7 +219,7 @@ async fn a_later_doubt_keeps_the_property_and_time_of_the_first() {
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["a"]).await;
     let doubt = || [(ids[0], unconfirmed(Doubt::Unknown, None, Duration::ZERO))];
-    record(pool, first, &doubt(), &REQUEST_END).await.unwrap();
+    record_all(pool, first, &doubt(), &REQUEST_END).await.unwrap();
     let again = Transition::Pending(Requeue::Later {
         error: None,
         after: Duration::ZERO,
@@ -230,7 +231,7 @@ async fn a_later_doubt_keeps_the_property_and_time_of_the_first() {
     let other = ClaimLimits { unique_property: Some("another"), ..generous() };
     let (second, taken) = take(pool, lease, other, Cursor::default()).await;
     assert_eq!((taken.courses[0].doubts, taken.courses[0].doubt_property.as_deref()), (1, Some("key")));
-    record(pool, second, &doubt(), &REQUEST_END).await.unwrap();
+    record_all(pool, second, &doubt(), &REQUEST_END).await.unwrap();
     let twice = "a unconfirmed attempts=2 faults=0 doubts=2 limit=100 error=unknown_outcome doubt=unknown by=key since-";
     assert_eq!(rows(pool).await, [format!("{twice}{first}")]);
     let [doubted] = &due_lookups(pool, Some("another"), false, 100).await.unwrap().courses[..] else {
@@ -259,7 +260,7 @@ async fn courses_that_cannot_be_looked_up_are_listed_separately() {
             .zip(doubts)
             .map(|(course, doubt)| (course.id, unconfirmed(doubt, None, Duration::ZERO)))
             .collect();
-        assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 2);
+        assert_eq!(record_all(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 2);
     }
     let found = async |unique_property, unprovable, limit| {
         let found = due_lookups(pool, unique_property, unprovable, limit).await.unwrap().courses;
@@ -330,12 +331,27 @@ async fn settling_writes_the_columns_of_each_transition() {
     let (lease, batch, ids) = claimed(pool, &cases.each_ref().map(|(key, ..)| *key)).await;
     let doubts: Vec<_> =
         ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
-    record(pool, batch, &doubts, &REQUEST_END).await.unwrap();
+    record_all(pool, batch, &doubts, &REQUEST_END).await.unwrap();
     let settled: Vec<_> = ids.iter().zip(&cases).map(|(id, (_, to, _))| (*id, batch, to.clone())).collect();
     assert_eq!(settle_unconfirmed(pool, lease, &settled).await.unwrap(), 6);
     let expected = cases.each_ref().map(|(key, _, row)| format!("{key} {row} {known}{batch}"));
     assert_eq!(rows(pool).await, expected);
     assert_eq!(settle_unconfirmed(pool, lease, &settled).await.unwrap(), 1, "only one is still unconfirmed");
+}
+
+#[tokio::test]
+async fn a_look_up_is_recorded_while_the_sequence_of_the_history_is_behind() {
+    let database = database().await;
+    let pool = database.pool();
+    let (lease, batch, ids) = claimed(pool, &["a"]).await;
+    let unconfirmed = [(ids[0], unconfirmed(Doubt::Unknown, None, Duration::ZERO))];
+    record_all(pool, batch, &unconfirmed, &REQUEST_END).await.unwrap();
+    sqlx::query("select setval(pg_get_serial_sequence('course_sync_history', 'id'), 1, false)")
+        .execute(pool)
+        .await
+        .unwrap();
+    let found = later(Some(error()), Suspicion::Single);
+    assert_eq!(settle_unconfirmed(pool, lease, &[(ids[0], batch, found)]).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -345,7 +361,7 @@ async fn a_look_up_that_settled_nothing_is_postponed_with_its_reason() {
     let (lease, batch, ids) = claimed(pool, &["kept", "shown", "settled"]).await;
     let doubts: Vec<_> =
         ids.iter().map(|id| (*id, unconfirmed(Doubt::Unknown, None, Duration::ZERO))).collect();
-    record(pool, batch, &doubts, &REQUEST_END).await.unwrap();
+    record_all(pool, batch, &doubts, &REQUEST_END).await.unwrap();
     assert_eq!(settle_unconfirmed(pool, lease, &[(ids[2], batch, synced("7"))]).await.unwrap(), 1);
     let wait = Duration::from_mins(1);
     let remaining = [None, Some(error()), Some(error())]
@@ -377,8 +393,11 @@ async fn a_withdrawn_claim_is_not_unconfirmed() {
     let (old, batch, _) = claimed(pool, &["a"]).await;
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
-    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, Duration::from_mins(1)).await.unwrap(), 1);
-    assert_eq!(withdraw(pool, batch).await.unwrap(), 1);
+    assert_eq!(
+        mark_orphans_unconfirmed(pool, new, Duration::ZERO, Duration::from_mins(1), None).await.unwrap(),
+        1
+    );
+    assert_eq!(withdraw(pool, &[batch]).await.unwrap(), 1);
     let row = &rows(pool).await[0];
     assert!(row.starts_with("a pending attempts=0 ") && !row.contains("doubt="), "{row}");
 }
@@ -388,37 +407,11 @@ async fn a_result_of_another_batch_changes_nothing() {
     let database = database().await;
     let pool = database.pool();
     let (lease, first, ids) = claimed(pool, &["a"]).await;
-    record(pool, first, &[(ids[0], Transition::Pending(Requeue::Held))], &REQUEST_END).await.unwrap();
+    record_all(pool, first, &[(ids[0], Transition::Pending(Requeue::Held))], &REQUEST_END).await.unwrap();
     let (second, taken) = take(pool, lease, generous(), Cursor::default()).await;
     assert_eq!(taken.courses.len(), 1);
-    assert_eq!(record(pool, first, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 0);
-    assert_eq!(record(pool, second, &[(ids[0], synced("8"))], &REQUEST_END).await.unwrap(), 1);
-}
-
-#[tokio::test]
-async fn a_late_result_after_lost_commits_leaves_the_course_unconfirmed() {
-    let database = database().await;
-    let pool = database.pool();
-    let (_, batch, ids) = claimed(pool, &["back", "created", "refused"]).await;
-    // As another cluster, timeline or database would report.
-    sqlx::query("update course_sync_batch set incarnation = 'another'").execute(pool).await.unwrap();
-    let transitions = [
-        (ids[0], Transition::Pending(Requeue::Held)),
-        (ids[1], synced("7")),
-        (ids[2], Transition::Failed { error: error() }),
-    ];
-    assert_eq!(record(pool, batch, &transitions, &REQUEST_END).await.unwrap(), 3);
-    let rows = statuses(pool).await;
-    let row = |key: &str, status: &str| (key.to_owned(), status.to_owned(), 1);
-    assert_eq!(rows, [row("back", "unconfirmed"), row("created", "synced"), row("refused", "failed")]);
-    assert_eq!(batch_state(pool, batch).await, "unknown");
-    let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap().courses;
-    assert_eq!((doubted[0].key.as_str(), doubted[0].doubts, doubted[0].batch_size), ("back", 1, 3));
-    assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
-    assert!(doubted[0].error.as_ref().unwrap().message.contains("the database may have lost"));
-    // Recording again must not return it to pending either.
-    assert_eq!(record(pool, batch, &transitions[..1], &REQUEST_END).await.unwrap(), 1);
-    assert_eq!(statuses(pool).await[0].1, "unconfirmed");
+    assert_eq!(record_all(pool, first, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 0);
+    assert_eq!(record_all(pool, second, &[(ids[0], synced("8"))], &REQUEST_END).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -428,21 +421,21 @@ async fn a_new_leader_marks_unconfirmed_what_the_old_one_left_in_flight() {
     let (old, batch, ids) = claimed(pool, &["a", "b"]).await;
     let minute = Duration::from_mins(1);
     assert_eq!(
-        mark_orphans_unconfirmed(pool, old, Duration::ZERO, minute).await.unwrap(),
+        mark_orphans_unconfirmed(pool, old, Duration::ZERO, minute, None).await.unwrap(),
         0,
         "the leader's own live requests are not orphans"
     );
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
-    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 2);
-    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute).await.unwrap(), 0);
+    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute, None).await.unwrap(), 2);
+    assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, minute, None).await.unwrap(), 0);
     let doubted = due_lookups(pool, Some("key"), false, 100).await.unwrap().courses;
     assert_eq!(doubted.iter().map(|course| course.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(doubted[0].error.as_ref().unwrap().category, Category::UnknownOutcome);
     assert_eq!((doubted[0].doubt, doubted[0].property.as_deref()), (Doubt::Unknown, Some("key")));
     assert_eq!(doubted[0].doubted_since, doubted[0].sent_at, "unconfirmed since it was claimed");
     // The old leader's response is a fact, whichever instance leads now.
-    assert_eq!(record(pool, batch, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 1);
+    assert_eq!(record_all(pool, batch, &[(ids[0], synced("7"))], &REQUEST_END).await.unwrap(), 1);
     let findings = [(ids[0], batch, synced("8")), (ids[1], batch, later(None, Suspicion::Unchanged))];
     assert_eq!(settle_unconfirmed(pool, old, &findings).await.unwrap(), 0, "a decision needs the lease");
     assert_eq!(
@@ -464,7 +457,9 @@ async fn an_orphaned_course_is_looked_up_only_after_the_settle_time() {
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
     assert_eq!(
-        mark_orphans_unconfirmed(pool, new, Duration::from_hours(1), Duration::from_mins(1)).await.unwrap(),
+        mark_orphans_unconfirmed(pool, new, Duration::from_hours(1), Duration::from_mins(1), None)
+            .await
+            .unwrap(),
         1
     );
     assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().courses.is_empty());

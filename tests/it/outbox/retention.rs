@@ -79,6 +79,24 @@ async fn a_row_that_cannot_be_deleted_is_recognized_and_can_be_left_out() {
     assert_eq!(count(pool, "select count(*) from course_outbox").await, 1);
 }
 
+/// Its number would be given to another claim, which then need not have seen the claims between.
+#[tokio::test]
+async fn the_last_claim_is_never_deleted() {
+    let database = database().await;
+    let pool = database.pool();
+    sqlx::raw_sql(
+        "insert into course_sync_batch (batch_id, term, holder, row_ids, state, claimed_at, send_by, claim_number)
+         select gen_random_uuid(), 1, gen_random_uuid(), '{}', 'closed', '2020-01-01', '2020-01-01', number
+           from generate_series(1, 3) number",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    assert!(!delete_requests(pool, DAY).await.unwrap());
+    assert_eq!(count(pool, "select max(claim_number) from course_sync_batch").await, 3);
+    assert_eq!(count(pool, "select count(*) from course_sync_batch").await, 1);
+}
+
 #[tokio::test]
 async fn old_closed_requests_and_history_are_deleted() {
     let database = database().await;

@@ -337,3 +337,43 @@ async fn a_catalogue_may_enqueue_and_nothing_else() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_row_that_is_too_large_is_refused_without_its_text() {
+    let database = database().await;
+    let pool = database.pool();
+    let numbers = |count: usize, number: &str| {
+        let members: Vec<_> = (0..count).map(|n| format!(r#""n{n}":{number}"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let text = |bytes: usize| format!(r#"{{"short":"x","long":"{}"}}"#, "x".repeat(bytes));
+    let link =
+        r#"{"to":{"id":"1"},"types":[{"associationCategory":"HUBSPOT_DEFINED","associationTypeId":1}]}"#;
+    let zeros = format!("1.{}", "0".repeat(16_000));
+    for (key, properties) in [
+        ("numbers", numbers(30, "1e131071")),
+        ("small numbers", numbers(200, "12345.50")),
+        ("zeros", numbers(200, &zeros)),
+        ("text", text(4_000_000)),
+    ] {
+        assert_eq!(insert(pool, key, &properties, "[]").await, Ok(()), "{key}");
+    }
+    let refused = Err("course_outbox_not_too_large".to_owned());
+    for properties in
+        [numbers(33, "1e131071"), numbers(8_000, "-1e131071"), numbers(300, &zeros), text(4_300_000)]
+    {
+        assert_eq!(insert(pool, "x", &properties, "[]").await, refused);
+    }
+    let links: Vec<_> =
+        (0..90).map(|n| link.replace("\"1\"", &format!("\"{n}{}\"", "0".repeat(50_000)))).collect();
+    assert_eq!(insert(pool, "x", "{}", &format!("[{}]", links.join(","))).await, refused);
+    let update = "update course_outbox set properties = properties || '{\"it''s\": \"a\"}' || jsonb_build_object('long',
+                         repeat('x', 5000000)) where course_key = $1";
+    let (_, message, hint) = refusal(pool, update, "numbers").await;
+    assert_eq!(
+        message,
+        "course 'numbers' is refused: its properties and associations have more than 4 MiB as text; the largest property is \
+         'long'"
+    );
+    assert!(hint.contains("65,536"), "{hint}");
+}

@@ -98,8 +98,8 @@ async fn a_cursor_works_in_both_lanes() {
         let (_, first) = take(pool, lease, limits, Cursor::default()).await;
         assert_eq!(keys(&first), ["a", "b"]);
         let Remaining::After(cursor) = first.remaining else { panic!("{:?}", first.remaining) };
-        // A course before the cursor returns to pending: only a claim from the start finds it.
-        execute(pool, "update course_outbox set status = 'pending' where course_key = 'a'").await;
+        // A course before the cursor is due again: only a claim from the start finds it.
+        execute(pool, "update course_sync_batch set recorded = '{1}'").await;
         let (_, second) = take(pool, lease, limits, cursor).await;
         assert_eq!(keys(&second), ["c", "d"], "{lane:?}");
         let (_, third) = take(pool, lease, limits, second.remaining.cursor()).await;
@@ -134,11 +134,12 @@ async fn a_suspect_batch_is_split_in_tenths_unless_other_requests_failed_too() {
         let isolation = Isolation::from_evidence([(about, evidence)]);
         let (_, taken) = take(pool, lease, of_suspects(&isolation), Cursor::default()).await;
         assert_eq!(taken.courses.len(), expected, "{name}");
-        let stored: i16 =
-            sqlx::query_scalar("select max(batch_limit) from course_outbox where status = 'in_flight'")
-                .fetch_one(pool)
-                .await
-                .unwrap();
+        let stored: i16 = sqlx::query_scalar(
+            "select max(batch_limit) from course_outbox where id in (select id from course_sync_in_flight())",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap();
         assert_eq!(stored, limit, "{name}: a result lowers the stored limit, a claim does not");
     }
 }
@@ -203,7 +204,8 @@ async fn only_requests_of_due_suspects_are_returned() {
         pool,
         "update course_outbox set next_attempt_at = now() + interval '1 hour' where course_key = 'later-1';
          update course_outbox set suspected_at = null where course_key = 'fresh-1';
-         update course_outbox set status = 'in_flight' where course_key = 'sent-1'",
+         insert into course_sync_batch (batch_id, term, holder, row_ids, revisions, claim_number, oldest_open, send_by)
+         select gen_random_uuid(), 1, gen_random_uuid(), array[id], '{1}', 1, 1, now() from course_outbox where course_key = 'sent-1'",
     )
     .await;
     assert_eq!(requests_of_due_suspects(pool).await.unwrap(), [due]);

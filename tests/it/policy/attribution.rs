@@ -140,13 +140,12 @@ impl World {
         let concurrent = concurrent && !self.attribution.is_cautious();
         let (fresh, suspects) = (self.due(Lane::Fresh), self.due(Lane::Suspects));
         let probe = (!concurrent).then(|| self.attribution.next_probe());
-        let waiting =
-            WaitingLanes { fresh: !fresh.is_empty(), may_be_fresh: false, suspects: !suspects.is_empty() };
+        let waiting = WaitingLanes { fresh: !fresh.is_empty(), suspects: !suspects.is_empty() };
         let Some(lane) = self.turns.next_lane(probe.map(|(lane, _)| lane), waiting) else {
             self.now += LATENCY;
             return;
         };
-        self.turns.record(lane);
+        self.turns.record(lane, 1);
         let mut due = if lane == Lane::Fresh { fresh } else { suspects };
         if probe.is_some_and(|(_, order)| order == ClaimOrder::Newest) {
             due.reverse();

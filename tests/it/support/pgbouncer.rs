@@ -21,6 +21,11 @@ impl PgBouncer {
     /// Starts PgBouncer in front of the cluster, with fewer sessions than its clients have connections. Returns
     /// `None` if PgBouncer is not installed.
     pub async fn start(cluster: &ThrowawayPostgres) -> Option<Self> {
+        Self::with_sessions(cluster, 3).await
+    }
+
+    /// The same with this number of sessions.
+    pub async fn with_sessions(cluster: &ThrowawayPostgres, sessions: u32) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
         let program = program.iter().map(PathBuf::from).find(|path| path.exists())?;
         let directory = tempfile::tempdir().expect("a directory");
@@ -34,7 +39,7 @@ impl PgBouncer {
         let socket = socket.replace("%2F", "/");
         let text = format!(
             "[databases]\n* = host={socket} port={} user=course_sync\n[pgbouncer]\nauth_type = any\nlisten_addr =\n\
-             listen_port = {PORT}\nunix_socket_dir = {own}\npool_mode = transaction\ndefault_pool_size = 3\n",
+             listen_port = {PORT}\nunix_socket_dir = {own}\npool_mode = transaction\ndefault_pool_size = {sessions}\n",
             cluster.port()
         );
         std::fs::write(&settings, text).expect("the settings can be written");
@@ -47,9 +52,14 @@ impl PgBouncer {
             .spawn()
             .expect("pgbouncer starts");
         let pooler = Self { child, directory };
-        let socket = pooler.directory.path().join(format!(".s.PGSQL.{PORT}"));
+        let socket = pooler.socket();
         eventually("pgbouncer listens", async || if socket.exists() { Ok(()) } else { Err(()) }).await;
         Some(pooler)
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(format!(".s.PGSQL.{PORT}"))
     }
 
     /// The URL of a database through PgBouncer.
@@ -60,7 +70,7 @@ impl PgBouncer {
 }
 
 /// A command for a program that refuses to run as root, such as Postgres: runs it as the user `postgres`.
-pub(super) fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }

@@ -208,10 +208,12 @@ impl World {
         .await;
     }
 
-    /// All rows of the outbox, by id.
+    /// All rows of the outbox, by id. The status is `in_flight` while an open request lists the course.
     pub async fn rows(&self) -> Vec<Row> {
         sqlx::query_as(
-            "select course_key, status, attempts, faults, hubspot_id, error from course_outbox order by id",
+            "select course_key, attempts, faults, hubspot_id, error,
+                    case when id in (select id from course_sync_in_flight()) then 'in_flight' else status end as status
+               from course_outbox order by id",
         )
         .fetch_all(self.pool())
         .await
@@ -225,7 +227,9 @@ impl World {
 
     /// The number of courses by status.
     pub async fn counts(&self) -> BTreeMap<String, i64> {
-        sqlx::query_as("select status, count(*) from course_outbox group by status")
+        let counts = "select case when id in (select id from course_sync_in_flight()) then 'in_flight' else status end, count(*)
+                        from course_outbox group by 1";
+        sqlx::query_as(counts)
             .fetch_all(self.pool())
             .await
             .expect("the outbox is readable")
@@ -317,20 +321,30 @@ impl Drop for World {
 }
 
 /// Invariants of the outbox between writes. Each statement counts the rows that violate it.
-const INVARIANTS: [(&str, &str); 4] = [
+const INVARIANTS: [(&str, &str); 7] = [
     (
         "no two courses share a record",
         "select count(*) from (select from course_outbox where status = 'synced' group by hubspot_id having count(*) > 1) x",
     ),
     (
-        "each course that is in flight or unconfirmed has a committed intent",
-        "select count(*) from course_outbox o where status in ('in_flight', 'unconfirmed') and not exists
+        "each unconfirmed course has a committed intent",
+        "select count(*) from course_outbox o where status = 'unconfirmed' and not exists
             (select from course_sync_batch b where b.batch_id = o.batch_id and o.id = any(b.row_ids) and b.state <> 'closed')",
     ),
     (
-        "each open intent has courses",
+        "each open intent has courses in flight",
         "select count(*) from course_sync_batch b where b.state = 'open' and not exists
-            (select from course_outbox o where o.batch_id = b.batch_id and o.status in ('in_flight', 'unconfirmed'))",
+            (select from course_sync_in_flight() f join course_outbox o using (id)
+              where f.batch_id = b.batch_id and o.status = 'pending')",
+    ),
+    (
+        "no course is in two open requests",
+        "select count(*) from (select from course_sync_in_flight() group by id having count(*) > 1) x",
+    ),
+    ("no row is stored as in flight", "select count(*) from course_outbox where status = 'in_flight'"),
+    (
+        "each synced course has the revision that was sent",
+        "select count(*) from course_outbox where status = 'synced' and coalesce(synced_revision > revision, true)",
     ),
     ("each failed course has an error", "select count(*) from course_outbox where status = 'failed' and error is null"),
 ];

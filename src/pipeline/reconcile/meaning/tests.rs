@@ -169,6 +169,11 @@ fn several_records_with_one_key_are_left_to_an_operator() {
 fn absence_needs_the_live_records_and_the_recycle_bin() {
     let held = LookupFinding::Found(id("1"));
     assert_eq!(combine(LookupFinding::Absent, None), LookupFinding::Inconclusive);
+    assert_eq!(
+        combine(LookupFinding::Absent, Some(LookupFinding::Interrupted)),
+        LookupFinding::Interrupted,
+        "the recycle bin is read again at once"
+    );
     assert_eq!(combine(LookupFinding::Absent, Some(LookupFinding::Absent)), LookupFinding::Absent);
     assert_eq!(combine(LookupFinding::Absent, Some(held.clone())), held);
     assert_eq!(combine(held.clone(), None), held);
@@ -223,7 +228,7 @@ fn a_taken_key_that_is_not_found_is_looked_up_at_growing_intervals_without_count
         };
         match settle(&course, &LookupFinding::Absent, &policy, &facts()) {
             Settlement::StillUnconfirmed(wait) => waits.push(wait.as_secs()),
-            other @ Settlement::Apply(_) => panic!("{other:?}"),
+            other @ (Settlement::Apply(_) | Settlement::Unchanged) => panic!("{other:?}"),
         }
     }
     assert_eq!(waits, [2, 5, 30, 600, 600]);

@@ -1,0 +1,72 @@
+//! What the main loop reads from the outbox when no event comes: which courses are due, and the operator's pause.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Engine, WaitFor};
+use crate::daemon::durable_pauses;
+use crate::outbox::due;
+use crate::runtime::run_in_task;
+
+impl Engine {
+    /// Expects the courses that are due, and waits for the next one.
+    pub(super) async fn poll(&mut self) {
+        let context = Arc::clone(&self.context);
+        let due = run_in_task(async move { due::read_next_due(&context.edges.database).await }).await;
+        let now = Instant::now();
+        (self.last_scan, self.must_read_operator) = (now, true);
+        let Some(Ok(due)) = due else {
+            // The statements that follow fail, too, and report it.
+            self.fresh.expect_courses();
+            self.suspects.expect_courses();
+            self.may_be_unconfirmed = true;
+            return self.polls.record_poll(None, false, now);
+        };
+        if due::is_due(due.fresh) {
+            self.fresh.expect_courses();
+        }
+        if due::is_due(due.suspects) {
+            self.suspects.expect_courses();
+        }
+        if self.fresh.should_claim(now) || self.suspects.should_claim(now) {
+            self.polls.record_event(now);
+        }
+        // Unconfirmed courses may wait for an operator. If one is looked up, that is an event.
+        self.may_be_unconfirmed |= due::is_due(due.unconfirmed);
+        let is_quiet = self.context.runtime.wake.is_listening() && self.context.account.pauses().is_empty();
+        self.polls.record_poll(due.wait(), is_quiet, now);
+        if due::is_due(due.fresh) && self.context.runtime.wake.is_listening() {
+            // A poll soon after a notification finds the first courses of a short batch, as the notification did.
+            self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
+        }
+    }
+
+    /// Reads the operator's pause and the durable pauses, at each poll and at least once per poll interval. False until the
+    /// first read has succeeded.
+    pub(super) async fn read_operator_pause(&mut self) -> bool {
+        let last_read = self.operator_read_at;
+        let is_recent = last_read.is_some_and(|at| at.elapsed() < self.polls.wait());
+        if is_recent && !self.must_read_operator {
+            return true;
+        }
+        if durable_pauses::read(&self.context).await {
+            self.operator_read_at = Some(Instant::now());
+            self.start_reading_day_end();
+        } else {
+            self.operator_read_at = last_read.map(|_| Instant::now());
+        }
+        self.must_read_operator = false;
+        self.operator_read_at.is_some()
+    }
+
+    /// Starts a request for the end of the account's day, if it is needed.
+    fn start_reading_day_end(&mut self) {
+        let held = *self.lease.borrow();
+        if let Some(held) = held
+            && self.account_reads.is_empty()
+            && self.context.account.should_request_day_end()
+        {
+            self.account_reads.spawn(durable_pauses::read_day_end(Arc::clone(&self.context), held));
+        }
+    }
+}
