@@ -14,8 +14,6 @@ use tokio::net::TcpListener;
 use crate::support::daemon::{output, program};
 use crate::support::eventually::eventually;
 use crate::support::http::{http_client, http_get};
-use crate::support::pgbouncer::PgBouncer;
-use crate::support::postgres::cluster;
 use crate::support::world::{UNIQUE_PROPERTY, World};
 
 const CODES: [&str; 11] = [
@@ -310,12 +308,7 @@ async fn database_problems_are_reported() {
 
 #[tokio::test]
 async fn a_pooler_in_transaction_mode_is_reported() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
-    let mut world = World::new().await;
-    world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
+    let Some((mut world, _pooler)) = World::behind_pooler().await else { return };
     let (_, checks) = check_as_json(&world, &[]).await;
     assert_eq!(checks["wakeup"]["status"], "warning", "{checks:#?}");
     assert!(checks["wakeup"]["message"].as_str().unwrap().contains("pooler"), "{checks:#?}");

@@ -5,7 +5,6 @@ use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::support::daemon::{output, program};
-use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::cluster;
 use crate::support::world::World;
 
@@ -72,12 +71,7 @@ async fn every_write_waits_for_the_disk_although_the_database_does_not() {
 
 #[tokio::test]
 async fn every_write_waits_for_the_disk_behind_a_pooler() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
-    let mut world = World::new().await;
-    world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
+    let Some((mut world, _pooler)) = World::behind_pooler().await else { return };
     world.set("OUTBOX__LISTEN", "false");
     world.set("OUTBOX__POLL_INTERVAL", "50ms");
     assert_eq!(writes_of_a_daemon(&mut world).await, all_on());

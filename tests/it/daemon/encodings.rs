@@ -4,7 +4,6 @@ use serde_json::json;
 use simulator::{Answer, Fault, Operation};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::support::daemon::{output, program};
 use crate::support::postgres::cluster;
 use crate::support::world::World;
 
@@ -22,13 +21,6 @@ async fn world_with_encoding(encoding: &str) -> World {
     world
 }
 
-async fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = program(&world.settings);
-    command.args(arguments);
-    let output = output(command).await;
-    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
-}
-
 #[tokio::test]
 async fn a_latin1_database_is_migrated_and_its_courses_are_sent() {
     let world = world_with_encoding("LATIN1").await;
@@ -41,9 +33,9 @@ async fn a_latin1_database_is_migrated_and_its_courses_are_sent() {
     let names: Vec<_> = world.hubspot.records().into_iter().map(|record| record.properties).collect();
     assert!(names.iter().any(|properties| properties["hs_course_name"] == "Größe"), "{names:?}");
     // The recorded checksums are those of the files.
-    let (code, text) = run(&world, &["migrate"]).await;
+    let (code, text) = world.run(&["migrate"]).await;
     assert_eq!(code, Some(0), "{text}");
-    let (code, text) = run(&world, &["check"]).await;
+    let (code, text) = world.run(&["check"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("! database") && text.contains("LATIN1"), "{text}");
 }
@@ -51,7 +43,7 @@ async fn a_latin1_database_is_migrated_and_its_courses_are_sent() {
 #[tokio::test]
 async fn one_wrong_byte_in_a_database_without_an_encoding_fails_one_row() {
     let world = world_with_encoding("SQL_ASCII").await;
-    let (code, text) = run(&world, &["migrate"]).await;
+    let (code, text) = world.run(&["migrate"]).await;
     assert_eq!(code, Some(0), "{text}");
     world.enqueue("größe", &json!({ "hs_course_name": "Größe" })).await;
     world.enqueue_many("A", 20).await;
@@ -74,7 +66,7 @@ async fn one_wrong_byte_in_a_database_without_an_encoding_fails_one_row() {
     .unwrap();
     assert_eq!(categories, ["invalid_row", "invalid_row"]);
     for command in ["status", "failures", "check"] {
-        let (code, text) = run(&world, &[command]).await;
+        let (code, text) = world.run(&[command]).await;
         assert_eq!(code, Some(0), "{command}: {text}");
     }
     assert!(daemon.stop().await.success());

@@ -155,7 +155,7 @@ async fn an_insert_wakes_the_daemon_immediately() {
     world.set("OUTBOX__POLL_INTERVAL", "1h");
     let daemon = world.start_daemon();
     daemon.wait_for_event("lease_acquired").await;
-    wait_until_listening(&world).await;
+    world.wait_until_listening().await;
     world.enqueue_many("A", 5).await;
     world.wait_until_all_are(&["synced"]).await;
 }
@@ -167,7 +167,7 @@ async fn a_small_batch_waits_for_more_courses() {
     world.set("BATCH__LINGER", "3s");
     let daemon = world.start_daemon();
     daemon.wait_for_event("lease_acquired").await;
-    wait_until_listening(&world).await;
+    world.wait_until_listening().await;
     world.warm_up().await;
     let before = world.create_requests();
     for n in 1..=20 {
@@ -176,20 +176,6 @@ async fn a_small_batch_waits_for_more_courses() {
     world.wait_until_all_are(&["synced"]).await;
     // The last linger of the warm-up may end while the courses are being enqueued.
     assert!(world.create_requests() <= before + 2, "{} requests", world.create_requests() - before);
-}
-
-/// Waits until the daemon listens for notifications.
-async fn wait_until_listening(world: &World) {
-    eventually("the daemon listens", async || {
-        let listening: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'",
-        )
-        .fetch_one(world.pool())
-        .await
-        .unwrap();
-        if listening > 0 { Ok(()) } else { Err(listening) }
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::support::daemon::Daemon;
-use crate::support::eventually::eventually;
 use crate::support::world::World;
 
 /// The renewals of the lease and the committed transactions of the database so far.
@@ -34,16 +33,7 @@ async fn notified_daemon(world: &mut World) -> Daemon {
     world.set("OUTBOX__POLL_INTERVAL", "1h");
     let daemon = world.start_daemon();
     daemon.wait_for_event("lease_acquired").await;
-    eventually("the daemon listens", async || {
-        let sessions: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'",
-        )
-        .fetch_one(world.pool())
-        .await
-        .unwrap();
-        if sessions > 0 { Ok(()) } else { Err(sessions) }
-    })
-    .await;
+    world.wait_until_listening().await;
     daemon
 }
 

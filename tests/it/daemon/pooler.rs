@@ -9,12 +9,7 @@ use crate::support::world::World;
 
 #[tokio::test]
 async fn the_daemon_works_behind_a_pooler_in_transaction_mode() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
-    let mut world = World::new().await;
-    world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
+    let Some((mut world, _pooler)) = World::behind_pooler().await else { return };
     world.set("OUTBOX__LISTEN", "false");
     world.set("OUTBOX__POLL_INTERVAL", "50ms");
     world.set("BATCH__MAX_SIZE", "10");
@@ -38,12 +33,7 @@ async fn the_daemon_works_behind_a_pooler_in_transaction_mode() {
 
 #[tokio::test]
 async fn a_pooler_is_recognised_without_the_setting() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
-    let mut world = World::new().await;
-    world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
+    let Some((mut world, _pooler)) = World::behind_pooler().await else { return };
     world.set("OUTBOX__POLL_INTERVAL", "50ms");
     world.set("BATCH__MAX_SIZE", "10");
     // The number of the start decides which statements are in which session.
@@ -62,10 +52,7 @@ async fn a_pooler_is_recognised_without_the_setting() {
 
 #[tokio::test]
 async fn a_pooler_with_a_single_session_is_recognised() {
-    let Some(pooler) = PgBouncer::with_sessions(cluster().await, 1).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
+    let Some(pooler) = PgBouncer::with_sessions(cluster().await, 1).await else { return };
     let mut world = World::new().await;
     world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
     world.set("OUTBOX__POLL_INTERVAL", "50ms");
@@ -79,10 +66,7 @@ async fn a_pooler_with_a_single_session_is_recognised() {
 
 #[tokio::test]
 async fn a_pooler_that_is_put_in_between_later_is_recognised_by_its_errors() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
+    let Some(pooler) = PgBouncer::start(cluster().await).await else { return };
     let mut world = World::new().await;
     // A socket that leads to the server first, and to the pooler later.
     let folder = tempfile::tempdir().unwrap();
@@ -112,10 +96,7 @@ async fn a_pooler_that_is_put_in_between_later_is_recognised_by_its_errors() {
 
 #[tokio::test]
 async fn statements_that_other_clients_prepared_behind_the_pooler_survive() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
+    let Some(pooler) = PgBouncer::start(cluster().await).await else { return };
     let mut world = World::new().await;
     let url = pooler.url(world.database.name());
     // One in each session of the pooler, under the names that this program's driver gives.

@@ -185,13 +185,18 @@ async fn a_cold_copy_put_back_while_the_daemon_runs_is_noticed() {
         cluster.start_server().await.unwrap();
     })
     .await;
-    cluster.stop_server(StopMode::Fast).await.unwrap();
-    std::fs::remove_dir_all(cluster.data_dir()).unwrap();
-    copy_folder(&copy, &cluster.data_dir()).await;
-    cluster.start_server().await.unwrap();
+    put_back(&cluster, &copy).await;
     check_that_nothing_is_sent_twice(&world, &mut daemon).await;
     drop(world);
     cluster.stop().await.unwrap();
+}
+
+/// Replaces the files of the cluster by a copy.
+async fn put_back(cluster: &ThrowawayPostgres, copy: &Path) {
+    cluster.stop_server(StopMode::Fast).await.unwrap();
+    std::fs::remove_dir_all(cluster.data_dir()).unwrap();
+    copy_folder(copy, &cluster.data_dir()).await;
+    cluster.start_server().await.unwrap();
 }
 
 #[tokio::test]
@@ -213,10 +218,7 @@ async fn a_cold_copy_made_and_put_back_while_the_lease_lasts_is_noticed() {
     cluster.start_server().await.unwrap();
     world.enqueue_many("A", COURSES).await;
     world.wait_until_all_are(&["synced"]).await;
-    cluster.stop_server(StopMode::Fast).await.unwrap();
-    std::fs::remove_dir_all(cluster.data_dir()).unwrap();
-    copy_folder(&copy, &cluster.data_dir()).await;
-    cluster.start_server().await.unwrap();
+    put_back(&cluster, &copy).await;
     world.enqueue_many("A", COURSES).await;
     check_that_nothing_is_sent_twice(&world, &mut daemon).await;
     drop(world);

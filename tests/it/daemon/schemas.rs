@@ -5,10 +5,7 @@ use secrecy::SecretString;
 use simulator::Operation;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::support::daemon::{output, program};
 use crate::support::eventually::eventually;
-use crate::support::pgbouncer::PgBouncer;
-use crate::support::postgres::cluster;
 use crate::support::world::World;
 
 /// The superuser of the test cluster. A schema with this name comes first in the default search path.
@@ -29,14 +26,6 @@ async fn tables_of(pool: &PgPool, schema: &str) -> i64 {
 /// The same URL with another search path.
 fn with_search_path(url: &str, path: &str) -> String {
     format!("{url}&options[search_path]={path}")
-}
-
-/// Runs a command that ends, and returns its exit code and everything that it printed.
-async fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = program(&world.settings);
-    command.args(arguments);
-    let output = output(command).await;
-    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
 #[tokio::test]
@@ -62,32 +51,18 @@ async fn a_schema_named_like_the_role_does_not_hide_the_outbox() {
     })
     .await;
     assert!(daemon.stop().await.success());
-    let (code, text) = run(&world, &["check"]).await;
+    let (code, text) = world.run(&["check"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("up to date (in the schema public)"), "{text}");
-    let (code, text) = run(&world, &["migrate"]).await;
+    let (code, text) = world.run(&["migrate"]).await;
     assert_eq!(code, Some(0), "{text}");
-    let (code, text) = run(&world, &["status"]).await;
+    let (code, text) = world.run(&["status"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(tables_of(world.pool(), ROLE).await, 0);
 }
 
-#[tokio::test]
-async fn behind_a_pooler_the_schema_is_found_as_well() {
-    let Some(pooler) = PgBouncer::start(cluster().await).await else {
-        eprintln!("skipped: pgbouncer is not installed");
-        return;
-    };
-    let mut world = World::new().await;
-    execute(world.pool(), &format!("create schema {ROLE}")).await;
-    world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
-    world.set("OUTBOX__LISTEN", "false");
-    world.enqueue_many("A", 5).await;
-    let mut daemon = world.start_daemon();
-    world.wait_until_all_are(&["synced"]).await;
-    assert_eq!(tables_of(world.pool(), ROLE).await, 0);
-    // Another outbox that appears later.
-    migrate(&SecretString::from(with_search_path(&world.database.url().await, ROLE))).await.unwrap();
+/// Enqueues courses in the first outbox, and waits until they are synced.
+async fn sync_more_in_public(world: &World) {
     execute(
         world.pool(),
         "insert into public.course_outbox (course_key, properties)
@@ -103,6 +78,20 @@ async fn behind_a_pooler_the_schema_is_found_as_well() {
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn behind_a_pooler_the_schema_is_found_as_well() {
+    let Some((mut world, _pooler)) = World::behind_pooler().await else { return };
+    execute(world.pool(), &format!("create schema {ROLE}")).await;
+    world.set("OUTBOX__LISTEN", "false");
+    world.enqueue_many("A", 5).await;
+    let mut daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    assert_eq!(tables_of(world.pool(), ROLE).await, 0);
+    // Another outbox that appears later.
+    migrate(&SecretString::from(with_search_path(&world.database.url().await, ROLE))).await.unwrap();
+    sync_more_in_public(&world).await;
     assert!(daemon.stop().await.success());
 }
 
@@ -119,21 +108,7 @@ async fn a_second_outbox_that_appears_later_changes_nothing() {
     let cut = "select pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and application_name = 'course-sync'";
     execute(world.pool(), cut).await;
-    execute(
-        world.pool(),
-        "insert into public.course_outbox (course_key, properties)
-         select 'B-' || n, jsonb_build_object('hs_course_name', 'Course B ' || n) from generate_series(1, 20) n",
-    )
-    .await;
-    eventually("the courses of the first outbox are synced", async || {
-        let left: i64 =
-            sqlx::query_scalar("select count(*) from public.course_outbox where status <> 'synced'")
-                .fetch_one(world.pool())
-                .await
-                .unwrap();
-        if left == 0 { Ok(()) } else { Err(left) }
-    })
-    .await;
+    sync_more_in_public(&world).await;
     let terms = "select term from course_sync.course_sync_leader";
     let term: i64 = sqlx::query_scalar(terms).fetch_one(world.pool()).await.unwrap();
     assert_eq!(term, 0, "nothing leads in the second outbox");
@@ -152,19 +127,19 @@ async fn two_outboxes_in_the_search_path_are_refused_by_name() {
         world.set("DATABASE__MIGRATE", migrates);
         world.settings.insert("DATABASE_URL".into(), with_search_path(&url, "%22Second%20outbox%22,public"));
         for command in ["run", "status"] {
-            let (code, text) = run(&world, &[command]).await;
+            let (code, text) = world.run(&[command]).await;
             assert_eq!(code, Some(2), "{command}: {text}");
             // The log escapes quotation marks.
             let text = text.replace('\\', "");
             assert!(text.contains("in the schemas \"Second outbox\" and public"), "{command}: {text}");
         }
-        let (code, text) = run(&world, &["check"]).await;
+        let (code, text) = world.run(&["check"]).await;
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("✗ schema") && text.contains("Set the search path of this role"), "{text}");
     }
     // The remedy works.
     world.settings.insert("DATABASE_URL".into(), second);
-    let (code, text) = run(&world, &["check"]).await;
+    let (code, text) = world.run(&["check"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("(in the schema \"Second outbox\")"), "{text}");
 }
@@ -218,11 +193,11 @@ async fn a_schema_restored_without_its_records_is_refused_with_the_remedy() {
     )
     .await;
     for command in ["run", "migrate"] {
-        let (code, text) = run(&world, &[command]).await;
+        let (code, text) = world.run(&[command]).await;
         assert_eq!(code, Some(2), "{text}");
         assert!(text.contains("copy the rows of course_sync_migrations"), "{text}");
     }
     execute(world.pool(), "insert into course_sync_migrations table kept").await;
-    let (code, text) = run(&world, &["migrate"]).await;
+    let (code, text) = world.run(&["migrate"]).await;
     assert_eq!(code, Some(0), "{text}");
 }

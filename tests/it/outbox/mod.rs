@@ -25,8 +25,11 @@ mod verify;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use course_sync::course::{BatchId, InstanceId, RowId};
-use course_sync::course::{ClaimedCourse, Transition};
+use course_sync::course::{
+    BatchId, Category, ClaimedCourse, CourseError, Doubt, HubSpotId, InstanceId, Provenance, RowId,
+    Transition,
+};
+use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::OutboxError;
 use course_sync::outbox::claim::{ClaimLimits, ClaimResult, Isolation, claim};
 use course_sync::outbox::lease::{Lease, acquire_or_renew};
@@ -34,6 +37,8 @@ use course_sync::outbox::record::{LockedRows, RequestEnd, record};
 use course_sync::policy::attribution::{ClaimOrder, Lane};
 use course_sync::policy::backlog::{Cursor, Remaining};
 use course_sync::policy::leader_report::LeaderReport;
+use jiff::Timestamp;
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -160,6 +165,37 @@ async fn rows(pool: &PgPool) -> Vec<String> {
 
 async fn execute(pool: &PgPool, statement: &'static str) {
     sqlx::raw_sql(statement).execute(pool).await.unwrap();
+}
+
+/// The end of a request that HubSpot has answered.
+const REQUEST_END: RequestEnd = RequestEnd {
+    outcome: Some(RequestOutcome::Ok),
+    http_status: Some(201),
+    correlation_id: None,
+    passed: Some(true),
+};
+
+fn synced(id: &str) -> Transition {
+    Transition::Synced {
+        hubspot_id: HubSpotId::parse(id).unwrap(),
+        provenance: Provenance::Created,
+        warning: None,
+    }
+}
+
+fn unconfirmed(doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> Transition {
+    let error = CourseError::new(Category::UnknownOutcome, "left out", Timestamp::now());
+    Transition::Unconfirmed { error, doubt, batch_limit, look_after }
+}
+
+/// Enqueues these courses and claims them for one request, as a new leader.
+async fn claimed(pool: &PgPool, keys: &[&str]) -> (Lease, BatchId, Vec<RowId>) {
+    for key in keys {
+        enqueue(pool, key, json!({})).await;
+    }
+    let lease = leader(pool).await;
+    let (batch, taken) = take(pool, lease, generous(), Cursor::default()).await;
+    (lease, batch, taken.courses.iter().map(|course| course.id).collect())
 }
 
 /// Records these outcomes. Returns the number of recorded ones; none may wait for its row.

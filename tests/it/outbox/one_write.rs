@@ -2,47 +2,25 @@
 
 use std::time::Duration;
 
-use course_sync::course::{BatchId, HubSpotId, Provenance, Requeue, RowId, Transition};
-use course_sync::hubspot::api::outcome::RequestOutcome;
+use course_sync::course::{BatchId, Doubt, Requeue, RowId, Transition};
 use course_sync::outbox::claim::withdraw;
 use course_sync::outbox::journal::close_settled_batches;
-use course_sync::outbox::lease::{Lease, release};
+use course_sync::outbox::lease::release;
 use course_sync::outbox::record::{LockedRows, RecordedCourses, RequestEnd, record};
 use course_sync::outbox::recover::{due_lookups, mark_orphans_unconfirmed, settle_unconfirmed};
 use course_sync::policy::backlog::Cursor;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::{enqueue, execute, generous, keys, leader, record_all, statuses, take};
-use crate::support::postgres::database;
-
-const REQUEST_END: RequestEnd = RequestEnd {
-    outcome: Some(RequestOutcome::Ok),
-    http_status: Some(201),
-    correlation_id: None,
-    passed: Some(true),
+use super::{
+    REQUEST_END, claimed, enqueue, execute, generous, keys, leader, record_all, statuses, synced, take,
+    unconfirmed,
 };
-
-fn synced(id: &str) -> Transition {
-    Transition::Synced {
-        hubspot_id: HubSpotId::parse(id).unwrap(),
-        provenance: Provenance::Created,
-        warning: None,
-    }
-}
+use crate::support::postgres::database;
 
 /// Every course as synced with a record of its own.
 fn all_synced(ids: &[RowId]) -> Vec<(RowId, Transition)> {
     ids.iter().map(|id| (*id, synced(&id.0.to_string()))).collect()
-}
-
-async fn claimed(pool: &PgPool, keys: &[&str]) -> (Lease, BatchId, Vec<RowId>) {
-    for key in keys {
-        enqueue(pool, key, json!({})).await;
-    }
-    let lease = leader(pool).await;
-    let (batch, taken) = take(pool, lease, generous(), Cursor::default()).await;
-    (lease, batch, taken.courses.iter().map(|course| course.id).collect())
 }
 
 async fn skip_locked(pool: &PgPool, batch: BatchId, outcomes: &[(RowId, Transition)]) -> RecordedCourses {
@@ -168,16 +146,7 @@ async fn a_course_that_changes_in_flight_is_synced_with_the_revision_that_was_se
          update course_outbox set properties = properties, associations = associations",
     )
     .await;
-    let unknown = Transition::Unconfirmed {
-        error: course_sync::course::CourseError::new(
-            course_sync::course::Category::UnknownOutcome,
-            "no response",
-            jiff::Timestamp::now(),
-        ),
-        doubt: course_sync::course::Doubt::Unknown,
-        batch_limit: None,
-        look_after: Duration::ZERO,
-    };
+    let unknown = unconfirmed(Doubt::Unknown, None, Duration::ZERO);
     let outcomes = [(ids[0], synced("1")), (ids[1], synced("2")), (ids[2], unknown)];
     record_all(pool, batch, &outcomes, &REQUEST_END).await.unwrap();
     settle_unconfirmed(pool, lease, &[(ids[2], batch, synced("3"))]).await.unwrap();

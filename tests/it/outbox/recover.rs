@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use course_sync::course::{
-    BatchId, Category, CourseError, Doubt, HubSpotId, InstanceId, Provenance, Requeue, RowId, Suspicion,
-    Transition,
+    BatchId, Category, CourseError, Doubt, HubSpotId, InstanceId, Provenance, Requeue, Suspicion, Transition,
 };
-use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::claim::{ClaimLimits, withdraw};
 use course_sync::outbox::journal::{close_settled_batches, recent_requests};
 use course_sync::outbox::lease::release;
@@ -20,31 +18,13 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{enqueue, generous, leader, record_all, rows, statuses, take};
-use crate::support::postgres::database;
-
-const REQUEST_END: RequestEnd = RequestEnd {
-    outcome: Some(RequestOutcome::Ok),
-    http_status: Some(201),
-    correlation_id: None,
-    passed: Some(true),
+use super::{
+    REQUEST_END, claimed, enqueue, generous, leader, record_all, rows, statuses, synced, take, unconfirmed,
 };
-
-fn synced(id: &str) -> Transition {
-    Transition::Synced {
-        hubspot_id: HubSpotId::parse(id).unwrap(),
-        provenance: Provenance::Created,
-        warning: None,
-    }
-}
+use crate::support::postgres::database;
 
 fn later(error: Option<CourseError>, suspicion: Suspicion) -> Transition {
     Transition::Pending(Requeue::Later { error, after: Duration::from_mins(1), suspicion })
-}
-
-fn unconfirmed(doubt: Doubt, batch_limit: Option<u16>, look_after: Duration) -> Transition {
-    let error = CourseError::new(Category::UnknownOutcome, "left out", Timestamp::now());
-    Transition::Unconfirmed { error, doubt, batch_limit, look_after }
 }
 
 fn error() -> CourseError {
@@ -53,15 +33,6 @@ fn error() -> CourseError {
         http_status: Some(207),
         ..CourseError::new(Category::Validation, message, Timestamp::now())
     }
-}
-
-async fn claimed(pool: &PgPool, keys: &[&str]) -> (course_sync::outbox::lease::Lease, BatchId, Vec<RowId>) {
-    for key in keys {
-        enqueue(pool, key, json!({})).await;
-    }
-    let lease = leader(pool).await;
-    let (batch, taken) = take(pool, lease, generous(), Cursor::default()).await;
-    (lease, batch, taken.courses.iter().map(|course| course.id).collect())
 }
 
 async fn batch_state(pool: &PgPool, batch: BatchId) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use course_sync::course::{BatchId, HubSpotId, Provenance, RowId, Transition};
+use course_sync::course::{BatchId, RowId, Transition};
 use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::claim::ClaimLimits;
 use course_sync::outbox::journal::close_settled_batches;
@@ -14,12 +14,12 @@ use course_sync::policy::backlog::Cursor;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::{enqueue, execute, generous, leader, record_all, rows, statuses, take};
+use super::{enqueue, execute, generous, leader, record_all, rows, statuses, synced, take};
 use crate::support::postgres::database;
 
 const GRACE: Duration = Duration::from_mins(1);
 
-async fn claimed(pool: &PgPool, lease: Lease, keys: &[&str]) -> (BatchId, Vec<RowId>) {
+async fn claimed_by(pool: &PgPool, lease: Lease, keys: &[&str]) -> (BatchId, Vec<RowId>) {
     for key in keys {
         enqueue(pool, key, json!({})).await;
     }
@@ -48,14 +48,6 @@ async fn lose_journal(pool: &PgPool) {
     .await;
 }
 
-fn synced(id: &str) -> Transition {
-    Transition::Synced {
-        hubspot_id: HubSpotId::parse(id).unwrap(),
-        provenance: Provenance::Created,
-        warning: None,
-    }
-}
-
 fn end() -> RequestEnd {
     RequestEnd { outcome: Some(RequestOutcome::Ok), ..RequestEnd::NOT_SENT }
 }
@@ -65,7 +57,7 @@ async fn courses_that_an_earlier_version_left_in_flight_without_an_intent_become
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
-    let (batch, ids) = claimed(pool, lease, &["a", "b"]).await;
+    let (batch, ids) = claimed_by(pool, lease, &["a", "b"]).await;
     assert_eq!(stranded(pool, lease).await, 0);
     execute(
         pool,
@@ -75,7 +67,7 @@ async fn courses_that_an_earlier_version_left_in_flight_without_an_intent_become
     lose_journal(pool).await;
     assert_eq!(stranded(pool, lease).await, 0, "the sender may still record a result");
     execute(pool, "update course_outbox set updated_at = now() - interval '1 hour'").await;
-    let (live, _) = claimed(pool, lease, &["live"]).await;
+    let (live, _) = claimed_by(pool, lease, &["live"]).await;
     let stale = Lease { term: course_sync::course::Term(lease.term.0 - 1), ..lease };
     assert_eq!(stranded(pool, stale).await, 0, "only the leader decides");
     assert_eq!(stranded(pool, lease).await, 2);
@@ -99,7 +91,7 @@ async fn an_unconfirmed_course_without_an_intent_keeps_how_it_can_be_proved() {
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
-    claimed(pool, lease, &["keyed", "plain"]).await;
+    claimed_by(pool, lease, &["keyed", "plain"]).await;
     execute(
         pool,
         "update course_outbox set status = 'unconfirmed', doubt = 'unknown', doubted_since = now() - interval '1 hour',
@@ -127,7 +119,7 @@ async fn an_intent_that_was_restored_in_part_is_completed() {
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
-    let (_, ids) = claimed(pool, lease, &["a", "b"]).await;
+    let (_, ids) = claimed_by(pool, lease, &["a", "b"]).await;
     execute(
         pool,
         "update course_outbox set updated_at = now() - interval '1 hour', status = 'in_flight',
@@ -148,7 +140,7 @@ async fn a_final_result_is_recorded_although_the_intent_is_missing() {
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
-    let (batch, ids) = claimed(pool, lease, &["created", "back"]).await;
+    let (batch, ids) = claimed_by(pool, lease, &["created", "back"]).await;
     lose_journal(pool).await;
     let back = Transition::Pending(course_sync::course::Requeue::Held);
     assert_eq!(record_all(pool, batch, &[(ids[0], synced("7")), (ids[1], back)], &end()).await.unwrap(), 1);
@@ -161,9 +153,9 @@ async fn a_request_whose_rows_were_deleted_is_closed() {
     let database = database().await;
     let pool = database.pool();
     let old = leader(pool).await;
-    claimed(pool, old, &["a"]).await;
+    claimed_by(pool, old, &["a"]).await;
     execute(pool, "delete from course_outbox").await;
-    claimed(pool, old, &["b"]).await;
+    claimed_by(pool, old, &["b"]).await;
     release(pool, old).await.unwrap();
     let new = leader(pool).await;
     assert_eq!(mark_orphans_unconfirmed(pool, new, Duration::ZERO, GRACE, None).await.unwrap(), 1);
@@ -178,7 +170,7 @@ async fn an_open_request_cannot_be_deleted() {
     let database = database().await;
     let pool = database.pool();
     let lease = leader(pool).await;
-    let (batch, ids) = claimed(pool, lease, &["a"]).await;
+    let (batch, ids) = claimed_by(pool, lease, &["a"]).await;
     for statement in ["delete from course_sync_batch", "truncate course_sync_batch"] {
         let error = sqlx::query(statement).execute(pool).await.unwrap_err();
         assert!(error.to_string().contains("could be sent a second time"), "{error}");

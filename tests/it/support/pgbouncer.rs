@@ -27,7 +27,10 @@ impl PgBouncer {
     /// The same with this number of sessions.
     pub async fn with_sessions(cluster: &ThrowawayPostgres, sessions: u32) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"];
-        let program = program.iter().map(PathBuf::from).find(|path| path.exists())?;
+        let Some(program) = program.iter().map(PathBuf::from).find(|path| path.exists()) else {
+            eprintln!("skipped: pgbouncer is not installed");
+            return None;
+        };
         let directory = tempfile::tempdir().expect("a directory");
         let settings = directory.path().join("pgbouncer.ini");
         let (own, theirs) = (directory.path().display().to_string(), cluster.url("postgres"));

@@ -8,9 +8,10 @@ use simulator::{Behaviour, Entry, Handle, Operation, Settings, Simulator};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, output, program};
 use super::eventually::eventually;
 use super::http::http_client;
+use super::pgbouncer::PgBouncer;
 use super::postgres::{self, TestDatabase};
 
 /// The unique property that holds the course key, in worlds that have one.
@@ -152,6 +153,38 @@ impl World {
         self.serving = tokio::spawn(async move {
             simulator.serve(std::future::pending()).await.expect("the simulator serves");
         });
+    }
+
+    /// A world whose program reaches its database through a pooler in transaction mode. `None` if none is installed: the
+    /// test is skipped.
+    pub async fn behind_pooler() -> Option<(Self, PgBouncer)> {
+        let pooler = PgBouncer::start(postgres::cluster().await).await?;
+        let mut world = Self::new().await;
+        world.settings.insert("DATABASE_URL".into(), pooler.url(world.database.name()));
+        Some((world, pooler))
+    }
+
+    /// Runs a command that ends. Returns its exit code and everything that it printed.
+    pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = program(&self.settings);
+        command.args(arguments);
+        let output = output(command).await;
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("the output is text");
+        (output.status.code(), text)
+    }
+
+    /// Waits until the daemon listens for notifications.
+    pub async fn wait_until_listening(&self) {
+        eventually("the daemon listens", async || {
+            let listening: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen%'",
+            )
+            .fetch_one(self.pool())
+            .await
+            .expect("the sessions can be read");
+            if listening > 0 { Ok(()) } else { Err(listening) }
+        })
+        .await;
     }
 
     /// Enqueues a course in the same way as a catalogue.
