@@ -265,8 +265,12 @@ impl Engine {
         }
     }
 
-    /// Claims courses with this permit, unless the lease has ended or the gate has closed since the permit was requested.
+    /// Claims courses with this permit, unless the lease has ended, the gate has closed or too many results wait to be recorded
+    /// since the permit was requested.
     fn use_permit(&mut self, permit: ReservedPermit, lane: Lane, order: ClaimOrder) {
+        if self.context.must_record_first() {
+            return permit.release_unused();
+        }
         let held = (*self.lease.borrow()).filter(HeldLease::is_valid);
         match (held, self.context.account.gate()) {
             (Some(held), Gate::Open { courses, concurrent }) => {

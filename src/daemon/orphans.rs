@@ -6,7 +6,7 @@ use crate::outbox::OutboxError;
 use crate::outbox::lease::Lease;
 use crate::outbox::recover;
 use crate::pipeline::context::Context;
-use crate::pipeline::record;
+use crate::pipeline::single_rows::{Halves, log_not_writable};
 use crate::runtime::database_health::DatabaseTask;
 
 /// Marks the courses. Returns their number. An error is reported, and the next renewal of the lease tries again.
@@ -45,23 +45,15 @@ async fn mark(context: &Context, lease: Lease, only: Option<&[RowId]>) -> Result
 async fn mark_one_by_one(context: &Context, lease: Lease) -> Result<u64, OutboxError> {
     let database = &context.edges.database;
     let orphaned = recover::orphaned_courses(database, lease, context.settings.send_window()).await?;
-    let mut groups = vec![orphaned.as_slice()];
-    let (mut marked, mut refused, mut reason) = (0, Vec::new(), String::new());
-    while let Some(group) = groups.pop() {
+    let (mut halves, mut marked) = (Halves::new(&orphaned), 0);
+    while let Some(group) = halves.next_group() {
         let ids: Vec<RowId> = group.iter().map(|course| course.id).collect();
-        match (mark(context, lease, Some(&ids)).await, group) {
-            (Ok(courses), _) => marked += courses,
-            (Err(error), [course]) if error.concerns_single_rows() => {
-                reason = error.to_string();
-                refused.push(course);
-            }
-            (Err(error), _) if error.concerns_single_rows() => {
-                let (first, second) = group.split_at(group.len() / 2);
-                groups.extend([second, first]);
-            }
-            (Err(error), _) => return Err(error),
+        match mark(context, lease, Some(&ids)).await {
+            Ok(courses) => marked += courses,
+            Err(error) => halves.divide(group, error)?,
         }
     }
-    record::log_not_writable(refused.iter().map(|course| course.key.as_str()), refused.len(), &reason);
+    let keys = halves.refused().iter().map(|course| course.key.as_str());
+    log_not_writable(keys, halves.reason().unwrap_or_default());
     Ok(marked)
 }

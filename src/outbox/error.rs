@@ -1,5 +1,7 @@
 //! Errors of the database: what failed, and what the operator can do.
 
+use std::borrow::Cow;
+
 use sqlx::migrate::MigrateError;
 
 use crate::course::{Category, RowId};
@@ -99,17 +101,22 @@ impl OutboxError {
         }
     }
 
+    /// The server's code for the error of a statement.
+    fn sqlstate(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Statement { source, .. }
+            | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)) => {
+                source.as_database_error().and_then(sqlx::error::DatabaseError::code)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the server gave up waiting for a lock that another session holds.
     pub(super) fn is_lock_timeout(&self) -> bool {
         /// The SQLSTATE of `lock_timeout`.
         const LOCK_NOT_AVAILABLE: &str = "55P03";
-        let (Self::Statement { source, .. }
-        | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))) = self
-        else {
-            return false;
-        };
-        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.as_deref() == Some(LOCK_NOT_AVAILABLE)
+        self.sqlstate().as_deref() == Some(LOCK_NOT_AVAILABLE)
     }
 
     /// Whether the program or its configuration does not fit the database, rather than the database failing.
@@ -160,9 +167,7 @@ impl OutboxError {
     pub fn is_refusal_of_a_row(&self) -> bool {
         /// The SQLSTATE of `raise` in a function.
         const RAISED: &str = "P0001";
-        let Self::Statement { source, .. } = self else { return false };
-        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| code.starts_with("23") || code == RAISED)
+        self.sqlstate().is_some_and(|code| code.starts_with("23") || code == RAISED)
     }
 
     /// Whether a statement over several rows may succeed without some of them: the database refused one, or another session
@@ -171,8 +176,7 @@ impl OutboxError {
     pub fn concerns_single_rows(&self) -> bool {
         /// The SQLSTATE of a deadlock, which another session's locks caused.
         const DEADLOCK: &str = "40P01";
-        let Self::Statement { source, .. } = self else { return false };
-        let code = source.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let code = self.sqlstate();
         let Some(code) = code.as_deref() else { return false };
         // 22 data, 23 constraints, P0 raised by a function, 42 a function that is wrong. A missing right (42501) concerns
         // every row.

@@ -15,6 +15,7 @@ pub mod reconcile;
 pub(crate) mod record;
 pub(crate) mod send;
 pub mod settings;
+pub(crate) mod single_rows;
 pub mod transition;
 
 use std::sync::Arc;
@@ -58,28 +59,33 @@ async fn sync_batch(context: Arc<Context>, claimed: ClaimedCourses, lane: Lane, 
 
     let response = send::send(&context, begin_by, &batch, lane, permit, &span).await;
     // Courses that were not sent become pending again, and their transitions are not counted.
-    let (mut transitions, end, uncounted) = match response {
+    let (mut transitions, end, uncounted, counted) = match response {
         Ok(response) => {
             span.record_outcome(response.interpretation.outcome);
             let verdicts = response.interpretation.verdicts;
-            (send::decide_transitions(&context, &batch, lane, verdicts, response.others), response.end, 0)
+            let transitions = send::decide_transitions(&context, &batch, lane, verdicts, response.others);
+            (transitions, response.end, 0, response.counted)
         }
         Err(skipped) => {
             skipped.log(&batch);
-            (transition::requeue_unsent(&batch), RequestEnd::NOT_SENT, batch.courses().len())
+            let counted = context.runtime.unrecorded.count(batch.courses().len());
+            (transition::requeue_unsent(&batch), RequestEnd::NOT_SENT, batch.courses().len(), counted)
         }
     };
     transitions.extend(unfit.iter().map(|unfit| (unfit.id, unfit.transition())));
 
     let recording = span.start_step(BatchStep::Record);
-    let counted = context.runtime.unrecorded.count(transitions.len());
     let blocked = match record::record_until_done(&context, batch.id(), &transitions, &end).await {
         Ok(blocked) => blocked,
         Err(unrecorded) => return record::log_unrecorded(&batch, &unrecorded),
     };
     // Counted without a gap, or another claim would be made in between.
     let blocked = blocked.map(|blocked| (context.runtime.unrecorded.count(blocked.outcomes.len()), blocked));
+    let is_awaited = context.must_record_first();
     drop((counted, recording, span));
+    if is_awaited {
+        context.runtime.wake.notify_completion();
+    }
     let mut recorded = transitions.split_off(uncounted);
     if let Some((_, blocked)) = &blocked {
         recorded.retain(|outcome| !blocked.outcomes.contains(outcome));

@@ -22,6 +22,7 @@ use crate::outbox::journal;
 use crate::outbox::recover::{self, DueLookups, PostponedLookup, SettledCourse};
 use crate::pipeline::context::Context;
 use crate::pipeline::record as record_stage;
+use crate::pipeline::single_rows::{Halves, log_not_writable};
 use crate::policy::attribution::Evidence;
 use crate::runtime::database_health::DatabaseTask;
 use crate::runtime::lease::HeldLease;
@@ -219,32 +220,24 @@ async fn record(
     Ok(refused.is_empty() && u64::try_from(settled.len()).is_ok_and(|settled| settled == recorded))
 }
 
-/// Settles the courses in one statement if possible, else one by one. Returns how many the database changed, and those whose
-/// rows it refuses to write.
+/// Settles the courses. Returns how many the database changed, and those whose rows it refuses to write.
 async fn settle(
     context: &Context,
     held: HeldLease,
     courses: &[UnconfirmedCourse],
     settled: &[SettledCourse],
 ) -> Result<(u64, Vec<RowId>), OutboxError> {
-    let database = &context.edges.database;
-    match recover::settle_unconfirmed(database, held.lease, settled).await {
-        Err(error) if error.concerns_single_rows() => {}
-        done => return done.map(|recorded| (recorded, Vec::new())),
-    }
-    let (mut recorded, mut refused, mut reason) = (0, Vec::new(), String::new());
-    for course in settled {
-        match recover::settle_unconfirmed(database, held.lease, std::slice::from_ref(course)).await {
+    let (mut halves, mut recorded) = (Halves::new(settled), 0);
+    while let Some(group) = halves.next_group() {
+        match recover::settle_unconfirmed(&context.edges.database, held.lease, group).await {
             Ok(courses) => recorded += courses,
-            Err(error) if error.concerns_single_rows() => {
-                reason = error.to_string();
-                refused.push(course.0);
-            }
-            Err(error) => return Err(error),
+            Err(error) => halves.divide(group, error)?,
         }
     }
-    let keys = courses.iter().filter(|course| refused.contains(&course.id)).map(|course| course.key.as_str());
-    record_stage::log_not_writable(keys, refused.len(), &reason);
+    let refused: Vec<RowId> = halves.refused().iter().map(|(id, ..)| *id).collect();
+    let keys: Vec<_> =
+        courses.iter().filter(|course| refused.contains(&course.id)).map(|it| it.key.as_str()).collect();
+    log_not_writable(keys.into_iter(), halves.reason().unwrap_or_default());
     Ok((recorded, refused))
 }
 

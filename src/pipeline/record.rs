@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::batch::UnsendableCourse;
 use super::context::Context;
+use super::single_rows::{Halves, first_keys};
 use crate::course::{Batch, BatchId, CourseKey, Provenance, RowId, Status, Transition};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{Body, Exchange};
@@ -43,8 +44,6 @@ const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
 const FORCED_SHUTDOWN_GRACE: Duration = Duration::from_millis(200);
 /// Why a row was left out of a statement that succeeded.
 const NOT_WRITTEN: &str = "another session holds the row, or a trigger ignores the write";
-/// The most keys in a log line.
-const LOGGED_KEYS: usize = 5;
 
 /// The result of one attempt to record outcomes.
 #[derive(Debug, Default)]
@@ -53,8 +52,8 @@ struct RecordAttempt {
     waiting: Vec<(RowId, Transition)>,
     /// Why single rows could not be written.
     blocked: Option<String>,
-    /// Outcomes that another writer made obsolete.
-    stale: usize,
+    /// The number of outcomes that it recorded.
+    recorded: usize,
     /// The error of the database, if it is not about single rows.
     error: Option<OutboxError>,
 }
@@ -76,7 +75,7 @@ pub(crate) async fn record_until_done(
 ) -> Result<Option<BlockedOutcomes>, Vec<(RowId, Transition)>> {
     let health = &context.reporting.database_health;
     let mut open = Cow::Borrowed(outcomes);
-    let (mut wait, mut is_repeated) = (RETRY_WAIT, false);
+    let (mut wait, mut stale) = (RETRY_WAIT, None);
     loop {
         let attempt = tokio::select! {
             attempt = record_once(context, batch, &open, end, None, LockedRows::Wait) => attempt,
@@ -85,17 +84,21 @@ pub(crate) async fn record_until_done(
         };
         let Some(error) = attempt.error else {
             health.record_success(DatabaseTask::Record);
-            if attempt.stale > 0 && !is_repeated {
-                // A new leader may have marked the courses unconfirmed while the statement ran. Then it sees them now.
-                is_repeated = true;
-                continue;
-            }
-            if wait == RETRY_WAIT {
-                report_stale(context, batch, attempt.stale);
-            } else {
-                // Rows that did not change are not stale: the first statement may have changed them. The claims may have
-                // waited for this success.
+            // Outcomes that are neither recorded nor waiting: another writer has made them obsolete.
+            let left = match stale {
+                None => outcomes.len().saturating_sub(attempt.waiting.len()),
+                Some(stale) => stale,
+            };
+            let now_stale = left.saturating_sub(attempt.recorded);
+            if wait != RETRY_WAIT {
+                // The first statement may have changed them. The claims may have waited for this success.
                 context.runtime.wake.notify_completion();
+            } else if stale.is_none() && now_stale > 0 {
+                // A new leader may have marked the courses unconfirmed while the statement ran. Then it sees them now.
+                stale = Some(now_stale);
+                continue;
+            } else {
+                report_stale(context, batch, now_stale);
             }
             let blocked = |reason| BlockedOutcomes { outcomes: attempt.waiting, reason };
             return Ok(attempt.blocked.map(blocked));
@@ -146,8 +149,7 @@ pub(crate) async fn record_blocked(
     context.runtime.wake.notify_completion();
 }
 
-/// Records the outcomes in one statement if possible. If rows prevent it, first without those that other sessions hold, then
-/// in halves, down to the rows that the database refuses.
+/// Records the outcomes once. Where rows prevent it: without those that other sessions hold, and in halves.
 async fn record_once(
     context: &Context,
     batch: BatchId,
@@ -156,39 +158,33 @@ async fn record_once(
     blocked: Option<&str>,
     mut locked: LockedRows,
 ) -> RecordAttempt {
+    let database = &context.edges.database;
     let mut attempt = RecordAttempt::default();
-    let mut groups = vec![outcomes];
-    while let Some(group) = groups.pop() {
-        match record::record(&context.edges.database, batch, group, end, blocked, locked).await {
+    let mut halves = Halves::new(outcomes);
+    while let Some(group) = halves.next_group() {
+        let mut done = record::record(database, batch, group, end, blocked, locked).await;
+        if locked == LockedRows::Wait && done.as_ref().is_err_and(OutboxError::concerns_single_rows) {
+            locked = LockedRows::Skip;
+            done = record::record(database, batch, group, end, blocked, locked).await;
+        }
+        match done {
             Ok(done) => {
-                let recorded = usize::try_from(done.recorded).unwrap_or(usize::MAX);
-                attempt.stale += group.len().saturating_sub(recorded + done.waiting.len());
+                attempt.recorded += usize::try_from(done.recorded).unwrap_or_default();
                 if !done.waiting.is_empty() {
-                    attempt.blocked.get_or_insert_with(|| NOT_WRITTEN.to_owned());
+                    attempt.blocked = Some(NOT_WRITTEN.to_owned());
                     attempt.waiting.extend(group.iter().filter(|(id, _)| done.waiting.contains(id)).cloned());
                 }
             }
-            Err(error) if error.concerns_single_rows() => match (locked, group) {
-                (LockedRows::Wait, _) => {
-                    locked = LockedRows::Skip;
-                    groups.push(group);
-                }
-                (LockedRows::Skip, [outcome]) => {
-                    attempt.blocked = Some(error.to_string());
-                    attempt.waiting.push(outcome.clone());
-                }
-                (LockedRows::Skip, _) => {
-                    let (first, second) = group.split_at(group.len() / 2);
-                    groups.extend([second, first]);
-                }
-            },
             Err(error) => {
-                attempt.error = Some(error);
-                attempt.waiting.extend(group.iter().chain(groups.into_iter().flatten()).cloned());
-                return attempt;
+                if let Err(error) = halves.divide(group, error) {
+                    attempt.error = Some(error);
+                    break;
+                }
             }
         }
     }
+    attempt.blocked = halves.reason().map(str::to_owned).or(attempt.blocked);
+    attempt.waiting.extend(halves.into_unwritten().cloned());
     attempt
 }
 
@@ -201,15 +197,6 @@ fn report_stale(context: &Context, batch: BatchId, courses: usize) {
     tracing::error!(event = events::STALE_RESULTS_DISCARDED, %batch, courses, "stale results discarded");
 }
 
-/// Logs courses whose rows cannot be written, apart from those of a batch.
-pub(crate) fn log_not_writable<'a>(keys: impl Iterator<Item = &'a str>, courses: usize, reason: &str) {
-    let keys: Vec<_> = keys.take(LOGGED_KEYS).collect();
-    if courses > 0 {
-        let keys = keys.join(", ");
-        tracing::warn!(event = events::ROWS_NOT_WRITABLE, courses, keys, reason, "rows not writable");
-    }
-}
-
 /// Logs the courses whose rows cannot be written.
 fn log_blocked(batch: &Batch, blocked: &BlockedOutcomes) {
     let name = |id: RowId| match batch.courses().iter().find(|course| course.id == id) {
@@ -217,12 +204,12 @@ fn log_blocked(batch: &Batch, blocked: &BlockedOutcomes) {
         // A row that cannot be parsed has no key.
         None => format!("row {id}"),
     };
-    let keys: Vec<_> = blocked.outcomes.iter().take(LOGGED_KEYS).map(|(id, _)| name(*id)).collect();
+    let keys = first_keys(blocked.outcomes.iter().map(|(id, _)| name(*id)));
     tracing::warn!(
         event = events::ROWS_NOT_WRITABLE,
         batch = %batch.id(),
         courses = blocked.outcomes.len(),
-        keys = keys.join(", "),
+        keys,
         reason = blocked.reason,
         "rows not writable"
     );

@@ -15,6 +15,7 @@ use crate::outbox::record::RequestEnd;
 use crate::policy::attribution::{Lane, OtherRequests, SentRequest};
 use crate::policy::signal::Interpretation;
 use crate::runtime::lease::Deadline;
+use crate::runtime::unrecorded::Recording;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Operation;
 use crate::telemetry::traces::{BatchStep, Span};
@@ -38,6 +39,8 @@ pub(crate) struct Response {
     pub others: OtherRequests,
     /// What the journal stores about the request.
     pub end: RequestEnd,
+    /// Its outcomes wait to be recorded.
+    pub counted: Recording,
 }
 
 /// Sends the batch, unless the deadline has passed or the gate has closed.
@@ -70,12 +73,14 @@ pub(crate) async fn send(
     context.reporting.metrics.observe_request(Operation::Create, interpretation.outcome, took);
     let sent = SentRequest { courses, lane, began };
     let decision = context.account.on_create_response(sent, &interpretation, exchange.quota());
-    // After `on_create_response`: a request that gets this permit must find the gate closed if this response closed it.
+    // Both before the permit is returned: a claim that gets it must find these courses counted, and the gate closed if this
+    // response closed it.
+    let counted = context.runtime.unrecorded.count(courses);
     context.account.rate_limiter.record_end(permit, &exchange, &interpretation.signal);
     let end = request_end(interpretation.outcome, &exchange, decision.passed);
     span.record_response(interpretation.outcome, end.http_status, end.correlation_id.as_deref());
     log_request(context, batch, &interpretation, &end, took);
-    Ok(Response { interpretation, others: decision.others, end })
+    Ok(Response { interpretation, others: decision.others, end, counted })
 }
 
 fn check_may_send(context: &Context, begin_by: Deadline, courses: usize) -> Result<(), SendSkipped> {
