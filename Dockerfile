@@ -35,7 +35,7 @@ FROM ${RUNTIME_IMAGE}
 ARG COMMIT=unknown
 ARG VERSION=unknown
 LABEL org.opencontainers.image.title="course-sync" \
-      org.opencontainers.image.description="Creates courses from a Postgres outbox in HubSpot, exactly once" \
+      org.opencontainers.image.description="Keeps the courses in HubSpot as they are in a Postgres outbox" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}"

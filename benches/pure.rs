@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // a bench may panic
 
 use course_sync::course::{
-    Associations, Batch, BatchId, ClaimedCourse, CourseKey, HubSpotId, Properties, RowId,
+    Associations, Batch, BatchId, ClaimedCourse, CourseKey, HubSpotId, Properties, RowId, Write,
 };
 use course_sync::hubspot::api::response::{Exchange, Meta};
 use course_sync::hubspot::api::{decode, request};
@@ -50,13 +50,15 @@ fn claimed() -> Vec<ClaimedCourse> {
         doubts: 0,
         doubt_property: None,
         is_blamed: false,
-        created_at: Timestamp::UNIX_EPOCH,
+        requested_at: Timestamp::UNIX_EPOCH,
+        is_looked_up: false,
+        record: None,
     };
     (0..COURSES).map(course).collect()
 }
 
 fn batch() -> Batch {
-    batch::assemble(BatchId(Uuid::now_v7()), claimed(), Some(UNIQUE), Timestamp::UNIX_EPOCH).0
+    batch::assemble(Write::Create, BatchId(Uuid::now_v7()), claimed(), Some(UNIQUE), Timestamp::UNIX_EPOCH).0
 }
 
 /// HubSpot's response to [`batch`].
@@ -103,7 +105,7 @@ fn parse_properties(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn assemble(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(claimed).bench_values(|claimed| {
-        batch::assemble(BatchId(Uuid::nil()), claimed, Some(UNIQUE), Timestamp::UNIX_EPOCH)
+        batch::assemble(Write::Create, BatchId(Uuid::nil()), claimed, Some(UNIQUE), Timestamp::UNIX_EPOCH)
     });
 }
 

@@ -1,7 +1,7 @@
-//! course-sync: creates the courses of a catalogue's Postgres outbox in HubSpot.
+//! course-sync: makes HubSpot hold the courses of a catalogue's Postgres outbox as their rows say.
 //!
-//! **The promise.** With a unique property, each course is created in HubSpot exactly once, or its row shows why it was
-//! not created. No course is lost or duplicated, and the account's quota is neither wasted nor exceeded.
+//! **The promise.** With a unique property, each course is created in HubSpot exactly once and ends as its row says, or
+//! the row shows why not. No course is lost or duplicated, and the account's quota is neither wasted nor exceeded.
 //!
 //! **The path** of one course is in [`pipeline`], one file per stage:
 //!

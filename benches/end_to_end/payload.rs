@@ -59,7 +59,9 @@ pub fn body() -> anyhow::Result<Vec<u8>> {
             doubts: 0,
             doubt_property: None,
             is_blamed: false,
-            created_at: Timestamp::UNIX_EPOCH,
+            requested_at: Timestamp::UNIX_EPOCH,
+            is_looked_up: false,
+            record: None,
         })
     };
     let claimed = (0..BATCH).map(course).collect::<anyhow::Result<_>>()?;

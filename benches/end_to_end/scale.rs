@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use course_sync::config::{Percent, RateLimit};
-use course_sync::course::{BatchId, HubSpotId, InstanceId, Provenance, Transition};
+use course_sync::course::{BatchId, HubSpotId, InstanceId, Provenance, Transition, Write};
 use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::claim::{ClaimLimits, ClaimResult, Isolation, claim};
 use course_sync::outbox::lease::{Lease, acquire_or_renew};
@@ -98,6 +98,8 @@ impl Outbox {
     async fn turn(&mut self, batches: usize, times: &mut Times) -> anyhow::Result<()> {
         let isolation = Isolation::default();
         let limits = ClaimLimits {
+            write: Write::Create,
+            holds_archives: false,
             lane: Lane::Fresh,
             order: ClaimOrder::Oldest,
             courses: COURSES,
@@ -132,7 +134,7 @@ impl Outbox {
                 passed: Some(true),
             };
             let began = Instant::now();
-            record(&self.database, batch, &transitions, &ending, None, LockedRows::Wait).await?;
+            record(&self.database, batch, &transitions, &[], &ending, None, LockedRows::Wait).await?;
             times.records.push(began.elapsed().as_secs_f64() * 1_000.0);
         }
         Ok(())

@@ -16,7 +16,10 @@ use crate::telemetry::metrics::Operation;
 pub(super) struct Gates {
     /// Pauses of all requests: by the operator, or by the quota.
     pub shared: Pauses,
+    /// Pauses of all requests that write courses.
     pub create: Pauses,
+    /// Of archives alone.
+    pub archive: Pauses,
     pub read: Pauses,
 }
 
@@ -30,7 +33,11 @@ impl Gates {
     pub fn for_operation(&mut self, operation: Operation) -> &mut Pauses {
         match operation {
             Operation::Read => &mut self.read,
-            Operation::Create | Operation::Schema | Operation::Token => &mut self.create,
+            Operation::Create
+            | Operation::Update
+            | Operation::Archive
+            | Operation::Schema
+            | Operation::Token => &mut self.create,
         }
     }
 }
@@ -78,6 +85,27 @@ impl Account {
         let incident = Incident { reason: Reason::Schema, retry_after: None, message: message.to_owned() };
         self.begin_pause(Operation::Create, &incident, Instant::now());
         self.gate_changes.notify_one();
+    }
+
+    /// Holds archives because of this, or ends the hold.
+    pub(crate) fn hold_archives(&self, why: Option<&str>) {
+        let now = Instant::now();
+        match why {
+            Some(detail) => {
+                if self.gates().archive.adopt(Reason::ArchiveLimit, detail, None, now) {
+                    self.metrics.set_paused(Reason::ArchiveLimit, true);
+                    tracing::error!(event = events::ARCHIVES_HELD, detail, "archives held");
+                    self.pause_changes.notify_one();
+                }
+            }
+            None => {
+                if self.gates().archive.lift(Reason::ArchiveLimit) {
+                    self.metrics.set_paused(Reason::ArchiveLimit, false);
+                    tracing::info!(event = events::ARCHIVES_RELEASED, "archives released");
+                    self.pause_changes.notify_one();
+                }
+            }
+        }
     }
 
     /// Ends the pause of the unique property, which is usable now.

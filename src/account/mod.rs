@@ -68,7 +68,12 @@ impl Account {
     pub(crate) fn new(settings: &AccountSettings, metrics: Arc<Metrics>) -> Self {
         let pauses = Pauses::new(settings.retry.clone(), settings.rate_limit.per);
         Self {
-            gates: Mutex::new(Gates { shared: pauses.clone(), create: pauses.clone(), read: pauses }),
+            gates: Mutex::new(Gates {
+                shared: pauses.clone(),
+                create: pauses.clone(),
+                archive: pauses.clone(),
+                read: pauses,
+            }),
             attribution: Mutex::new(Attribution::new(settings.max_size)),
             lookup_size: Mutex::default(),
             quota: Mutex::default(),
@@ -123,8 +128,8 @@ impl Account {
         self.pause_changes.notified().await;
     }
 
-    /// Applies the end of a create request to evidence, pauses and quota.
-    pub(crate) fn on_create_response(
+    /// Applies the end of a request with courses to evidence, pauses and quota.
+    pub(crate) fn on_write_response(
         &self,
         sent: SentRequest,
         interpretation: &Interpretation,

@@ -20,7 +20,7 @@ impl Account {
             | Reason::Schema
             | Reason::DailyQuota
             | Reason::Rejected => operation.is_none(),
-            Reason::Operator | Reason::IntervalQuota | Reason::Unavailable => false,
+            Reason::Operator | Reason::IntervalQuota | Reason::Unavailable | Reason::ArchiveLimit => false,
         })
     }
 
@@ -38,8 +38,8 @@ impl Account {
     fn select_pauses(&self, is_selected: impl Fn(Reason, Option<&'static str>) -> bool) -> Vec<PauseReport> {
         let clock = ReportClock { instant: Instant::now(), timestamp: Timestamp::now() };
         let gates = self.gates();
-        let read = Some(Operation::Read.as_str());
-        [(&gates.shared, None), (&gates.create, None), (&gates.read, read)]
+        let (archive, read) = (Some(Operation::Archive.as_str()), Some(Operation::Read.as_str()));
+        [(&gates.shared, None), (&gates.create, None), (&gates.archive, archive), (&gates.read, read)]
             .into_iter()
             .flat_map(|(pauses, operation)| pauses.active().into_iter().map(move |pause| (pause, operation)))
             .filter(|((reason, _), operation)| is_selected(*reason, *operation))

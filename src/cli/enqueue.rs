@@ -1,4 +1,4 @@
-//! `enqueue`: adds courses from a CSV or NDJSON file to the outbox.
+//! `enqueue`: adds courses from a CSV or NDJSON file to the outbox, or changes them.
 //!
 //! May touch: the file or stdin, and the outbox. A thread reads and parses, this task inserts. Between them is a short
 //! queue of chunks, so a file of any size needs little memory. `plan` decides what a line means, without I/O.
@@ -22,9 +22,9 @@ use self::plan::{EnqueuePlan, ParsedLine};
 pub use self::report::{EnqueueReport, RefusedLine};
 use super::outcome::CommandOutcome;
 use crate::outbox::DatabaseRef;
-use crate::outbox::ops::enqueue::{NewCourse, enqueue};
+use crate::outbox::ops::enqueue::{Existing, NewCourse, enqueue};
 
-/// The largest number of courses that one statement inserts.
+/// The largest number of courses that one statement writes.
 const CHUNK_COURSES: usize = 1000;
 /// The size of the input after which a chunk is full.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -41,7 +41,7 @@ pub async fn run(args: EnqueueArgs, database: Option<DatabaseRef<'_>>) -> anyhow
     match failure {
         Some(failure) => Err(failure
             .context(
-                "stopped before the end of the file; run the same command again to continue (courses already in the outbox are skipped)",
+                "stopped before the end of the file; run the same command again to continue (courses that were written are skipped)",
             )),
         None if report.refused > 0 => Ok(CommandOutcome::Failure),
         None => Ok(CommandOutcome::Success),
@@ -60,13 +60,14 @@ pub async fn enqueue_file(
     let plan = EnqueuePlan::new(&args)?;
     let (chunks_in, mut chunks) = mpsc::channel(2);
     let is_dry = database.is_none();
+    let existing = if args.update { Existing::Update } else { Existing::Keep };
     let reading = tokio::task::spawn_blocking(move || read_file(&args, &plan, is_dry, &chunks_in));
 
     let mut stored = EnqueueReport::default();
     let mut failure = None;
     while let Some(chunk) = chunks.recv().await {
         if let Some(database) = database
-            && let Err(error) = store_chunk(database, chunk, &mut stored).await
+            && let Err(error) = store_chunk(database, chunk, existing, &mut stored).await
         {
             failure = Some(error);
             break;
@@ -85,11 +86,13 @@ type Chunk = Vec<(u64, NewCourse)>;
 async fn store_chunk(
     database: DatabaseRef<'_>,
     chunk: Chunk,
+    existing: Existing,
     report: &mut EnqueueReport,
 ) -> anyhow::Result<()> {
     let (lines, courses): (Vec<_>, Vec<_>) = chunk.into_iter().unzip();
-    let outcome = enqueue(database, &courses).await?;
+    let outcome = enqueue(database, &courses, existing).await?;
     report.added += outcome.added;
+    report.updated += outcome.updated;
     *report.already_there.get_or_insert(0) += outcome.already_there;
     for (index, reason) in outcome.refused {
         let line = lines.get(index).copied().unwrap_or_default();
@@ -120,17 +123,18 @@ fn read_file(
         }
         Format::Ndjson => Box::new(ndjson::NdjsonRecords::new(input.reader, plan)),
     };
-    let result = send_courses(records, is_dry, chunks);
+    let report = EnqueueReport { dry_run: is_dry, is_update: args.update, ..EnqueueReport::default() };
+    let result = send_courses(records, report, chunks);
     progress.finish_and_clear();
     Ok(result)
 }
 
 fn send_courses(
     records: impl Iterator<Item = std::io::Result<ParsedLine>>,
-    is_dry: bool,
+    mut report: EnqueueReport,
     chunks: &mpsc::Sender<Chunk>,
 ) -> (EnqueueReport, Option<anyhow::Error>) {
-    let mut report = EnqueueReport { dry_run: is_dry, ..EnqueueReport::default() };
+    let is_dry = report.dry_run;
     let mut keys = HashSet::new();
     let mut chunk = Chunk::new();
     let mut bytes = 0;

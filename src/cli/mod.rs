@@ -32,7 +32,7 @@ use crate::outbox::{Database, DatabaseRef};
 
 pub use outcome::{CommandOutcome, UsageError};
 
-/// Create courses from a Postgres outbox in HubSpot, each exactly once
+/// Create, update and archive courses from a Postgres outbox in HubSpot, each created exactly once
 #[derive(Debug, Parser)]
 #[command(name = "course-sync", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
@@ -130,7 +130,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
             resolve::run(&args, &config, &database).await
         }
         Command::Pause(args) => pause::run_pause(&args, &load_database(file).await?.1).await,
-        Command::Resume(args) => pause::run_resume(&args, &load_database(file).await?.1).await,
+        Command::Resume(args) => {
+            let (config, database) = load_database(file).await?;
+            pause::run_resume(&args, &config, &database).await
+        }
         Command::Simulate(args) => simulate::run(args).await.map(|()| CommandOutcome::Success),
         Command::Healthcheck => healthcheck::run(&load_config(file, NEEDS_NOTHING)?).await,
         Command::Completions(args) => shell::print_completions(&args, Cli::command()),

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::format::pluralize;
 use super::outcome::CommandOutcome;
-use super::output::print_as;
-use crate::config::redact;
-use crate::outbox::Database;
+use super::output::{print_as, print_progress};
+use crate::config::{Config, redact};
 use crate::outbox::ops::pause;
+use crate::outbox::{Database, changes};
 
 /// Stop sending until `course-sync resume`
 ///
@@ -27,9 +28,13 @@ pub(super) struct PauseArgs {
 /// Resume sending after a pause
 ///
 /// Ends the pauses that persist across restarts: the one set by `course-sync pause`, the one for a used-up daily
-/// quota, and the one after HubSpot rejected every course for the same reason.
+/// quota, and the one after HubSpot rejected every course for the same reason. Archives that are held by
+/// `outbox.archive_limit` stay held: only --archives releases them.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
+    /// Release the archives that are held because too many courses were withdrawn at once; other pauses stay
+    #[arg(long)]
+    archives: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,8 +48,14 @@ struct PauseResult<'a> {
 
 #[derive(Serialize)]
 struct ResumeResult {
-    /// False if there was no pause to end.
+    /// False if there was nothing to resume.
     resumed: bool,
+    /// With `--archives`: the archives that are released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archives: Option<u64>,
+    /// Archives are held, and stay held.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    archives_held: bool,
 }
 
 pub(super) async fn run_pause(args: &PauseArgs, database: &Database) -> anyhow::Result<CommandOutcome> {
@@ -59,10 +70,34 @@ pub(super) async fn run_pause(args: &PauseArgs, database: &Database) -> anyhow::
     Ok(CommandOutcome::Success)
 }
 
-pub(super) async fn run_resume(args: &ResumeArgs, database: &Database) -> anyhow::Result<CommandOutcome> {
-    let result = ResumeResult { resumed: pause::resume(database).await? };
+pub(super) async fn run_resume(
+    args: &ResumeArgs,
+    config: &Config,
+    database: &Database,
+) -> anyhow::Result<CommandOutcome> {
+    if args.archives {
+        let released = changes::release_archives(database).await?;
+        let result = ResumeResult { resumed: released > 0, archives: Some(released), archives_held: false };
+        print_as(args.json, &result, |_| match released {
+            0 => "no archive is pending".to_owned(),
+            count => {
+                format!("{} released", pluralize(i64::try_from(count).unwrap_or(i64::MAX), "archive"))
+            }
+        })?;
+        return Ok(CommandOutcome::Success);
+    }
+    let limit = config.outbox.archive_limit;
+    let resumed = pause::resume(database).await?;
+    let archives_held = changes::count_held_archives(database, limit).await? > u64::from(limit);
+    let result = ResumeResult { resumed, archives: None, archives_held };
     print_as(args.json, &result, |result| {
         if result.resumed { "resumed" } else { "there was no pause to end" }.to_owned()
     })?;
+    if archives_held && !args.json {
+        print_progress(&format!(
+            "archives stay held: more than {limit} courses are withdrawn at once (outbox.archive_limit); if that is intended, \
+             run `course-sync resume --archives`"
+        ));
+    }
     Ok(CommandOutcome::Success)
 }

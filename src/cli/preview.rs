@@ -14,13 +14,13 @@ use super::outcome::CommandOutcome;
 use super::output::print_as;
 use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
-use crate::course::{BatchId, ClaimedCourse, CourseKey, MAX_COURSES, RowId};
+use crate::course::{BatchId, ClaimedCourse, CourseKey, MAX_COURSES, RowId, Write};
 use crate::hubspot::Client;
 use crate::hubspot::api::properties::{PropertyList, Sensitivity};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::Exchange;
-use crate::outbox::ops::preview::{self, Page, PageCursor};
-use crate::outbox::{Database, overview};
+use crate::outbox::ops::preview::{self, Page, PageCursor, PendingState};
+use crate::outbox::{Database, changes as outbox_changes, overview};
 use crate::pipeline::batch::{UnsendableCourse, assemble};
 use crate::pipeline::reconcile::meaning::{self, LookupFinding};
 use crate::policy::access::{Access, access};
@@ -30,13 +30,16 @@ use crate::policy::read_result::ReadResult;
 use crate::policy::signal::Signal;
 use crate::telemetry::metrics::Metrics;
 
+mod changes;
 mod forecast;
 
+use changes::{as_properties, sent_patch};
 use forecast::{Fault, Forecast, SendingLimits};
 
 /// Show what sending the pending courses would do, without sending anything
 ///
-/// Reads the pending courses, the account's properties, and the records that already have the courses' keys. Changes
+/// Reads the pending courses, the account's properties, and the records that already have the courses' keys. For a
+/// course whose record is known it shows the old and the new value of each property that an update would send. Changes
 /// nothing in HubSpot or in the outbox. While a daemon is sending, it uses at most a tenth of the quota.
 #[derive(Debug, clap::Args)]
 pub(super) struct PreviewArgs {
@@ -64,8 +67,11 @@ pub(super) async fn run(args: &PreviewArgs, config: &Config) -> anyhow::Result<C
         batch_size: config.batch.max_size,
         batch_bytes: config.batch.max_bytes,
         quota: rate_limit,
+        archive_limit: config.outbox.archive_limit,
     };
-    let mut forecast = Forecast::new(properties.is_some(), client.unique.is_some());
+    let archives = outbox_changes::count_held_archives(&database, limits.archive_limit).await?;
+    let holds_archives = archives > u64::from(limits.archive_limit);
+    let mut forecast = Forecast::new(properties.is_some(), client.unique.is_some(), holds_archives);
     forecast_pending(args, &database, &client, properties.as_ref(), &mut forecast).await?;
     print_as(args.json, &forecast.as_json(&limits), |_| forecast.to_text(&limits))?;
     Ok(CommandOutcome::Success)
@@ -111,9 +117,18 @@ async fn forecast_page(
         let fault = Fault::new(error.category().as_str(), "", &error.to_string());
         forecast.add_refused(&format!("row {}", row.0), &[fault]);
     }
+    let mut states = page.states;
+    let mut new = Vec::new();
+    for course in page.courses {
+        let state = states.remove(&course.id).unwrap_or_default();
+        match state.write(&course) {
+            Write::Create => new.push(course),
+            write => forecast_change(write, course, &state, properties, unique, forecast),
+        }
+    }
     let mut faults: BTreeMap<RowId, Vec<Fault>> =
-        page.courses.iter().map(|course| (course.id, find_faults(course, properties, unique))).collect();
-    let (batch, unfit) = assemble(BatchId(Uuid::nil()), page.courses, unique, now);
+        new.iter().map(|course| (course.id, find_faults(course, properties, unique))).collect();
+    let (batch, unfit) = assemble(Write::Create, BatchId(Uuid::nil()), new, unique, now);
     for UnsendableCourse { id, key, error } in unfit {
         let mut of_course = vec![Fault::of_error(&error)];
         of_course.extend(faults.remove(&id).unwrap_or_default());
@@ -133,7 +148,39 @@ async fn forecast_page(
     Ok(())
 }
 
-/// Every fault of a course: unknown and read-only properties, invalid values, missing required properties. Without the
+/// Adds a course whose record is to be updated or archived to the forecast.
+fn forecast_change(
+    write: Write,
+    course: ClaimedCourse,
+    state: &PendingState,
+    properties: Option<&AccountProperties>,
+    unique: Option<&str>,
+    forecast: &mut Forecast,
+) {
+    let patch = sent_patch(&course, unique);
+    match write {
+        Write::Archive if course.record.is_none() => return forecast.changes.add_withdrawn(),
+        Write::Update if patch.is_empty() => return forecast.changes.add_unchanged(),
+        Write::Create | Write::Update | Write::Archive => {}
+    }
+    let problems = match properties {
+        Some(properties) if write == Write::Update => properties.problems(&as_properties(&patch), unique),
+        _ => Vec::new(),
+    };
+    let key = course.key.as_str().to_owned();
+    let (batch, unfit) = assemble(write, BatchId(Uuid::nil()), vec![course], unique, Timestamp::now());
+    let mut faults: Vec<_> = unfit.iter().map(|unfit| Fault::of_error(&unfit.error)).collect();
+    faults.extend(problems.iter().map(|it| Fault::new(it.code, &it.property, &it.message)));
+    match batch.courses() {
+        [course] if faults.is_empty() => match write {
+            Write::Archive => forecast.changes.add_archive(state.is_released),
+            Write::Create | Write::Update => forecast.changes.add_update(course, state.held.as_ref(), &patch),
+        },
+        _ => forecast.add_refused(&key, &faults),
+    }
+}
+
+/// Every fault of a new course: unknown and read-only properties, invalid values, missing required properties. Without the
 /// account's properties only a missing name is found.
 fn find_faults(
     course: &ClaimedCourse,

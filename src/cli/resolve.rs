@@ -1,4 +1,4 @@
-//! `resolve`: an operator settles the outcome of an unconfirmed course.
+//! `resolve`: an operator settles the outcome of an unconfirmed course, or decides about a course whose record is lost.
 
 use serde::Serialize;
 
@@ -8,31 +8,38 @@ use super::outcome::{CommandOutcome, UsageError};
 use super::output::{print_progress, print_result};
 use super::unknown_key::unknown_key_message;
 use crate::config::Config;
-use crate::course::HubSpotId;
+use crate::course::{HubSpotId, Status};
 use crate::hubspot::{Client, Presence};
-use crate::outbox::ops::resolve::{self, Resolution};
-use crate::outbox::ops::retry;
+use crate::outbox::ops::resolve::{self, Resolution, UnresolvedCourse};
 use crate::outbox::{Database, journal};
 
-/// Resolve an unconfirmed course
+/// Resolve an unconfirmed course, or a failed course whose record is lost
 ///
 /// For courses that are `unconfirmed` and held for an operator: without `hubspot.unique_property` course-sync
 /// cannot find out whether HubSpot created them. `course-sync explain KEY` shows records that may match.
+///
+/// Also for courses that are `failed` and had a HubSpot record, above all if the record was deleted (`record_gone`) or
+/// merged into another one (`record_merged`): course-sync never creates a second record without --recreate.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["hubspot_id", "not_created"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["hubspot_id", "not_created", "recreate"]))]
 pub(super) struct ResolveArgs {
-    /// Course key; several keys only with --not-created
+    /// Course key; several keys only with --not-created or --recreate
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
-    /// The course was created as this record (course-sync checks that the record exists)
+    /// The course is this record (course-sync checks that the record exists). A failed course is pending then, and
+    /// course-sync sends all its properties to the record
     #[arg(long, value_name = "ID")]
     hubspot_id: Option<String>,
     /// Accept the id without checking it in HubSpot
     #[arg(long, requires = "hubspot_id")]
     unverified: bool,
-    /// The course was not created: send it again (creates a duplicate if this is wrong)
+    /// The unconfirmed course was not created: send it again (creates a duplicate if this is wrong)
     #[arg(long)]
     not_created: bool,
+    /// Create a new record for the failed course (a second one if the old record still exists)
+    #[arg(long)]
+    recreate: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,8 +57,13 @@ struct ResolveResult {
 #[derive(Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum ResolveOutcome {
-    /// It is pending and will be sent again.
-    Pending,
+    /// It is pending and will be sent. With an id: it updates this record; without a name if the record was not checked.
+    Pending {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hubspot_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hubspot_name: Option<String>,
+    },
     /// It is this record; without a name if the record was not checked in HubSpot.
     Synced { hubspot_id: String, hubspot_name: Option<String> },
     /// It was not changed.
@@ -78,13 +90,13 @@ pub(super) async fn run(
     let mut courses = Vec::with_capacity(args.keys.len());
     for key in &args.keys {
         let outcome = match &args.hubspot_id {
-            None => resolve_as_not_created(key, database).await?,
-            Some(id) => resolve_as_created(args, key, id, config, database).await?,
+            None => resolve_without_record(args, key, database).await?,
+            Some(id) => resolve_as_record(args, key, id, config, database).await?,
         };
         let result = ResolveResult { key: key.clone(), outcome };
         match result.outcome {
             _ if args.json => {}
-            ResolveOutcome::Pending | ResolveOutcome::Synced { .. } => {
+            ResolveOutcome::Pending { .. } | ResolveOutcome::Synced { .. } => {
                 print_result(&format_result(&result))?;
             }
             ResolveOutcome::Unchanged { .. } => print_progress(&format_result(&result)),
@@ -104,26 +116,46 @@ pub(super) async fn run(
 fn format_result(result: &ResolveResult) -> String {
     let key = sanitize(&result.key);
     match &result.outcome {
-        ResolveOutcome::Pending => format!("{key}: set back to pending"),
+        ResolveOutcome::Pending { hubspot_id: None, .. } => format!("{key}: set back to pending"),
+        ResolveOutcome::Pending { hubspot_id: Some(id), hubspot_name } => {
+            let shown = describe_name(hubspot_name.as_deref());
+            format!("{key}: pending, its properties will be sent to HubSpot record {id} {shown}")
+        }
         ResolveOutcome::Synced { hubspot_id, hubspot_name } => {
-            let shown = match hubspot_name {
-                Some(name) => format!("{:?}", sanitize(name)),
-                None => "(not checked in HubSpot)".to_owned(),
-            };
+            let shown = describe_name(hubspot_name.as_deref());
             format!("{key}: synced as HubSpot record {hubspot_id} {shown}")
         }
         ResolveOutcome::Unchanged { why } => format!("{key} not changed: {why}"),
     }
 }
 
-async fn resolve_as_not_created(key: &str, database: &Database) -> anyhow::Result<ResolveOutcome> {
-    Ok(match resolve::resolve_as_not_created(database, key).await? {
-        Resolution::Done => ResolveOutcome::Pending,
-        refused => ResolveOutcome::Unchanged { why: describe_refusal(key, refused, database).await? },
+fn describe_name(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{:?}", sanitize(name)),
+        None => "(not checked in HubSpot)".to_owned(),
+    }
+}
+
+/// Resolves the course as not created, or by a new record.
+async fn resolve_without_record(
+    args: &ResolveArgs,
+    key: &str,
+    database: &Database,
+) -> anyhow::Result<ResolveOutcome> {
+    let resolution = if args.recreate {
+        resolve::recreate(database, key).await?
+    } else {
+        resolve::resolve_as_not_created(database, key).await?
+    };
+    Ok(match resolution {
+        Resolution::Synced | Resolution::Pending => {
+            ResolveOutcome::Pending { hubspot_id: None, hubspot_name: None }
+        }
+        refused => ResolveOutcome::Unchanged { why: describe_refusal(args, key, refused, database).await? },
     })
 }
 
-async fn resolve_as_created(
+async fn resolve_as_record(
     args: &ResolveArgs,
     key: &str,
     id: &str,
@@ -143,9 +175,19 @@ async fn resolve_as_created(
             id.as_str()
         ),
     };
-    Ok(match resolve::resolve_as_created(database, key, &id).await? {
-        Resolution::Done => ResolveOutcome::Synced { hubspot_id: id.as_str().to_owned(), hubspot_name },
-        refused => ResolveOutcome::Unchanged { why: describe_refusal(key, refused, database).await? },
+    let resolution = match resolve::resolve_as_created(database, key, &id).await? {
+        // The own record of a failed course belongs to no other course.
+        Resolution::NotApplicable => {
+            let unique = config.hubspot.unique_property.as_deref();
+            resolve::replace_record(database, key, &id, unique).await?
+        }
+        resolution => resolution,
+    };
+    let hubspot_id = id.as_str().to_owned();
+    Ok(match resolution {
+        Resolution::Synced => ResolveOutcome::Synced { hubspot_id, hubspot_name },
+        Resolution::Pending => ResolveOutcome::Pending { hubspot_id: Some(hubspot_id), hubspot_name },
+        refused => ResolveOutcome::Unchanged { why: describe_refusal(args, key, refused, database).await? },
     })
 }
 
@@ -172,17 +214,43 @@ async fn read_record_name(client: &Client, id: &HubSpotId) -> anyhow::Result<Str
 }
 
 /// Why the course was not changed.
-async fn describe_refusal(key: &str, refused: Resolution, database: &Database) -> anyhow::Result<String> {
+async fn describe_refusal(
+    args: &ResolveArgs,
+    key: &str,
+    refused: Resolution,
+    database: &Database,
+) -> anyhow::Result<String> {
     Ok(match refused {
         Resolution::TakenBy(other) => format!("the record already belongs to course {:?}", sanitize(&other)),
         Resolution::StillInFlight(ends) => {
             format!("its request may still be in flight; try again after {}", ends.strftime("%H:%M:%SZ"))
         }
-        Resolution::Done | Resolution::NotUnconfirmed => {
-            match retry::course_states(database, &[key.to_owned()]).await?.first() {
-                Some(course) => format!("it is {}, not unconfirmed", course.status.as_str()),
+        Resolution::Synced | Resolution::Pending | Resolution::NotApplicable => {
+            match resolve::read_unresolved(database, key).await? {
+                Some(course) => describe_state(args, &course),
                 None => unknown_key_message(database, key).await?,
             }
         }
     })
+}
+
+/// Why the decision does not fit the course's state.
+fn describe_state(args: &ResolveArgs, course: &UnresolvedCourse) -> String {
+    let status = course.status.as_str();
+    match course.status {
+        Status::Unconfirmed if course.is_change_unknown => {
+            "it is unconfirmed, because it is not known whether HubSpot has its last change; course-sync reads its record and \
+             settles it by itself"
+                .to_owned()
+        }
+        Status::Failed if args.not_created && course.has_record => {
+            "it is failed, and HubSpot created it before; for a new record, use --recreate".to_owned()
+        }
+        Status::Failed if !course.has_record => {
+            "it is failed and has no HubSpot record; use `course-sync retry` to send it again".to_owned()
+        }
+        _ if args.not_created => format!("it is {status}, not unconfirmed"),
+        _ if args.recreate => format!("it is {status}, not failed"),
+        _ => format!("it is {status}, not unconfirmed or failed"),
+    }
 }

@@ -18,12 +18,16 @@ use crate::course::{Category, Status};
 use crate::outbox::failures::{self, ErrorGroup};
 use crate::outbox::ops::retry::{self, CourseState, FailureFilter};
 use crate::outbox::{Database, DatabaseRef, overview, pause};
+use crate::policy::leader_report::PauseReport;
 
 /// Retry failed courses
 ///
 /// Run it after the cause is fixed in the rows or in the HubSpot account. Sets failed courses back to pending and
 /// leaves all others unchanged. The number of attempts is kept, the number of failures is reset. If several
 /// options are given, a course must match all of them.
+///
+/// For courses whose record was deleted or merged (`record_gone`, `record_merged`) use `course-sync resolve`: retry
+/// sends the change to the same record again, and fails in the same way unless the record was restored in HubSpot.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["keys", "category", "code", "all"]))]
 pub(super) struct RetryArgs {
@@ -69,6 +73,9 @@ struct RetryReport {
     canaries: Option<CanaryReport>,
     /// Named courses that were not changed.
     left: Vec<UnchangedCourse>,
+    /// The selected courses whose record is lost.
+    #[serde(skip)]
+    lost_records: i64,
 }
 
 #[derive(Serialize)]
@@ -124,12 +131,19 @@ fn describe_problems(report: &RetryReport) -> Vec<String> {
     let unchanged =
         report.left.iter().map(|course| format!("{} not changed: {}", sanitize(&course.key), course.why));
     let canaries = report.canaries.iter().flat_map(|canaries| &canaries.courses);
-    unchanged.chain(canaries.filter_map(describe_canary_problem)).collect()
+    let lost = (report.lost_records > 0).then(|| {
+        format!(
+            "the record of {} was deleted or merged: retry sends the change to the same record again; \
+             `course-sync resolve` gives a course a new or another record",
+            pluralize(report.lost_records, "course")
+        )
+    });
+    unchanged.chain(canaries.filter_map(describe_canary_problem)).chain(lost).collect()
 }
 
 fn describe_canary_problem(course: &CourseState) -> Option<String> {
     match course.status {
-        Status::Synced => None,
+        Status::Synced | Status::Archived => None,
         Status::Failed => {
             let why = course.error.as_ref().map(format_error).unwrap_or_default();
             Some(format!("{} failed again: {why}", sanitize(&course.key)))
@@ -144,7 +158,8 @@ async fn retry_courses(args: &RetryArgs, database: &Database) -> anyhow::Result<
     let since = retry::database_time(database).await?;
     let filter = FailureFilter { category: args.category, code: args.code.clone() };
     let (named, left) = split_by_status(&args.keys, database).await?;
-    let mut report = RetryReport { dry_run: args.dry_run, courses: 0, canaries: None, left };
+    let lost_records = count_lost_records(args, &filter, since, database).await?;
+    let mut report = RetryReport { dry_run: args.dry_run, courses: 0, canaries: None, left, lost_records };
     if args.dry_run {
         report.courses = if args.keys.is_empty() {
             retry::count_failed(database, &filter, since).await?
@@ -198,6 +213,29 @@ async fn split_by_status(
         left.push(UnchangedCourse { key: key.clone(), why });
     }
     Ok((failed, left))
+}
+
+/// Counts the selected courses whose record was deleted or merged.
+async fn count_lost_records(
+    args: &RetryArgs,
+    filter: &FailureFilter,
+    since: Timestamp,
+    database: &Database,
+) -> anyhow::Result<i64> {
+    let lost = [Category::RecordGone, Category::RecordMerged];
+    if !args.keys.is_empty() {
+        let courses = retry::course_states(database, &args.keys).await?;
+        let categories = courses.iter().filter(|course| course.status == Status::Failed);
+        let categories = categories.filter_map(|course| Some(course.error.as_ref()?.category));
+        let count = categories.filter(|category| lost.contains(category)).count();
+        return Ok(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let mut count = 0;
+    for category in lost.into_iter().filter(|lost| filter.category.is_none_or(|only| only == *lost)) {
+        let filter = FailureFilter { category: Some(category), code: filter.code.clone() };
+        count += retry::count_failed(database, &filter, since).await?;
+    }
+    Ok(count)
 }
 
 /// Retries the matching courses in chunks, each in its own transaction.
@@ -277,7 +315,8 @@ async fn warn_if_not_sending(database: DatabaseRef<'_>) -> anyhow::Result<()> {
         print_progress("no instance is sending: start `course-sync run`");
         return Ok(());
     };
-    if !leader.report.pauses.is_empty() || !pause::read_active(database).await?.is_empty() {
+    let is_paused = leader.report.pauses.iter().any(PauseReport::stops_creates);
+    if is_paused || !pause::read_active(database).await?.is_empty() {
         print_progress("sending is paused: see `course-sync status`");
     }
     Ok(())

@@ -103,7 +103,7 @@ fn format_pause(pause: &PauseReport) -> String {
     ];
     let details: Vec<_> = details.into_iter().flatten().collect();
     let details = if details.is_empty() { String::new() } else { format!(" [{}]", details.join(", ")) };
-    let scope = if pause.stops_creates() { "" } else { ", look-ups only" };
+    let scope = pause.scope().map(|scope| format!(", {scope}")).unwrap_or_default();
     sanitize(&format!("paused ({}{scope}): {}{details}", pause.reason.as_str(), pause.message))
 }
 
@@ -112,7 +112,7 @@ fn format_oldest(report: &StatusReport, status: Status) -> String {
         Status::Pending => report.oldest_pending_seconds,
         Status::InFlight => report.oldest_in_flight_seconds,
         Status::Unconfirmed => report.oldest_unconfirmed_seconds,
-        Status::Synced | Status::Failed => None,
+        Status::Synced | Status::Failed | Status::Archived => None,
     };
     since.map(|seconds| format!("oldest {}", format_duration(seconds))).unwrap_or_default()
 }

@@ -130,6 +130,8 @@ pub struct OutboxConfig {
     pub lease: Duration,
     #[serde(deserialize_with = "values::duration::<0, DAY, _>")]
     pub settle: Duration,
+    #[serde(deserialize_with = "values::whole::<0, 1_000_000_000, _, _>")]
+    pub archive_limit: u32,
     #[serde(deserialize_with = "values::switch")]
     pub listen: bool,
     #[serde(deserialize_with = "values::word")]

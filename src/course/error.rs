@@ -32,14 +32,17 @@ pub enum Category {
     /// HubSpot refused the request without naming the course, or asked to retry later. The course is retried.
     #[serde(rename = "deferred")]
     Deferred,
-    /// HubSpot held the course, and its record is in the recycle bin now.
+    /// HubSpot held the course, and its record was deleted since.
     #[serde(rename = "record_gone")]
     RecordGone,
+    /// HubSpot's record of the course was merged into another one.
+    #[serde(rename = "record_merged")]
+    RecordMerged,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Validation,
         Self::Conflict,
         Self::Refused,
@@ -49,6 +52,7 @@ impl Category {
         Self::UnknownOutcome,
         Self::Deferred,
         Self::RecordGone,
+        Self::RecordMerged,
     ];
 
     /// The category that a row stores as `text`.
@@ -70,6 +74,7 @@ impl Category {
             Self::UnknownOutcome => "unknown_outcome",
             Self::Deferred => "deferred",
             Self::RecordGone => "record_gone",
+            Self::RecordMerged => "record_merged",
         }
     }
 }
@@ -127,7 +132,8 @@ impl CourseError {
             | Category::KeyCollision
             | Category::UnknownOutcome
             | Category::Deferred
-            | Category::RecordGone => true,
+            | Category::RecordGone
+            | Category::RecordMerged => true,
         }
     }
 

@@ -7,20 +7,24 @@ mod batch;
 mod error;
 mod ids;
 mod key;
+mod patch;
 mod properties;
 mod status;
 mod unconfirmed;
 mod verdict;
+mod write;
 
 pub use associations::{Association, AssociationCategory, AssociationType, Associations};
-pub use batch::{Batch, ClaimedCourse, MAX_COURSES};
+pub use batch::{Batch, ClaimedCourse, HeldRecord, MAX_COURSES};
 pub use error::{Category, CourseError, clip};
 pub use ids::{BatchId, InstanceId, RowId, Term};
 pub use key::{CourseKey, fold_key};
+pub use patch::{HeldProperties, Patch, patch};
 pub use properties::{Properties, PropertyValue};
 pub use status::{Doubt, HubSpotId, Provenance, Requeue, Status, Suspicion, Transition};
 pub use unconfirmed::UnconfirmedCourse;
 pub use verdict::{NotTaken, Verdict};
+pub use write::Write;
 
 /// Why an external value is not a valid key, properties object or associations list.
 ///

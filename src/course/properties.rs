@@ -22,7 +22,7 @@ pub enum PropertyValue {
 
 impl PropertyValue {
     /// The value as it is sent to HubSpot; `None` if it is not sent.
-    fn to_sent(&self) -> Option<Cow<'_, str>> {
+    pub(super) fn to_sent(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Number(number) => Some(Cow::Owned(number.to_string())),
@@ -32,7 +32,7 @@ impl PropertyValue {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Text(text) => Value::String(text.clone()),
             Self::Number(number) => Value::Number(number.clone()),
@@ -58,6 +58,11 @@ impl Properties {
     /// The properties as they are sent to HubSpot: values as strings, nulls omitted, in order of name.
     pub fn sent_values(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         self.0.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_sent()?)))
+    }
+
+    /// The names, also of properties that are null.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The value that is sent under `name`, if there is one.

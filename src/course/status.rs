@@ -1,17 +1,19 @@
 //! The states of a course, and the transitions between them.
 //!
 //! ```text
-//!              claim                    Synced
-//!   pending ─────────────▶ in_flight ─────────────▶ synced
-//!      ▲  ▲                 │  │  │     Failed
-//!      │  └──── Pending ────┘  │  └───────────────▶ failed ──┐
-//!      │                       │ Unconfirmed           ▲     │
-//!      │                       ▼                       │     │ retry command
-//!      └────── Pending ─── unconfirmed ── Failed ──────┘     │
-//!      │                       │                             │
-//!      │                       └── Synced ──▶ synced         │
-//!      └─────────────────────────────────────────────────────┘
+//!              claim                Synced, Archived
+//!   pending ─────────────▶ in_flight ─────────────▶ synced, archived ──┐
+//!      ▲  ▲                 │  │  │     Failed                         │
+//!      │  └──── Pending ────┘  │  └───────────────▶ failed ──┐         │
+//!      │                       │ Unconfirmed           ▲     │         │
+//!      │                       ▼                       │     │ a change, or
+//!      └────── Pending ─── unconfirmed ── Failed ──────┘     │ retry   │ a change
+//!      │                       │                             │         │
+//!      │                       └── Synced, Archived ─────────┼─────────┤
+//!      └─────────────────────────────────────────────────────┴─────────┘
 //! ```
+//!
+//! A result that concerns an older revision than the row's leads to pending (`migrations/0017_changes.sql`).
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use serde::Serialize;
 
 use super::CourseError;
 
-/// The five states of a course, as the outbox stores them.
+/// The states of a course, as the outbox stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -32,15 +34,18 @@ pub enum Status {
     /// Sent, outcome unknown. Left only by proof (a look-up in HubSpot) or by an operator's decision, never because
     /// time passed.
     Unconfirmed,
-    /// HubSpot holds the record. Final.
+    /// HubSpot holds the record as the row says. Left by a change.
     Synced,
-    /// HubSpot refused it permanently, or its attempts were used up. Left only by an operator's retry.
+    /// HubSpot refused it permanently, or its attempts were used up. Left by a change, or by an operator's retry.
     Failed,
+    /// The course is withdrawn: its record is in the recycle bin, or it never had one. Left by a change.
+    Archived,
 }
 
 impl Status {
     /// Every status, in the order of a course's life.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::InFlight, Self::Unconfirmed, Self::Synced, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::InFlight, Self::Unconfirmed, Self::Synced, Self::Failed, Self::Archived];
 
     /// The status as the outbox stores it.
     #[must_use]
@@ -51,6 +56,7 @@ impl Status {
             Self::Unconfirmed => "unconfirmed",
             Self::Synced => "synced",
             Self::Failed => "failed",
+            Self::Archived => "archived",
         }
     }
 
@@ -67,8 +73,7 @@ impl Status {
             Self::Pending => to == Self::InFlight,
             Self::InFlight => to != Self::InFlight,
             Self::Unconfirmed => to != Self::InFlight,
-            Self::Failed => to == Self::Pending,
-            Self::Synced => false,
+            Self::Synced | Self::Failed | Self::Archived => to == Self::Pending,
         }
     }
 }
@@ -101,6 +106,10 @@ pub enum Provenance {
     Confirmed,
     /// HubSpot held a record with this key before the course was sent: another writer created it.
     Adopted,
+    /// HubSpot updated the record.
+    Updated,
+    /// The record needed no change, so nothing was sent.
+    Unchanged,
 }
 
 /// What is not known about an unconfirmed course. The row stores it, so that no later step can treat an unknown outcome
@@ -115,11 +124,13 @@ pub enum Doubt {
     Conflict,
     /// HubSpot refused it, but an earlier request may have created it.
     Refused,
+    /// It is not known whether HubSpot's record has the last change.
+    Change,
 }
 
 impl Doubt {
     /// Every kind of doubt.
-    pub const ALL: [Self; 4] = [Self::Unknown, Self::Created, Self::Conflict, Self::Refused];
+    pub const ALL: [Self; 5] = [Self::Unknown, Self::Created, Self::Conflict, Self::Refused, Self::Change];
 
     /// The doubt as the outbox stores it.
     #[must_use]
@@ -129,6 +140,7 @@ impl Doubt {
             Self::Created => "created",
             Self::Conflict => "conflict",
             Self::Refused => "refused",
+            Self::Change => "change",
         }
     }
 
@@ -152,12 +164,26 @@ pub enum Transition {
         /// What HubSpot reported beside the record, such as an association that failed.
         warning: Option<CourseError>,
     },
+    /// The course is withdrawn, and HubSpot shows no live record of it.
+    Archived {
+        /// The record in the recycle bin; `None` if there never was one.
+        hubspot_id: Option<HubSpotId>,
+        /// What is remarkable about it, such as a record that was deleted permanently.
+        remark: Option<CourseError>,
+    },
     /// HubSpot refused it permanently, or its attempts were used up.
     Failed {
         /// Why.
         error: CourseError,
     },
-    /// HubSpot certainly did not create it; it is sent again.
+    /// HubSpot created it, and its record was deleted since. A person decides.
+    Gone {
+        /// The record.
+        hubspot_id: HubSpotId,
+        /// What happened.
+        error: CourseError,
+    },
+    /// HubSpot certainly did not take it; it is sent again.
     Pending(Requeue),
     /// Sent, outcome unknown.
     Unconfirmed {
@@ -222,7 +248,8 @@ impl Transition {
     pub fn status(&self) -> Status {
         match self {
             Self::Synced { .. } => Status::Synced,
-            Self::Failed { .. } => Status::Failed,
+            Self::Archived { .. } => Status::Archived,
+            Self::Failed { .. } | Self::Gone { .. } => Status::Failed,
             Self::Pending(_) => Status::Pending,
             Self::Unconfirmed { .. } => Status::Unconfirmed,
         }
@@ -235,18 +262,22 @@ mod tests {
 
     #[test]
     fn allowed_transitions_match_the_diagram() {
-        use Status::{Failed, InFlight, Pending, Synced, Unconfirmed};
+        use Status::{Archived, Failed, InFlight, Pending, Synced, Unconfirmed};
         let arrows = [
             (Pending, InFlight),
             (InFlight, Pending),
             (InFlight, Unconfirmed),
             (InFlight, Synced),
             (InFlight, Failed),
+            (InFlight, Archived),
             (Unconfirmed, Pending),
             (Unconfirmed, Unconfirmed),
             (Unconfirmed, Synced),
             (Unconfirmed, Failed),
+            (Unconfirmed, Archived),
+            (Synced, Pending),
             (Failed, Pending),
+            (Archived, Pending),
         ];
         for from in Status::ALL {
             for to in Status::ALL {

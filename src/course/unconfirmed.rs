@@ -13,6 +13,8 @@ pub struct UnconfirmedCourse {
     pub batch: BatchId,
     /// The catalogue's identifier.
     pub key: CourseKey,
+    /// The catalogue has withdrawn it.
+    pub is_archived: bool,
     /// What is not known about it.
     pub doubt: Doubt,
     /// The HubSpot property that carried its key, by which it is looked up. `None`: no look-up can prove anything.

@@ -1,12 +1,12 @@
-//! What the response to a create request shows about one course.
+//! What the response to a request shows about one course.
 
 use super::{CourseError, HubSpotId};
 
 /// The result for one course.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// HubSpot created it.
-    Created {
+    /// HubSpot did what was requested: created, updated or archived it.
+    Applied {
         /// The id of the record.
         hubspot_id: HubSpotId,
         /// What HubSpot reported beside the record, such as an association that failed.
@@ -22,11 +22,13 @@ pub enum Verdict {
         /// The number of courses that the report may be about.
         candidates: usize,
     },
+    /// A change: HubSpot's response does not show that the record is as requested. A look-up shows how it is.
+    LookUp(CourseError),
     /// HubSpot refused it permanently.
     Refused(CourseError),
-    /// HubSpot certainly did not create it, and it may be sent again.
+    /// HubSpot certainly did not execute the request, and it may be sent again.
     NotTaken(NotTaken),
-    /// It is not known whether HubSpot created it. The error is always an `unknown_outcome`, so that no later step can
+    /// It is not known whether HubSpot executed the request. The error is always an `unknown_outcome`, so that no later step can
     /// treat it as a refusal.
     Unknown(CourseError),
 }

@@ -1,8 +1,8 @@
 //! The main loop: each turn starts all work that can start, then waits at one place for the next event.
 //!
 //! Permits are reserved before each claim, so a claimed course never waits for the quota. One claim runs at a time, and
-//! each of its batches has a task of its own. The engine makes no decisions: `policy::backlog` decides whether to claim, `policy::turns` which courses, and
-//! `policy::gate` whether to send.
+//! each of its batches has a task of its own. The engine makes no decisions: `policy::backlog` decides whether to claim,
+//! `policy::queues` which courses, and `policy::gate` whether to send.
 
 mod poll;
 
@@ -15,15 +15,16 @@ use tokio::task::JoinSet;
 
 use crate::account::rate_limiter::ReservedPermit;
 use crate::account::unique_property::CheckDue;
+use crate::course::Write;
 use crate::daemon::property_check;
 use crate::pipeline::claim::ClaimRequest;
 use crate::pipeline::context::Context;
 use crate::pipeline::{reconcile, sync_claim};
 use crate::policy::attribution::{ClaimOrder, Lane};
-use crate::policy::backlog::{Backlog, BegunClaim, ClaimEnd};
+use crate::policy::backlog::{BegunClaim, ClaimEnd};
 use crate::policy::gate::{Gate, Reason};
 use crate::policy::poll::PollTimes;
-use crate::policy::turns::{Turns, WaitingLanes};
+use crate::policy::queues::{Queue, Queues};
 use crate::runtime::lease::HeldLease;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Wakeup;
@@ -37,14 +38,12 @@ struct Engine {
     reconciliation: JoinSet<()>,
     /// Reads of the account's settings, one at a time.
     account_reads: JoinSet<()>,
-    fresh: Backlog,
-    suspects: Backlog,
-    turns: Turns,
+    queues: Queues,
     /// The claim whose statement has not ended.
     claim: Option<OpenClaim>,
     /// Unconfirmed courses may be due.
     may_be_unconfirmed: bool,
-    /// When suspects and unconfirmed courses were last expected only because the poll interval had passed.
+    /// When courses were last looked for only because the poll interval had passed.
     last_scan: Instant,
     /// When the outbox is polled. No event postpones a poll.
     polls: PollTimes,
@@ -58,7 +57,7 @@ struct Engine {
 
 /// A claim whose statement has not ended.
 struct OpenClaim {
-    lane: Lane,
+    queue: Queue,
     begun: BegunClaim,
     ended: oneshot::Receiver<ClaimEnd>,
 }
@@ -77,7 +76,7 @@ enum WaitFor {
     /// The end of the claim: until then it is unknown whether more courses can be claimed.
     ClaimEnd,
     /// A permit to send these courses.
-    Permit(Lane, ClaimOrder),
+    Permit(Queue, ClaimOrder),
     /// New work.
     Work,
     /// More courses to fill a short batch.
@@ -126,9 +125,7 @@ impl Engine {
             requests: JoinSet::new(),
             reconciliation: JoinSet::new(),
             account_reads: JoinSet::new(),
-            fresh: Backlog::default(),
-            suspects: Backlog::default(),
-            turns: Turns::default(),
+            queues: Queues::default(),
             claim: None,
             may_be_unconfirmed: true,
             last_scan: Instant::now(),
@@ -165,6 +162,7 @@ impl Engine {
         if !self.check_property(held) {
             return (WaitFor::PropertyCheck, Some(next_poll));
         }
+        self.scan().await;
         self.start_reconciliation(held);
         let is_probe = match self.read_gate() {
             Gate::Closed(until) => {
@@ -183,10 +181,11 @@ impl Engine {
             return (WaitFor::Work, Some(self.next_timer()));
         }
         let probe = is_probe.then(|| self.context.account.next_probe());
-        match self.next_lane(probe.map(|(lane, _)| lane)) {
-            Some(lane) => {
+        let may_archive = self.context.account.may_look_up();
+        match self.queues.next(probe.map(|(lane, _)| lane), may_archive, Instant::now()) {
+            Some(queue) => {
                 let order = probe.map_or(ClaimOrder::Oldest, |(_, order)| order);
-                (WaitFor::Permit(lane, order), None)
+                (WaitFor::Permit(queue, order), None)
             }
             None => (WaitFor::Work, Some(self.next_timer())),
         }
@@ -222,12 +221,11 @@ impl Engine {
             (WaitFor::Lease, _) => {
                 self.reset_backlog();
                 // The database granted a lease, so it works again.
-                self.fresh.forget_failures();
-                self.suspects.forget_failures();
+                self.queues.forget_failures();
             }
             (_, EngineEvent::ClaimEnded(ended)) => self.end_claim(ended),
-            (WaitFor::Permit(lane, order), EngineEvent::Permit(permit)) => {
-                self.use_permit(permit, lane, order);
+            (WaitFor::Permit(queue, order), EngineEvent::Permit(permit)) => {
+                self.use_permit(permit, queue, order);
             }
             (_, EngineEvent::Permit(permit)) => permit.release_unused(),
             (_, EngineEvent::Wakeup(cause)) => self.wake_up(cause).await,
@@ -251,7 +249,10 @@ impl Engine {
             return self.poll().await;
         }
         self.polls.record_event(Instant::now());
-        self.fresh.expect_courses();
+        self.queues.expect(Write::Create, Lane::Fresh);
+        if self.context.runtime.wake.take_changes() {
+            self.queues.expect_all(Lane::Fresh);
+        }
         match cause {
             Wakeup::Notify => {
                 // A short batch waits for more courses, which saves requests.
@@ -259,7 +260,8 @@ impl Engine {
             }
             Wakeup::Completion => {
                 self.may_be_unconfirmed = true;
-                self.suspects.expect_courses();
+                self.queues.expect_all(Lane::Fresh);
+                self.queues.expect_all(Lane::Suspects);
             }
             Wakeup::Poll | Wakeup::Resume => {}
         }
@@ -267,7 +269,7 @@ impl Engine {
 
     /// Claims courses with this permit, unless the lease has ended, the gate has closed or too many results wait to be recorded
     /// since the permit was requested.
-    fn use_permit(&mut self, permit: ReservedPermit, lane: Lane, order: ClaimOrder) {
+    fn use_permit(&mut self, permit: ReservedPermit, queue: Queue, order: ClaimOrder) {
         if self.context.must_record_first() {
             return permit.release_unused();
         }
@@ -275,12 +277,14 @@ impl Engine {
         match (held, self.context.account.gate()) {
             (Some(held), Gate::Open { courses, concurrent }) => {
                 let mut permits = vec![permit];
-                // While the batch size is reduced, or suspects are sent, each response decides about the next request.
-                if concurrent && lane == Lane::Fresh && courses >= self.context.settings.max_size {
+                // While the batch size is reduced, or suspects are sent, each response decides about the next request. Archives
+                // need more permits for their reads.
+                let may_be_many = queue.lane == Lane::Fresh && queue.write != Write::Archive;
+                if concurrent && may_be_many && courses >= self.context.settings.max_size {
                     let more = std::iter::from_fn(|| self.context.account.rate_limiter.reserve_if_free());
-                    permits.extend(more.take(self.fresh.batches() - 1));
+                    permits.extend(more.take(self.queues.backlog(queue).batches() - 1));
                 }
-                self.start_claim(held, lane, order, courses, permits);
+                self.start_claim(held, queue, order, courses, permits);
             }
             (None, _) | (_, Gate::Closed(_)) => permit.release_unused(),
         }
@@ -310,15 +314,22 @@ impl Engine {
         account.unique_property.check_due(held.lease.term, account.is_paused_for(Reason::Schema))
     }
 
-    /// Starts the reconciler if unconfirmed courses may be due, even while creates are paused. Also expects suspects at
-    /// regular intervals, because the engine never polls while there is a large backlog.
-    fn start_reconciliation(&mut self, held: HeldLease) {
-        let is_scan_due = self.last_scan.elapsed() > self.polls.wait();
-        if is_scan_due {
-            self.last_scan = Instant::now();
-            self.suspects.expect_courses();
+    /// Looks at regular intervals for courses that are due without an event. While there is a large backlog, the
+    /// engine never waits for work, so it never polls: then the outbox is read here.
+    async fn scan(&mut self) {
+        if self.last_scan.elapsed() <= self.polls.wait() {
+            return;
         }
-        if (self.may_be_unconfirmed || is_scan_due) && self.reconciliation.is_empty() {
+        self.last_scan = Instant::now();
+        self.may_be_unconfirmed = true;
+        if self.queues.should_claim(Instant::now()) {
+            self.expect_due_courses().await;
+        }
+    }
+
+    /// Starts the reconciler if unconfirmed courses may be due, even while creates are paused.
+    fn start_reconciliation(&mut self, held: HeldLease) {
+        if self.may_be_unconfirmed && self.reconciliation.is_empty() {
             self.may_be_unconfirmed = false;
             self.reconciliation.spawn(reconcile::reconcile_due(Arc::clone(&self.context), held));
         }
@@ -339,44 +350,29 @@ impl Engine {
         gate
     }
 
-    /// Which courses to claim next, if any. `probe`: the courses that a probe should contain.
-    fn next_lane(&self, probe: Option<Lane>) -> Option<Lane> {
-        let now = Instant::now();
-        let waiting =
-            WaitingLanes { fresh: self.fresh.should_claim(now), suspects: self.suspects.should_claim(now) };
-        self.turns.next_lane(probe, waiting)
-    }
-
     /// The next poll, or an earlier claim that waits because the last one failed.
     fn next_timer(&self) -> Instant {
-        let waits = [self.fresh.waits_until(), self.suspects.waits_until()];
         let now = Instant::now();
         // A wait that has ended starts no claim while the other courses have their turn.
-        waits.into_iter().flatten().filter(|at| *at > now).fold(self.polls.next(), Instant::min)
-    }
-
-    fn backlog(&mut self, lane: Lane) -> &mut Backlog {
-        match lane {
-            Lane::Fresh => &mut self.fresh,
-            Lane::Suspects => &mut self.suspects,
-        }
+        self.queues.waits().filter(|at| *at > now).fold(self.polls.next(), Instant::min)
     }
 
     /// Starts a task that claims up to one batch per permit, sends them and records the outcomes.
     fn start_claim(
         &mut self,
         held: HeldLease,
-        lane: Lane,
+        queue: Queue,
         order: ClaimOrder,
         courses: u16,
         permits: Vec<ReservedPermit>,
     ) {
         let batches = permits.len();
-        self.turns.record(lane, batches);
-        let begun = self.backlog(lane).begin_claim(Instant::now());
+        self.queues.record(queue, batches);
+        let begun = self.queues.backlog(queue).begin_claim(Instant::now());
         let (sender, ended) = oneshot::channel();
-        self.claim = Some(OpenClaim { lane, begun, ended });
-        let claim = ClaimRequest { held, lane, order, courses, batches, from: begun.cursor, ended: sender };
+        self.claim = Some(OpenClaim { queue, begun, ended });
+        let (Queue { write, lane }, from) = (queue, begun.cursor);
+        let claim = ClaimRequest { held, write, lane, order, courses, batches, from, ended: sender };
         self.requests.spawn(sync_claim(Arc::clone(&self.context), claim, permits));
     }
 
@@ -392,15 +388,14 @@ impl Engine {
 
     fn end_claim(&mut self, ended: ClaimEnd) {
         if let Some(claim) = self.claim.take() {
-            self.backlog(claim.lane).end_claim(claim.begun, ended, Instant::now());
+            self.queues.backlog(claim.queue).end_claim(claim.begun, ended, Instant::now());
         }
     }
 
     /// Forgets the state of the outbox.
     fn reset_backlog(&mut self) {
         self.polls.record_event(Instant::now());
-        self.fresh.reset();
-        self.suspects.reset();
+        self.queues.reset();
         self.may_be_unconfirmed = true;
     }
 

@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use crate::course::{Associations, CourseKey, Properties, PropertyValue};
+use crate::course::{CourseKey, Properties, PropertyValue};
 use crate::outbox::ops::enqueue::NewCourse;
 use words::{FORMS, SUBJECTS, TOPICS};
 
@@ -138,7 +138,7 @@ impl Draft {
     fn into_course(self) -> Option<NewCourse> {
         let key = CourseKey::parse(self.key).ok()?;
         let properties: Properties = self.properties.into_iter().collect();
-        Some(NewCourse { key, properties, associations: Associations::default() })
+        Some(NewCourse { key, properties, associations: None, archived: None })
     }
 }
 

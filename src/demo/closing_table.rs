@@ -49,18 +49,28 @@ fn table() -> Table {
 
 fn totals_table(totals: &Totals) -> Table {
     let (creates, reads) = (totals.requests(Operation::BatchCreate), totals.requests(Operation::BatchRead));
+    let (updates, archives) =
+        (totals.requests(Operation::BatchUpdate), totals.requests(Operation::BatchArchive));
     let seen = &totals.seen;
     let sent = totals.created + totals.adopted + totals.failed;
     let seconds = totals.took.as_secs_f64();
-    let both = format!("{} creates, {} reads", count(creates), count(reads));
+    let kinds = format!(
+        "{} creates, {} updates, {} archives, {} reads",
+        count(creates),
+        count(updates),
+        count(archives),
+        count(reads)
+    );
     let worst = format!("requests within 10 s, of {} allowed", seen.limit);
     let mut rows = vec![
         ("courses", count(totals.courses), ""),
         ("synced", count(totals.created), "created in HubSpot exactly once"),
         ("adopted", count(totals.adopted), "already in HubSpot with the same key"),
+        ("changed", count(totals.changed), "updated in HubSpot, with what differs only"),
+        ("withdrawn", count(totals.withdrawn), "moved to HubSpot's recycle bin"),
         ("failed", count(totals.failed), "rejected by HubSpot; the row holds the error"),
-        ("requests", count(seen.requests), &both),
-        ("courses per request", format!("{:.1}", ratio(sent, creates)), "of at most 100"),
+        ("requests", count(seen.requests), &kinds),
+        ("courses per create", format!("{:.1}", ratio(sent, creates)), "of at most 100"),
         ("worst window", count(seen.worst_window), &worst),
     ];
     // Less than one whole window would give a misleading figure.

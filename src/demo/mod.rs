@@ -1,13 +1,14 @@
 //! `course-sync demo`: the whole system in one process, without a HubSpot account.
 //!
 //! It starts a throwaway Postgres, the HubSpot simulator on a socket and the real daemon, and sends the courses
-//! of a made-up university. Halfway through, the simulator fails for a short time. At the end every course is
-//! compared with the simulator's records.
+//! of a made-up university. Halfway through, the simulator fails for a short time. Then the catalogue changes and withdraws
+//! some courses. At the end every course is compared with the simulator's records.
 //!
 //! May touch: child processes and the temp directory (through [`postgres`]), sockets on 127.0.0.1,
 //! stderr, and the process's signals. The tests use [`postgres`] too.
 
 mod catalogue;
+mod changes;
 mod closing_table;
 mod incident;
 mod interrupt;
@@ -169,7 +170,7 @@ async fn send_all(
         if let Some(signal) = interrupt.signal() {
             return Ok(DemoResult::Interrupted(signal));
         }
-        enqueue::enqueue(&system.context.edges.database, courses).await?;
+        enqueue::enqueue(&system.context.edges.database, courses, enqueue::Existing::Keep).await?;
     }
     let began = Instant::now();
     system.start_daemon();
@@ -177,19 +178,33 @@ async fn send_all(
         return Ok(DemoResult::Interrupted(interrupt.signal().unwrap_or_default()));
     };
     let took = began.elapsed();
+    let changes = changes::choose(&catalogue.courses, &rows);
+    progress.print_line(&format!(
+        "  The catalogue changes {} and withdraws {}.",
+        progress::counted(changes.names.len(), "course"),
+        changes.withdrawn
+    ));
+    for courses in changes.courses.chunks(CHUNK) {
+        enqueue::enqueue(&system.context.edges.database, courses, enqueue::Existing::Update).await?;
+    }
+    let Some(rows) = wait_until_settled(system, interrupt, progress).await? else {
+        return Ok(DemoResult::Interrupted(interrupt.signal().unwrap_or_default()));
+    };
     progress.finish();
 
     let simulator = &system.simulator;
     let (records, journal) = (simulator.records(), simulator.journal());
-    let verification = verification::verify(&rows, &records, catalogue::UNIQUE_PROPERTY);
-    let totals =
-        Totals::new(&rows, &system.preexisting, &simulator.summary(), took, system.config.rate_limit.per);
+    let verification = verification::verify(&rows, &records, catalogue::UNIQUE_PROPERTY, &changes.names);
+    let totals = Totals {
+        changed: changes.names.len(),
+        ..Totals::new(&rows, &system.preexisting, &simulator.summary(), took, system.config.rate_limit.per)
+    };
     let incidents = incident::describe(&journal);
     closing_table::write(out, &totals, &totals::group_failures(&rows), &incidents, &verification)?;
     Ok(if verification.is_ok() { DemoResult::Passed } else { DemoResult::Failed })
 }
 
-/// Shows the progress until every course is synced or failed, or until nothing changes for [`STALLED`]. Returns the
+/// Shows the progress until every course is synced, failed or archived, or until nothing changes for [`STALLED`]. Returns the
 /// outbox; `None`: interrupted.
 async fn wait_until_settled(
     system: &DemoSystem,
@@ -207,15 +222,16 @@ async fn wait_until_settled(
         if interrupt.signal().is_some() {
             return Ok(None);
         }
-        if now.settled() != last.settled() {
+        if (now.settled(), now.changed) != (last.settled(), last.changed) {
             last_change = Instant::now();
         }
         progress.update(&now);
         let has_stopped = last_change.elapsed() > STALLED || system.daemon_has_stopped();
         if has_stopped || progress.is_complete(&now) {
             let rows = audit::read_all_courses(&system.context.edges.database).await?;
-            let is_settled =
-                |row: &audit::AuditedCourse| matches!(row.status, Status::Synced | Status::Failed);
+            let is_settled = |row: &audit::AuditedCourse| {
+                matches!(row.status, Status::Synced | Status::Failed | Status::Archived)
+            };
             if has_stopped || rows.iter().all(is_settled) {
                 return Ok(Some(rows));
             }
@@ -233,6 +249,8 @@ async fn snapshot(system: &DemoSystem) -> anyhow::Result<Snapshot> {
         synced: metrics.courses_so_far(CourseOutcome::Synced)
             + metrics.courses_so_far(CourseOutcome::Adopted),
         failed: metrics.courses_so_far(CourseOutcome::Failed),
+        changed: metrics.courses_so_far(CourseOutcome::Updated)
+            + metrics.courses_so_far(CourseOutcome::Archived),
         unconfirmed: unconfirmed.map_or(0, |count| count.courses),
         requests: overview::read_recent_requests(database, quota.per).await?.in_window,
         quota: quota.requests,

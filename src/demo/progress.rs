@@ -21,6 +21,8 @@ pub(super) struct Snapshot {
     pub synced: u64,
     /// Courses that HubSpot rejected.
     pub failed: u64,
+    /// Changes and withdrawals that HubSpot has.
+    pub changed: u64,
     /// Courses whose outcome is unknown for now.
     pub unconfirmed: i64,
     /// Requests in the last window of the quota.

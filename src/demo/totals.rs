@@ -18,6 +18,10 @@ pub(super) struct Totals {
     pub created: usize,
     /// Courses that were in HubSpot before.
     pub adopted: usize,
+    /// Courses that the catalogue changed afterwards.
+    pub changed: usize,
+    /// Courses that the catalogue withdrew afterwards.
+    pub withdrawn: usize,
     /// Courses that HubSpot rejected.
     pub failed: usize,
     /// The requests that the simulator received.
@@ -37,13 +41,17 @@ impl Totals {
         took: Duration,
         window: Duration,
     ) -> Self {
+        let withdrawn = with_status(rows, Status::Archived).count();
         let adopted = with_status(rows, Status::Synced)
+            .chain(with_status(rows, Status::Archived))
             .filter(|row| row.hubspot_id.as_ref().is_some_and(|id| preexisting.contains(id)))
             .count();
         Self {
             courses: rows.len(),
-            created: with_status(rows, Status::Synced).count() - adopted,
+            created: with_status(rows, Status::Synced).count() + withdrawn - adopted,
             adopted,
+            changed: 0,
+            withdrawn,
             failed: with_status(rows, Status::Failed).count(),
             seen: seen.clone(),
             took,

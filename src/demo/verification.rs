@@ -1,6 +1,6 @@
 //! The final verification: compares the outbox with the simulator's records. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use simulator::Record;
 
@@ -19,12 +19,20 @@ pub(super) struct Verification {
     pub lost: usize,
     /// Records that belong to no synced course.
     pub unexpected: usize,
-    /// Courses that are neither synced nor failed.
+    /// Changed courses whose record does not hold the change.
+    pub stale: usize,
+    /// Courses that are neither synced nor failed nor archived.
     pub unfinished: usize,
 }
 
-/// Compares every row with the records that have its key in the property `unique`, and every record with the rows.
-pub(super) fn verify(rows: &[AuditedCourse], records: &[Record], unique: &str) -> Verification {
+/// Compares every row with the records that have its key in the property `unique`, and every record with the rows. `names`: the
+/// names that the catalogue has changed, by key.
+pub(super) fn verify(
+    rows: &[AuditedCourse],
+    records: &[Record],
+    unique: &str,
+    names: &BTreeMap<String, String>,
+) -> Verification {
     let live: Vec<&Record> = records.iter().filter(|record| !record.archived).collect();
     let mut by_key: HashMap<&str, Vec<u64>> = HashMap::new();
     for record in &live {
@@ -43,12 +51,21 @@ pub(super) fn verify(rows: &[AuditedCourse], records: &[Record], unique: &str) -
                 let exists = ids.iter().any(|id| row.hubspot_id.as_ref() == Some(&id.to_string()));
                 found.lost += usize::from(!exists);
             }
-            Status::Failed => {}
+            Status::Failed | Status::Archived => {}
             Status::Pending | Status::InFlight | Status::Unconfirmed => found.unfinished += 1,
         }
     }
     let is_unexpected =
         |record: &&&Record| record.properties.get(unique).is_none_or(|key| !synced.contains(key.as_str()));
+    let is_stale = |record: &&&Record| {
+        let name = record.properties.get(unique).and_then(|key| names.get(key));
+        name.is_some_and(|name| {
+            let description = record.properties.get("hs_course_description");
+            record.properties.get("hs_course_name") != Some(name)
+                || description.is_some_and(|text| !text.is_empty())
+        })
+    };
+    found.stale = live.iter().filter(is_stale).count();
     found.unexpected = live.iter().filter(is_unexpected).count();
     found
 }
@@ -63,13 +80,14 @@ impl Verification {
     pub(super) fn line(&self) -> String {
         if self.is_ok() {
             return format!(
-                "Checked: {} in HubSpot, no duplicates, none lost.",
+                "Checked: {} in HubSpot, no duplicates, none lost, every change in place.",
                 counted(self.records, "record")
             );
         }
         let findings = [
             (self.duplicates, "with more than one record"),
             (self.lost, "without their record"),
+            (self.stale, "without their last change"),
             (self.unfinished, "not finished"),
         ];
         let mut findings: Vec<String> = findings
@@ -97,7 +115,9 @@ mod tests {
     fn record(id: u64, key: &str) -> Record {
         Record {
             id,
-            properties: [("course_key".to_owned(), key.to_owned())].into(),
+            properties: [("course_key", key), ("hs_course_name", "New")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             associations: Vec::new(),
             trace_id: None,
             created_at: Timestamp::UNIX_EPOCH,
@@ -129,10 +149,19 @@ mod tests {
                 vec![record(1, "A"), record(2, "B")],
                 Verification { records: 2, unexpected: 1, ..Verification::default() },
             ),
+            (
+                &good[..],
+                vec![Record {
+                    properties: [("course_key".to_owned(), "A".to_owned())].into(),
+                    ..record(1, "A")
+                }],
+                Verification { records: 1, stale: 1, ..Verification::default() },
+            ),
             (&[row("C", Pending, None)], vec![], Verification { unfinished: 1, ..Verification::default() }),
         ];
+        let names = [("A".to_owned(), "New".to_owned())].into();
         for (rows, records, expected) in cases {
-            let found = verify(rows, &records, "course_key");
+            let found = verify(rows, &records, "course_key", &names);
             assert_eq!(found, expected, "{records:?}");
             assert_eq!(found.is_ok(), found.line().starts_with("Checked"), "{}", found.line());
         }

@@ -140,7 +140,9 @@ impl Client {
 
     /// Moves records to the recycle bin.
     pub async fn archive(&self, ids: &[String]) -> ReadResponse<()> {
-        let (exchange, _) = self.send(self.with_json(self.urls.archive(), &request::archive(ids))).await;
+        let (exchange, _) = self
+            .send(self.with_json(self.urls.archive(), &request::archive(ids.iter().map(String::as_str))))
+            .await;
         ReadResponse { value: is_success(&exchange).then_some(()), exchange }
     }
 

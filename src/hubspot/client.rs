@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, Response, redirect, retry};
 use tokio::time::timeout;
 
 use crate::config;
-use crate::course::{Batch, CourseKey};
+use crate::course::{Batch, CourseKey, HubSpotId};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::{Body, Exchange, NotSent, Unreadable};
 use crate::hubspot::api::status::StatusMeaning;
@@ -80,12 +80,13 @@ impl Client {
         Ok(Self { http, auth, urls, request_timeout: settings.request_timeout, bodies })
     }
 
-    /// Creates the courses of a batch. The body is encoded at once, and sent when the future is polled.
-    pub fn create(&self, batch: &Batch) -> impl Future<Output = Exchange> + use<'_> {
-        let body = request::encode_create(batch);
+    /// Creates, updates or archives the courses of a batch. The body is encoded at once, and sent when the future is polled.
+    pub fn write(&self, batch: &Batch) -> impl Future<Output = Exchange> + use<'_> {
+        let body = request::encode_write(batch);
+        let url = self.urls.write(batch.write());
         async move {
             match body {
-                Ok(body) => self.post(self.urls.create(), body).await,
+                Ok(body) => self.post(url, body).await,
                 Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
             }
         }
@@ -94,6 +95,19 @@ impl Client {
     /// Looks courses up by the unique property that carries their key.
     pub async fn read(&self, keys: &[&CourseKey], unique_property: &str, state: RecordState) -> Exchange {
         match request::encode_read(keys.iter().map(|key| key.as_str()), unique_property) {
+            Ok(body) => self.post(self.urls.read(state), body).await,
+            Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
+        }
+    }
+
+    /// Reads records by their ids, with these properties.
+    pub async fn read_records(
+        &self,
+        ids: &[&HubSpotId],
+        properties: &[&str],
+        state: RecordState,
+    ) -> Exchange {
+        match request::encode_read_records(ids.iter().copied(), properties) {
             Ok(body) => self.post(self.urls.read(state), body).await,
             Err(error) => Exchange::NotSent(NotSent::Unbuildable(error.to_string())),
         }

@@ -3,7 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::ApiVersion;
-use crate::course::HubSpotId;
+use crate::course::{HubSpotId, Write};
 use crate::hubspot::api::OBJECT_TYPE;
 use crate::hubspot::api::properties::Sensitivity;
 use crate::hubspot::api::record_state::RecordState;
@@ -34,8 +34,12 @@ impl Urls {
         }
     }
 
+    pub(super) fn write(&self, write: Write) -> String {
+        format!("{}/batch/{}", self.objects, write.as_str())
+    }
+
     pub(super) fn create(&self) -> String {
-        format!("{}/batch/create", self.objects)
+        self.write(Write::Create)
     }
 
     pub(super) fn read(&self, state: RecordState) -> String {
@@ -47,7 +51,7 @@ impl Urls {
     }
 
     pub(super) fn archive(&self) -> String {
-        format!("{}/batch/archive", self.objects)
+        self.write(Write::Archive)
     }
 
     pub(super) fn properties(&self, sensitivity: Sensitivity) -> String {

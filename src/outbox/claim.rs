@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff_sqlx::ToSqlx;
 
-use crate::course::{BatchId, ClaimedCourse, RowId};
+use crate::course::{BatchId, ClaimedCourse, RowId, Write};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::lease::Lease;
@@ -21,6 +21,10 @@ use crate::policy::backlog::{Cursor, Remaining};
 /// Which courses one claim may take, and how many.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimLimits<'a> {
+    /// What the requests do.
+    pub write: Write,
+    /// Archives that a person has not released are left out: there are too many of them.
+    pub holds_archives: bool,
     /// Which courses.
     pub lane: Lane,
     /// Which of them first.
@@ -94,13 +98,14 @@ pub struct ClaimedBatch {
 /// The bytes that one course adds to a request's body besides its values: envelope and trace id, estimated from above.
 const ENVELOPE_BYTES: i64 = 160;
 
-/// The claim statement for the pending courses that fulfil the condition `due`, in this order of time.
+/// The claim statement for this kind of requests and the pending courses that fulfil the condition `due`, in this order of
+/// time.
 ///
 /// Parameters: 1 holder, 2 term, 3 margin in seconds, 4 and 5 cursor, 6 courses in a batch, 7 bytes of a batch, 8 unique
 /// property, 9 the ids of the batches, 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and
-/// their limits, 14 blamed requests, 15 the largest row.
+/// their limits, 14 blamed requests, 15 the largest row, 16 whether archives are held.
 macro_rules! claim_statement {
-    ($due:literal, $order:literal) => {
+    ($write:literal, $what:literal, $is_looked_up:literal, $due:literal, $order:literal) => {
         concat!(
             "-- claim
         with lead as materialized (
@@ -122,7 +127,10 @@ macro_rules! claim_statement {
                                               where b.claim_number = last.number), 0)
         ), due as materialized (
             select id, course_key, properties, associations, revision, attempts + 1 as attempts, faults, doubts,
-                   doubt_property, created_at, next_attempt_at as due, batch_id = any($14) as is_blamed,
+                   doubt_property, coalesce(changed_at, created_at) as requested_at, hubspot_id, hubspot_properties,
+                   ",
+            $is_looked_up,
+            " as is_looked_up, next_attempt_at as due, batch_id = any($14) as is_blamed,
                    -- The evidence of other requests may narrow the batch of a group that failed.
                    least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
                                         where n.batch_id = course_outbox.batch_id)) as batch_limit,
@@ -130,6 +138,8 @@ macro_rules! claim_statement {
                    course_sync_text_size(properties) + course_sync_text_size(associations) as size
               from course_outbox
              where status = 'pending' and next_attempt_at <= now() and ",
+            $what,
+            " and ",
             $due,
             "
                and id not in (select id from in_flight)
@@ -167,21 +177,109 @@ macro_rules! claim_statement {
         ), intent as (
             -- The intents: a new leader that finds one open after a crash knows that these courses may have been sent.
             insert into course_sync_batch (batch_id, operation, term, holder, row_ids, revisions, claim_number, oldest_open,
-                                           send_by, unique_property)
-            select t.batch_id, 'create', $2, $1, array_agg(t.id order by t.place), array_agg(t.revision order by t.place),
+                                           send_by, unique_property, knows_changes)
+            select t.batch_id, '",
+            $write,
+            "', $2, $1, array_agg(t.id order by t.place), array_agg(t.revision order by t.place),
                    last.number + 1 + t.batch, coalesce((select min(claim_number) from in_flight), last.number + 1),
-                   now() + make_interval(secs => $10), $8
+                   now() + make_interval(secs => $10), $8, true
               from taken t cross join last
              group by t.batch_id, t.batch, last.number
         )
         -- More candidates than courses: some that were due did not fit.
         select batch_id as batch, id, course_key, case when size <= $15 then properties end as properties,
                case when size <= $15 then associations end as associations, attempts, faults, doubts, doubt_property,
-               coalesce(is_blamed, false) as is_blamed, created_at, due, (select count(*) from due) as candidates
+               coalesce(is_blamed, false) as is_blamed, requested_at, is_looked_up, hubspot_id,
+               case when size <= $15 then hubspot_properties end as hubspot_properties, due, (select count(*) from due) as candidates
           from taken t
          order by t.batch, due, id"
         )
     };
+}
+
+/// The statements of one kind of requests: by lane and order. Each has a fixed condition: only then can Postgres use the
+/// partial index.
+struct ClaimStatements {
+    fresh: &'static str,
+    newest: &'static str,
+    suspects: &'static str,
+    newest_suspects: &'static str,
+}
+
+macro_rules! claim_statements {
+    ($write:literal, $what:literal, $is_looked_up:literal) => {
+        ClaimStatements {
+            fresh: claim_statement!(
+                $write,
+                $what,
+                $is_looked_up,
+                "suspected_at is null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
+                ""
+            ),
+            newest: claim_statement!(
+                $write,
+                $what,
+                $is_looked_up,
+                "suspected_at is null and $4::timestamptz is null and $5::bigint is not null",
+                "desc"
+            ),
+            suspects: claim_statement!(
+                $write,
+                $what,
+                $is_looked_up,
+                "suspected_at is not null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
+                ""
+            ),
+            newest_suspects: claim_statement!(
+                $write,
+                $what,
+                $is_looked_up,
+                "suspected_at is not null and $4::timestamptz is null and $5::bigint is not null",
+                "desc"
+            ),
+        }
+    };
+}
+
+fn statement(limits: &ClaimLimits<'_>) -> &'static str {
+    const CREATES: ClaimStatements =
+        claim_statements!("create", "hubspot_id is null and not archived and $16::bool is not null", "false");
+    const UPDATES: ClaimStatements = claim_statements!(
+        "update",
+        "hubspot_id is not null and not archived and $16::bool is not null",
+        "false"
+    );
+    // A course that HubSpot does not hold needs no request, so it is not held. If it was looked up after an
+    // earlier claim for an archive, nothing can be created late.
+    const ARCHIVES: ClaimStatements = claim_statements!(
+        "archive",
+        "archived and (hubspot_id is null or not $16::bool or coalesce(changed_at, created_at)
+                       <= (select archives_released_at from course_sync_leader))",
+        // No request is executed an hour late.
+        "coalesce(doubted_since < now() - interval '1 hour', false)
+         or exists (select from course_sync_batch b where b.batch_id = course_outbox.batch_id and b.operation = 'archive')"
+    );
+    let statements = match limits.write {
+        Write::Create => &CREATES,
+        Write::Update => &UPDATES,
+        Write::Archive => &ARCHIVES,
+    };
+    match (limits.lane, limits.order) {
+        (Lane::Fresh, ClaimOrder::Oldest) => statements.fresh,
+        (Lane::Fresh, ClaimOrder::Newest) => statements.newest,
+        (Lane::Suspects, ClaimOrder::Oldest) => statements.suspects,
+        (Lane::Suspects, ClaimOrder::Newest) => statements.newest_suspects,
+    }
+}
+
+impl ClaimLimits<'_> {
+    /// The newest courses are always searched from the end.
+    fn cursor(&self, cursor: Cursor) -> Cursor {
+        match self.order {
+            ClaimOrder::Oldest => cursor,
+            ClaimOrder::Newest => Cursor::default(),
+        }
+    }
 }
 
 /// The unique index of the numbers of claims.
@@ -190,8 +288,8 @@ const CLAIM_INDEX: &str = "course_sync_batch_claim";
 /// Claims due courses under the lease, for as many requests as there are `batches`. Takes none if this instance does not
 /// hold the lease, or the lease ends within `margin`. `send_window` is the longest time that a request may take.
 ///
-/// Index: `course_outbox_pending`, for suspects `course_outbox_suspects`; `course_sync_batch_claim` and
-/// `course_sync_batch_open`.
+/// Index: `course_outbox_pending`, `course_outbox_updates` or `course_outbox_archives`, for suspects
+/// `course_outbox_suspects`; `course_sync_batch_claim` and `course_sync_batch_open`.
 pub async fn claim(
     database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
@@ -201,29 +299,7 @@ pub async fn claim(
     cursor: Cursor,
     send_window: Duration,
 ) -> Result<ClaimResult, OutboxError> {
-    // One statement per lane and order, each with a fixed condition: only then can Postgres use the partial index.
-    const FRESH: &str = claim_statement!(
-        "suspected_at is null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
-        ""
-    );
-    const NEWEST: &str = claim_statement!(
-        "suspected_at is null and $4::timestamptz is null and $5::bigint is not null",
-        "desc"
-    );
-    const NEWEST_SUSPECTS: &str = claim_statement!(
-        "suspected_at is not null and $4::timestamptz is null and $5::bigint is not null",
-        "desc"
-    );
-    const SUSPECTS: &str = claim_statement!(
-        "suspected_at is not null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
-        ""
-    );
-    let (statement, cursor) = match (limits.lane, limits.order) {
-        (Lane::Fresh, ClaimOrder::Oldest) => (FRESH, cursor),
-        (Lane::Fresh, ClaimOrder::Newest) => (NEWEST, Cursor::default()),
-        (Lane::Suspects, ClaimOrder::Oldest) => (SUSPECTS, cursor),
-        (Lane::Suspects, ClaimOrder::Newest) => (NEWEST_SUSPECTS, Cursor::default()),
-    };
+    let (statement, cursor) = (statement(&limits), limits.cursor(cursor));
     let (after, after_id) = cursor.position().unzip();
     let claimed = run_statement(database, async |session| {
         sqlx::query_as(statement)
@@ -242,6 +318,7 @@ pub async fn claim(
             .bind(&limits.isolation.narrowed.1)
             .bind(&limits.isolation.blamed)
             .bind(MAX_ROW_BYTES)
+            .bind(limits.holds_archives)
             .fetch_all(session)
             .await
     })

@@ -146,7 +146,7 @@ fn error_group(row: GroupRow, is_whole: bool) -> Option<ErrorGroup> {
         Status::Synced => {
             "nothing to send: HubSpot created the record and reported this as a warning".to_owned()
         }
-        Status::Pending | Status::InFlight | Status::Failed => {
+        Status::Pending | Status::InFlight | Status::Failed | Status::Archived => {
             remedy(category, code.as_deref(), property.as_deref())
         }
     };

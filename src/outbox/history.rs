@@ -19,11 +19,15 @@ const SEARCHED_CHANGES: i64 = 10;
 /// of `hubspot.request_timeout`, and the quota limits how many other requests happen in between.
 const SEARCHED_SECONDS: f64 = 120.0;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 struct HistoryRow {
     course_key: String,
     name: Option<LossyText>,
     revision: i64,
     synced_revision: Option<i64>,
+    archived: bool,
+    changed_at: Option<ClampedTimestamp>,
+    is_change_unknown: bool,
     status: String,
     blocked: Option<String>,
     attempts: i32,
@@ -47,6 +51,9 @@ impl_from_row!(HistoryRow {
     name,
     revision,
     synced_revision,
+    archived,
+    changed_at,
+    is_change_unknown,
     status,
     blocked,
     attempts,
@@ -83,7 +90,7 @@ pub async fn read_history(
               from course_outbox where course_key = $1
         ), recorded as materialized (
             -- the latest events
-            select id, at, batch_id, event, error from course_sync_history
+            select id, at, batch_id, event, error, hubspot_id from course_sync_history
              where course_key = $1 order by id desc limit $2
         ), moments as (
             -- the times at which the course changed
@@ -111,16 +118,17 @@ pub async fn read_history(
                and b.operation <> 'schema'
              order by b.claimed_at desc limit $3
         )
-        select course_key, left(properties ->> 'hs_course_name', 65536) as name, revision, synced_revision,
+        select course_key, left(properties ->> 'hs_course_name', 65536) as name, revision, synced_revision, archived,
+               changed_at, doubt is not distinct from 'change' as is_change_unknown,
                case when status = 'pending' and open_request is not null then 'in_flight' else status end as status,
                (select blocked from course_sync_batch b where b.batch_id = open_request) as blocked, attempts, faults, doubts, batch_limit,
                next_attempt_at, hubspot_id, error, created_at, updated_at, synced_at,
                -- the course was sent with its key, or it was looked up and not sent
                doubt_property is not null
-               or exists (select from course_sync_batch b where b.batch_id = course.batch_id and b.operation <> 'create') as carried_key,
+               or exists (select from course_sync_batch b where b.batch_id = course.batch_id and b.operation = 'read') as carried_key,
                suspected_at is not null as is_suspect,
                coalesce((select jsonb_agg(jsonb_build_object(
-                   'at', at, 'event', event, 'request', batch_id, 'error', error) order by id) from recorded), '[]') as events,
+                   'at', at, 'event', event, 'request', batch_id, 'error', error, 'hubspot_id', hubspot_id) order by id) from recorded), '[]') as events,
                coalesce((select jsonb_agg(jsonb_build_object(
                    'id', batch_id, 'operation', operation, 'at', claimed_at, 'courses', cardinality(row_ids),
                    'answered_at', answered_at, 'http_status', http_status, 'correlation_id', correlation_id,
@@ -149,6 +157,9 @@ fn history_of(row: HistoryRow) -> Option<CourseHistory> {
         name: row.name.map(|name| name.0),
         revision: row.revision,
         synced_revision: row.synced_revision,
+        archived: row.archived,
+        changed_at: row.changed_at.map(|time| time.0),
+        is_change_unknown: row.is_change_unknown,
         status: Status::parse(&row.status)?,
         blocked: row.blocked,
         attempts: u32::try_from(row.attempts).unwrap_or_default(),

@@ -11,6 +11,18 @@ use crate::outbox::database::{Database, run_statement};
 /// The channel that the outbox table's trigger notifies.
 pub(super) const CHANNEL: &str = "course_outbox";
 
+/// What a notification is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notified {
+    /// New courses, or a pause.
+    Courses,
+    /// Courses that changed, or an operator's command.
+    Changes,
+}
+
+/// How the trigger for changes ends its payload, after the schema.
+const CHANGED: &str = " changed";
+
 /// A session that listens for new courses.
 pub struct NotificationListener {
     listener: PgListener,
@@ -44,21 +56,30 @@ impl NotificationListener {
         Ok(())
     }
 
-    /// Waits for the next notification. `None`: none came within `timeout`. False if the session ended: notifications may
+    /// Waits for the next notification. `None`: none came within `timeout`. An error if the session ended: notifications may
     /// be lost.
-    pub async fn wait(&mut self, timeout: Duration) -> Option<bool> {
+    pub async fn wait(&mut self, timeout: Duration) -> Option<Result<Notified, SessionEnded>> {
         tokio::time::timeout(timeout, self.next_own()).await.ok()
     }
 
-    /// Waits for a notification about this outbox. False if the session ended.
-    async fn next_own(&mut self) -> bool {
+    /// Waits for a notification about this outbox.
+    async fn next_own(&mut self) -> Result<Notified, SessionEnded> {
         while let Ok(Some(notification)) = self.listener.try_recv().await {
             // One without a schema is for all: an operator's command sends it.
-            let sender = notification.payload();
-            if sender.is_empty() || self.schema.as_deref().is_none_or(|own| own == sender) {
-                return true;
+            let payload = notification.payload();
+            let (schema, about) = match payload.strip_suffix(CHANGED) {
+                Some(schema) => (schema, Notified::Changes),
+                None if payload.is_empty() => return Ok(Notified::Changes),
+                None => (payload, Notified::Courses),
+            };
+            if self.schema.as_deref().is_none_or(|own| own == schema) {
+                return Ok(about);
             }
         }
-        false
+        Err(SessionEnded)
     }
 }
+
+/// The listening session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionEnded;

@@ -34,6 +34,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0014_wake_at_commit"),
     migration!("0015_bounded_rows"),
     migration!("0016_earlier_versions"),
+    migration!("0017_changes"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 14] = [
+    const CHECKSUMS: [(i64, &str, &str); 15] = [
         (
             1,
             "outbox",
@@ -130,6 +131,11 @@ mod tests {
             16,
             "earlier versions",
             "7e9a8e4dc5ef2b52a31ae39f07263070c4a5d31009fe80b37003bf32ade234af45c579c0901c3b471a28fd5c9e5b8d5e",
+        ),
+        (
+            17,
+            "changes",
+            "b9359a8567ee91493479c8d6c3c1788b9fe5abfcf844fbd80383943efa05fe08e66551eadd68daf12e45f404aae07cf0",
         ),
     ];
 

@@ -6,6 +6,7 @@
 //! timer.
 
 mod apply;
+pub mod changes;
 pub mod claim;
 pub mod connect;
 mod database;

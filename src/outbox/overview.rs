@@ -25,8 +25,8 @@ pub struct StatusCount {
 /// A table up to this size in bytes is counted exactly, because scanning it is cheap.
 const SMALL_TABLE_BYTES: i64 = 64 * 1024 * 1024;
 
-/// Courses by status. On a large table those in flight, unconfirmed and failed are exact; pending
-/// and synced ones are estimates.
+/// Courses by status. On a large table those in flight, unconfirmed and failed are exact; pending,
+/// archived and synced ones are estimates.
 ///
 /// Index: the partial indexes and `pg_class`, or on a small table by a scan; `course_sync_batch_open`.
 pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<StatusCount>, OutboxError> {
@@ -58,13 +58,18 @@ pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<S
                 -- the planner's estimate for the partial index of pending courses, which contains those in flight
                 select greatest(reltuples::bigint - (select courses from exact where status = 'in_flight'), 0) as courses
                   from pg_class where oid = 'course_outbox_pending'::regclass
+            ), archived as (
+                select greatest(reltuples::bigint, 0) as courses from pg_class where oid = 'course_outbox_archived'::regclass
             )
             select status, courses from exact
             union all
             select 'pending', courses from pending
             union all
+            select 'archived', courses from archived
+            union all
             -- all other rows
-            select 'synced', greatest(reltuples::bigint - (select sum(courses) from exact) - (select courses from pending), 0)::bigint
+            select 'synced', greatest(reltuples::bigint - (select sum(courses) from exact) - (select courses from pending)
+                                      - (select courses from archived), 0)::bigint
               from pg_class where oid = 'course_outbox'::regclass";
         run_statement(database, async |session| sqlx::query_as(ESTIMATE).fetch_all(session).await)
             .await
@@ -75,7 +80,7 @@ pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<S
     let count = |status| StatusCount {
         status,
         courses: courses(status),
-        is_exact: is_small || !matches!(status, Status::Pending | Status::Synced),
+        is_exact: is_small || !matches!(status, Status::Pending | Status::Synced | Status::Archived),
     };
     Ok(Status::ALL.map(count).to_vec())
 }
@@ -83,7 +88,7 @@ pub async fn count_courses(database: impl Into<DatabaseRef<'_>>) -> Result<Vec<S
 /// Since when the oldest course of each waiting status waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OldestTimes {
-    /// When the oldest pending course was enqueued.
+    /// When the oldest pending course was enqueued or changed.
     pub pending: Option<Timestamp>,
     /// When the oldest request in flight was claimed.
     pub in_flight: Option<Timestamp>,
@@ -99,7 +104,7 @@ impl OldestTimes {
             Status::Pending => self.pending,
             Status::InFlight => self.in_flight,
             Status::Unconfirmed => self.unconfirmed,
-            Status::Synced | Status::Failed => None,
+            Status::Synced | Status::Failed | Status::Archived => None,
         }
     }
 }
@@ -109,7 +114,7 @@ impl OldestTimes {
 /// Index: `course_outbox_pending`, `course_sync_batch_open` and `course_sync_batch_unsettled`.
 pub async fn read_oldest(database: impl Into<DatabaseRef<'_>>) -> Result<OldestTimes, OutboxError> {
     const OLDEST: &str = "-- oldest times
-        select (select created_at from course_outbox
+        select (select coalesce(changed_at, created_at) from course_outbox
                  where status = 'pending' and id not in (select id from course_sync_in_flight())
                  order by next_attempt_at, id limit 1),
                (select min(claimed_at) from course_sync_batch where state = 'open'),

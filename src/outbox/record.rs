@@ -87,13 +87,28 @@ impl TransitionColumns {
                     Provenance::Created => None,
                     Provenance::Confirmed => Some("confirmed"),
                     Provenance::Adopted => Some("adopted"),
+                    Provenance::Updated if warning.is_some() => Some("updated"),
+                    Provenance::Updated | Provenance::Unchanged => None,
                 };
+                row.attempts = i32::from(*provenance != Provenance::Unchanged);
+            }
+            Transition::Archived { hubspot_id, remark } => {
+                row.hubspot_id = hubspot_id.as_ref().map(|id| id.as_str().to_owned());
+                row.error = remark.as_ref().and_then(error_json);
+                row.event = Some("archived");
+                // A course without a record needs no request.
+                row.attempts = i32::from(hubspot_id.is_some());
             }
             Transition::Failed { error } => {
                 row.error = error_json(error);
                 row.event = Some("failed");
                 // It was never sent, so no attempt counts.
                 row.attempts = i32::from(error.was_sent());
+            }
+            Transition::Gone { hubspot_id, error } => {
+                row.hubspot_id = Some(hubspot_id.as_str().to_owned());
+                row.error = error_json(error);
+                row.event = Some("failed");
             }
             Transition::Pending(requeue) => row.set_requeue(requeue),
             Transition::Unconfirmed { error, doubt, batch_limit, look_after } => {
@@ -181,7 +196,7 @@ fn error_json(error: &CourseError) -> Option<Value> {
 }
 
 /// The statement of [`record`]. Parameters: 1 batch, 2 to 13 the columns of the transitions, 14 outcome, 15 HTTP status,
-/// 16 correlation id, 17 passed, 18 why courses wait. `free`: which rows may be written.
+/// 16 correlation id, 17 passed, 18 why courses wait, 19 what was sent. `free`: which rows may be written.
 macro_rules! record_statement {
     ($free:literal) => {
         concat!(
@@ -202,30 +217,37 @@ with intent as materialized (
     select a.*, coalesce(s.is_open, false) as is_open, s.revision, i.unique_property, i.claimed_at,
            a.attempts = 0 and a.status = 'pending' as is_unchanged
       from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
-                  $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[])
+                  $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[], $19::jsonb[])
                as a (id, status, hubspot_id, error, keeps_error, wait, attempts, fault, batch_limit,
-                     is_suspect, doubt, event)
+                     is_suspect, doubt, event, content)
       left join sent s using (id) left join intent i on true
 ), recorded as (
     update course_outbox o
        set status = a.status,
-           hubspot_id = a.hubspot_id,
-           synced_at = case when a.status = 'synced' then now() end,
-           synced_revision = case when a.status = 'synced' then coalesce(a.revision, o.revision) else o.synced_revision end,
+           hubspot_id = coalesce(a.hubspot_id, o.hubspot_id),
+           synced_at = case when a.status = 'synced' then now() else o.synced_at end,
+           synced_revision = case when a.status in ('synced', 'archived') then coalesce(a.revision, o.revision)
+                                  else o.synced_revision end,
+           -- What was sent differs from the row only if the row has a newer revision. If it is not given, the names are known.
+           hubspot_properties = case when a.status not in ('synced', 'archived') then o.hubspot_properties
+                                     when a.content is null and o.revision > a.revision
+                                     then (select jsonb_object_agg(name, null) from jsonb_object_keys(o.hubspot_properties) name)
+                                     else a.content end,
            error = case when a.keeps_error then o.error else a.error end,
            next_attempt_at = coalesce(now() + make_interval(secs => a.wait), o.next_attempt_at),
            -- A row that a new leader has marked unconfirmed has counted an attempt already.
            attempts = o.attempts + a.attempts - (o.status = 'unconfirmed' and o.batch_id = $1)::int,
            faults = o.faults + a.fault,
-           doubts = o.doubts + (a.status = 'unconfirmed')::int,
+           -- What is unknown about a change does not concern the creation.
+           doubts = o.doubts + (a.status = 'unconfirmed' and a.doubt <> 'change')::int,
            batch_limit = coalesce(a.batch_limit, o.batch_limit),
            suspected_at = case when a.is_suspect then now() else o.suspected_at end,
            batch_id = $1,
            doubt = a.doubt,
            -- The first doubt counts: a HubSpot record that is older than it cannot be this course.
-           doubt_property = case when a.doubt is null then o.doubt_property
+           doubt_property = case when a.doubt is null or a.doubt = 'change' then o.doubt_property
                                  else coalesce(o.doubt_property, a.unique_property) end,
-           doubted_since = case when a.doubt is null then o.doubted_since
+           doubted_since = case when a.doubt is null or a.doubt = 'change' then o.doubted_since
                                 else coalesce(o.doubted_since, a.claimed_at, now()) end,
            updated_at = now()
       from answer a
@@ -233,14 +255,16 @@ with intent as materialized (
        and case o.status
            -- In flight for this request. A lower revision: the database lost a change that was sent.
            when 'pending' then a.is_open and o.revision >= a.revision
+                    -- The row has changed since: without what was sent, it could not be brought up to date.
+                    and (o.revision = a.revision or a.content is not null or a.status <> 'synced')
                 -- The journal was truncated or restored in part. What is final is still a fact.
-                or a.claimed_at is null and a.status in ('synced', 'failed')
+                or a.claimed_at is null and a.status in ('synced', 'failed', 'archived')
            -- Marked unconfirmed by a new leader. After a verification of all pending courses, only a record is a fact.
            when 'unconfirmed' then o.batch_id = $1 or a.is_open and a.status = 'synced'
            else false end",
             $free,
             "
-    returning o.id, o.course_key, o.error, a.event
+    returning o.id, o.course_key, o.error, a.event, a.hubspot_id
 ), waiting as materialized (
     -- Courses whose row could not be written: another session holds it, or a trigger ignored the write. Rows that are
     -- gone, or that another writer has settled, wait for nothing.
@@ -268,8 +292,9 @@ with intent as materialized (
      where b.batch_id = $1 and (b.state = 'open' or exists (select from recorded))
 ), history as (
     -- Plain successes leave no history: the row shows them, and they are nearly all.
-    insert into course_sync_history (course_id, course_key, batch_id, event, error)
-    select id, course_key, $1, event, error from recorded where event is not null
+    insert into course_sync_history (course_id, course_key, batch_id, event, error, hubspot_id)
+    select id, course_key, $1, event, error, case when event = 'archived' then hubspot_id end
+      from recorded where event is not null
         -- An outcome is recorded even if the sequence of ids is behind its table, after a restore.
         on conflict do nothing
 )
@@ -285,7 +310,8 @@ select (select count(*) from recorded)
 pub struct RecordedCourses {
     /// The number of courses whose outcome it recorded.
     pub recorded: u64,
-    /// The courses whose row could not be written. They are still in flight; the caller tries again.
+    /// The courses whose row could not be written. They are still in flight; the caller tries again. Synced courses whose rows
+    /// have changed since are among them unless `contents` has what was sent.
     pub waiting: Vec<RowId>,
 }
 
@@ -300,12 +326,14 @@ pub enum LockedRows {
 
 /// Records the result for courses of one batch; the others stay in flight, and the journal shows why (`blocked`). The
 /// number of recorded courses is lower than that of the given ones if another writer has recorded a result meanwhile.
+/// `contents`: the properties that were sent for each of the courses, or nothing; needed only for rows that have changed since.
 ///
 /// Index: the primary keys of `course_outbox` and `course_sync_batch`.
 pub async fn record(
     database: impl Into<DatabaseRef<'_>>,
     batch: BatchId,
     transitions: &[(RowId, Transition)],
+    contents: &[Value],
     end: &RequestEnd,
     blocked: Option<&str>,
     locked: LockedRows,
@@ -323,11 +351,11 @@ pub async fn record(
     };
     let database = database.into();
     let mut columns = TransitionColumns::from_transitions(transitions);
-    let mut recorded = run(database, statement, batch, &columns, end, blocked).await;
+    let mut recorded = run(database, statement, batch, &columns, contents, end, blocked).await;
     if recorded.as_ref().is_err_and(is_untranslatable) {
         // The encoding of the database lacks a character of HubSpot's message.
         columns.keep_ascii();
-        recorded = run(database, statement, batch, &columns, end, blocked).await;
+        recorded = run(database, statement, batch, &columns, contents, end, blocked).await;
     }
     let (recorded, waiting) = recorded.map_err(OutboxError::failed_to("record a result"))?;
     Ok(RecordedCourses { recorded: u64::try_from(recorded).unwrap_or_default(), waiting })
@@ -339,6 +367,7 @@ async fn run(
     statement: &'static str,
     batch: BatchId,
     columns: &TransitionColumns,
+    contents: &[Value],
     end: &RequestEnd,
     blocked: Option<&str>,
 ) -> Result<(i64, Vec<RowId>), sqlx::Error> {
@@ -362,6 +391,7 @@ async fn run(
             .bind(end.correlation_id.as_deref())
             .bind(end.passed)
             .bind(blocked)
+            .bind(contents)
             .fetch_one(session)
             .await
     })

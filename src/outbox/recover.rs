@@ -11,6 +11,83 @@ use crate::outbox::lease::Lease;
 use crate::outbox::record::TransitionColumns;
 use crate::outbox::rows::UnconfirmedRow;
 
+/// The statement of [`mark_orphans_unconfirmed`]. Parameters: 1 term, 2 holder, 3 settle and 4 grace in seconds, 5 only these
+/// courses.
+const ORPHAN: &str = "-- mark orphans unconfirmed
+    with lead as materialized (
+        -- Only the leader decides; the lock makes a takeover wait for this decision.
+        select from course_sync_leader
+         where holder = $2 and term = $1 and expires_at > clock_timestamp() for key share
+    ), orphaned as materialized (
+        -- Open requests whose sender cannot record a result any more. Locked, so that a result which is recorded at
+        -- this moment is either seen here or finds the request closed.
+        select batch_id, operation, row_ids, revisions, recorded, unique_property, claimed_at from course_sync_batch
+         where state = 'open' and exists (select from lead)
+           and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
+           for no key update
+    ), in_flight as materialized (
+        -- Their courses without an outcome. In requests of an earlier version, the row says whether it has one.
+        select b.batch_id, b.operation, b.unique_property, b.claimed_at, c.id,
+               case when b.revisions is null then 'in_flight' else 'pending' end as status
+          from orphaned b cross join lateral unnest(b.row_ids, b.revisions) as c (id, revision)
+         where c.id <> all (b.recorded)
+    ), free as materialized (
+        -- A row that another session holds stays in flight until the next pass.
+        select o.id from course_outbox o join in_flight f using (id)
+         where o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
+           -- The archive of a course without a record needs no request.
+           and (f.operation = 'create' or o.hubspot_id is not null)
+           and ($5::bigint[] is null or o.id = any($5))
+           for no key update of o skip locked
+    ), doubted as (
+        update course_outbox o
+           set status = 'unconfirmed',
+               -- A row of an earlier version has counted the attempt already.
+               attempts = o.attempts + (o.status = 'pending')::int,
+               batch_id = f.batch_id,
+               doubts = o.doubts + (f.operation = 'create')::int,
+               doubt = case f.operation when 'create' then 'unknown' else 'change' end,
+               -- The first doubt counts: a HubSpot record that is older than it cannot be this course.
+               doubt_property = case f.operation when 'create' then coalesce(o.doubt_property, f.unique_property)
+                                                 else o.doubt_property end,
+               doubted_since = case f.operation when 'create' then coalesce(o.doubted_since, f.claimed_at)
+                                                else o.doubted_since end,
+               next_attempt_at = now() + make_interval(secs => $3),
+               error = jsonb_build_object(
+                   'category', 'unknown_outcome',
+                   'message', 'it is not known whether HubSpot ' || f.operation || 'd this course: the instance that sent it '
+                              'stopped before it recorded the result',
+                   'at', now()),
+               updated_at = now()
+          from in_flight f
+         where o.id = f.id and o.id in (select id from free)
+        returning o.id, o.course_key, o.batch_id, o.error
+    ), waiting as materialized (
+        -- Courses that could not be marked.
+        select batch_id, id from in_flight f
+         where id not in (select id from doubted)
+           and (select o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
+                       and (f.operation = 'create' or o.hubspot_id is not null)
+                  from course_outbox o where o.id = f.id)
+    ), journal as (
+        -- A request stays unknown until each of its courses is settled. If their rows were deleted, nothing is left.
+        update course_sync_batch b
+           set state = case when exists (select from waiting w where w.batch_id = b.batch_id) then 'open'
+                            when exists (select from doubted d where d.batch_id = b.batch_id) or b.recorded <> '{}'
+                                 or exists (select from course_outbox o where o.id = any(b.row_ids)
+                                               and o.batch_id = b.batch_id and o.status = 'unconfirmed') then 'unknown'
+                            else 'closed' end,
+               recorded = case when exists (select from waiting w where w.batch_id = b.batch_id)
+                               then array(select unnest(b.row_ids) except
+                                          select w.id from waiting w where w.batch_id = b.batch_id order by 1)
+                               else '{}' end
+          from orphaned where b.batch_id = orphaned.batch_id
+    ), history as (
+        insert into course_sync_history (course_id, course_key, batch_id, event, error)
+        select id, course_key, batch_id, 'unconfirmed', error from doubted on conflict do nothing
+    )
+    select count(*) from doubted";
+
 /// Marks as unconfirmed what other leaders, or dead tasks of this one, left in flight. It is looked up after `settle`.
 /// A request of this leader counts as dead `grace` after the latest time at which it can have ended. Returns the number
 /// of courses. A row that another session holds stays in flight until the next call. `only`: only these courses.
@@ -23,75 +100,6 @@ pub async fn mark_orphans_unconfirmed(
     grace: Duration,
     only: Option<&[RowId]>,
 ) -> Result<u64, OutboxError> {
-    const ORPHAN: &str = "-- mark orphans unconfirmed
-        with lead as materialized (
-            -- Only the leader decides; the lock makes a takeover wait for this decision.
-            select from course_sync_leader
-             where holder = $2 and term = $1 and expires_at > clock_timestamp() for key share
-        ), orphaned as materialized (
-            -- Open requests whose sender cannot record a result any more. Locked, so that a result which is recorded at
-            -- this moment is either seen here or finds the request closed.
-            select batch_id, row_ids, revisions, recorded, unique_property, claimed_at from course_sync_batch
-             where state = 'open' and exists (select from lead)
-               and ((term, holder) is distinct from ($1, $2) or send_by < now() - make_interval(secs => $4))
-               for no key update
-        ), in_flight as materialized (
-            -- Their courses without an outcome. In requests of an earlier version, the row says whether it has one.
-            select b.batch_id, b.unique_property, b.claimed_at, c.id,
-                   case when b.revisions is null then 'in_flight' else 'pending' end as status
-              from orphaned b cross join lateral unnest(b.row_ids, b.revisions) as c (id, revision)
-             where c.id <> all (b.recorded)
-        ), free as materialized (
-            -- A row that another session holds stays in flight until the next pass.
-            select o.id from course_outbox o join in_flight f using (id)
-             where o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
-               and ($5::bigint[] is null or o.id = any($5))
-               for no key update of o skip locked
-        ), doubted as (
-            update course_outbox o
-               set status = 'unconfirmed',
-                   -- A row of an earlier version has counted the attempt already.
-                   attempts = o.attempts + (o.status = 'pending')::int,
-                   batch_id = f.batch_id,
-                   doubts = o.doubts + 1,
-                   doubt = 'unknown',
-                   -- The first doubt counts: a HubSpot record that is older than it cannot be this course.
-                   doubt_property = coalesce(o.doubt_property, f.unique_property),
-                   doubted_since = coalesce(o.doubted_since, f.claimed_at),
-                   next_attempt_at = now() + make_interval(secs => $3),
-                   error = jsonb_build_object(
-                       'category', 'unknown_outcome',
-                       'message', 'it is not known whether HubSpot created this course: the instance that sent it '
-                                  'stopped before it recorded the result',
-                       'at', now()),
-                   updated_at = now()
-              from in_flight f
-             where o.id = f.id and o.id in (select id from free)
-            returning o.id, o.course_key, o.batch_id, o.error
-        ), waiting as materialized (
-            -- Courses that could not be marked.
-            select batch_id, id from in_flight f
-             where id not in (select id from doubted)
-               and (select o.status = f.status and (f.status = 'pending' or o.batch_id = f.batch_id)
-                      from course_outbox o where o.id = f.id)
-        ), journal as (
-            -- A request stays unknown until each of its courses is settled. If their rows were deleted, nothing is left.
-            update course_sync_batch b
-               set state = case when exists (select from waiting w where w.batch_id = b.batch_id) then 'open'
-                                when exists (select from doubted d where d.batch_id = b.batch_id) or b.recorded <> '{}'
-                                     or exists (select from course_outbox o where o.id = any(b.row_ids)
-                                                   and o.batch_id = b.batch_id and o.status = 'unconfirmed') then 'unknown'
-                                else 'closed' end,
-                   recorded = case when exists (select from waiting w where w.batch_id = b.batch_id)
-                                   then array(select unnest(b.row_ids) except
-                                              select w.id from waiting w where w.batch_id = b.batch_id order by 1)
-                                   else '{}' end
-              from orphaned where b.batch_id = orphaned.batch_id
-        ), history as (
-            insert into course_sync_history (course_id, course_key, batch_id, event, error)
-            select id, course_key, batch_id, 'unconfirmed', error from doubted on conflict do nothing
-        )
-        select count(*) from doubted";
     let count: i64 = run_statement(database, async |session| {
         sqlx::query_scalar(ORPHAN)
             .bind(lease.term)
@@ -159,15 +167,16 @@ pub async fn due_lookups(
     limit: u16,
 ) -> Result<DueLookups, OutboxError> {
     const DUE: &str = "-- due look-ups
-        select o.id, o.batch_id, o.course_key, o.doubt, o.attempts, o.faults, o.doubts, o.error, o.created_at,
+        select o.id, o.batch_id, o.course_key, o.archived as is_archived, o.doubt, o.attempts, o.faults, o.doubts, o.error,
+               coalesce(o.offered_at, o.created_at) as created_at,
                coalesce(o.doubt_property, case when b.operation <> 'create' then $2 end) as property,
-               coalesce(o.doubted_since, o.created_at) as doubted_since,
+               coalesce(o.doubted_since, o.offered_at, o.created_at) as doubted_since,
                coalesce(b.claimed_at, o.updated_at) as sent_at,
                -- The entry that marks a verification after lost commits is no request.
                case when b.operation = 'create' then cardinality(b.row_ids) else 0 end as batch_size,
                o.suspected_at is not null as is_suspect
           from course_outbox o left join course_sync_batch b using (batch_id)
-         where o.status = 'unconfirmed' and o.next_attempt_at <= now()
+         where o.status = 'unconfirmed' and o.next_attempt_at <= now() and o.doubt is distinct from 'change'
            and (coalesce(o.doubt_property, case when b.operation <> 'create' then $2 end) is null) = $3
          order by o.next_attempt_at, o.id
          limit $1
@@ -222,11 +231,15 @@ pub async fn settle_unconfirmed(
             -- The course may have been sent again meanwhile, under another batch: then this result is stale.
             update course_outbox o
                set status = f.status,
-                   hubspot_id = f.hubspot_id,
-                   synced_at = case when f.status = 'synced' then now() end,
-                   synced_revision = case when f.status = 'synced'
-                                          then coalesce(course_sync_sent_revision(f.batch_id, f.id), o.revision)
-                                          else o.synced_revision end,
+                   hubspot_id = coalesce(f.hubspot_id, o.hubspot_id),
+                   synced_at = case when f.status = 'synced' then now() else o.synced_at end,
+                   -- If the course has changed since it was enqueued, or HubSpot had the record before the last request, it is
+                   -- not known which revision the record holds: it is updated.
+                   synced_revision = case when f.status = 'archived' and o.archived then o.revision
+                                          when f.status = 'archived' then least(coalesce(o.synced_revision, 0), o.revision - 1)
+                                          when f.status <> 'synced' then o.synced_revision
+                                          when o.hubspot_properties is not null or o.doubt = 'conflict' or o.archived then 0
+                                          else coalesce(course_sync_sent_revision(f.batch_id, f.id), o.revision) end,
                    error = case when f.keeps_error then o.error else f.error end,
                    next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
                    faults = o.faults + f.fault,

@@ -6,8 +6,8 @@ use serde_json::Value;
 use sqlx::types::Json;
 
 use crate::course::{
-    Associations, BatchId, ClaimedCourse, CourseError, CourseKey, Doubt, InvalidValue, Properties, RowId,
-    UnconfirmedCourse,
+    Associations, BatchId, ClaimedCourse, CourseError, CourseKey, Doubt, HeldProperties, HeldRecord,
+    HubSpotId, InvalidValue, Properties, RowId, UnconfirmedCourse, patch,
 };
 use crate::outbox::OutboxError;
 use crate::outbox::from_row::impl_from_row;
@@ -31,7 +31,10 @@ pub(super) struct ClaimedRow {
     doubts: i32,
     doubt_property: Option<String>,
     is_blamed: bool,
-    created_at: Lenient<Timestamp>,
+    requested_at: Lenient<Timestamp>,
+    is_looked_up: bool,
+    hubspot_id: Option<String>,
+    hubspot_properties: Option<Lenient<Json<Value>>>,
     pub due: Lenient<Timestamp>,
     pub candidates: i64,
 }
@@ -47,7 +50,10 @@ impl_from_row!(ClaimedRow {
     doubts,
     doubt_property,
     is_blamed,
-    created_at,
+    requested_at,
+    is_looked_up,
+    hubspot_id,
+    hubspot_properties,
     due,
     candidates,
 });
@@ -60,17 +66,32 @@ impl TryFrom<ClaimedRow> for ClaimedCourse {
         let (Some(properties), Some(associations)) = (row.properties, row.associations) else {
             return Err(OutboxError::TooLarge { row: id });
         };
+        let properties = parse_column(id, "properties", properties, |json| Properties::parse(json.0))?;
+        let record = match row.hubspot_id.as_deref().map(HubSpotId::parse) {
+            None => None,
+            Some(Some(hubspot_id)) => {
+                let held =
+                    row.hubspot_properties.and_then(Lenient::ok).map(|json| HeldProperties::parse(json.0));
+                Some(HeldRecord { id: hubspot_id, patch: patch(held.as_ref(), &properties) })
+            }
+            Some(None) => {
+                let why = "it is no id of a HubSpot record".to_owned();
+                return Err(OutboxError::Row { row: id, column: "hubspot_id", why });
+            }
+        };
         Ok(Self {
             id,
             key: parse_column(id, "course_key", row.course_key, CourseKey::parse)?,
-            properties: parse_column(id, "properties", properties, |json| Properties::parse(json.0))?,
+            properties,
             associations: parse_column(id, "associations", associations, |json| Associations::parse(json.0))?,
             attempts: u32::try_from(row.attempts).unwrap_or_default(),
             faults: u32::try_from(row.faults).unwrap_or_default(),
             doubts: u32::try_from(row.doubts).unwrap_or_default(),
             doubt_property: row.doubt_property,
             is_blamed: row.is_blamed,
-            created_at: read_time(id, "created_at", row.created_at)?,
+            requested_at: read_time(id, "created_at", row.requested_at)?,
+            is_looked_up: row.is_looked_up,
+            record,
         })
     }
 }
@@ -79,6 +100,7 @@ pub(super) struct UnconfirmedRow {
     pub id: RowId,
     batch_id: BatchId,
     course_key: Lenient<String>,
+    is_archived: bool,
     doubt: Option<String>,
     property: Option<String>,
     doubted_since: Lenient<Timestamp>,
@@ -96,6 +118,7 @@ impl_from_row!(UnconfirmedRow {
     id,
     batch_id,
     course_key,
+    is_archived,
     doubt,
     property,
     doubted_since,
@@ -118,6 +141,7 @@ impl TryFrom<UnconfirmedRow> for UnconfirmedCourse {
             id,
             batch: row.batch_id,
             key: parse_column(id, "course_key", row.course_key, CourseKey::parse)?,
+            is_archived: row.is_archived,
             doubt: Doubt::parse(row.doubt.as_deref()),
             property: row.property,
             doubted_since: read_time(id, "doubted_since", row.doubted_since)?,

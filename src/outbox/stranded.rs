@@ -43,7 +43,7 @@ pub async fn mark_stranded_unconfirmed(
               from course_outbox where id > $3 order by id limit $4
         ), stranded as materialized (
             -- A row that another session holds is left for the next pass.
-            select o.id, o.batch_id, o.status, coalesce(o.doubted_since, o.updated_at) as since
+            select o.id, o.batch_id, o.status, o.doubt, coalesce(o.doubted_since, o.updated_at) as since
               from chunk c join course_outbox o on o.id = c.id
              where c.is_waiting and o.status in ('in_flight', 'unconfirmed')
                and (o.status = 'unconfirmed' or o.updated_at < now() - make_interval(secs => $5))
@@ -57,7 +57,8 @@ pub async fn mark_stranded_unconfirmed(
             -- written for courses that are known to be unconfirmed: these may have been sent without a unique property.
             insert into course_sync_batch
                    (batch_id, operation, term, holder, row_ids, state, claimed_at, send_by, answered_at)
-            select batch_id, case when bool_and(status = 'in_flight') then 'read' else 'create' end, $2, $1,
+            select batch_id, case when bool_and(status = 'in_flight') then 'read'
+                                  when bool_and(doubt is not distinct from 'change') then 'update' else 'create' end, $2, $1,
                    array_agg(id order by id), 'unknown', min(since), min(since), now()
               from stranded group by batch_id
                 on conflict (batch_id) do update

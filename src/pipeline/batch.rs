@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::course::{
-    Batch, BatchId, Category, ClaimedCourse, CourseError, CourseKey, Doubt, RowId, Transition,
+    Batch, BatchId, Category, ClaimedCourse, CourseError, CourseKey, Doubt, RowId, Transition, Write,
 };
 
 /// A course that is not sent, with the reason.
@@ -69,6 +69,7 @@ impl UnsendableCourse {
 /// `unique_property` is the HubSpot property that carries the course's key, if there is one.
 #[must_use]
 pub fn assemble(
+    write: Write,
     id: BatchId,
     claimed: Vec<ClaimedCourse>,
     unique_property: Option<&str>,
@@ -87,7 +88,7 @@ pub fn assemble(
             }
         }
     }
-    (Batch::new(id, courses, unique_property), unsendable)
+    (Batch::of(write, id, courses, unique_property), unsendable)
 }
 
 /// Why a course cannot be sent; `None` where it can.
@@ -124,7 +125,9 @@ pub(crate) mod tests {
             doubts: 0,
             doubt_property: None,
             is_blamed: false,
-            created_at: Timestamp::UNIX_EPOCH,
+            requested_at: Timestamp::UNIX_EPOCH,
+            is_looked_up: false,
+            record: None,
         }
     }
 
@@ -132,7 +135,7 @@ pub(crate) mod tests {
     fn the_unique_property_carries_the_key() {
         let claims = vec![claimed(1, "A", r#"{"x":"1"}"#), claimed(2, "B", r#"{"key":"B"}"#)];
         let (batch, unsendable) =
-            assemble(BatchId(uuid::Uuid::nil()), claims, Some("key"), Timestamp::UNIX_EPOCH);
+            assemble(Write::Create, BatchId(uuid::Uuid::nil()), claims, Some("key"), Timestamp::UNIX_EPOCH);
         assert!(unsendable.is_empty());
         let sent: Vec<Vec<_>> =
             batch.courses().iter().map(|course| batch.sent_properties(course).collect()).collect();
@@ -144,7 +147,7 @@ pub(crate) mod tests {
     fn a_course_whose_unique_property_differs_from_its_key_is_not_sent() {
         let claims = vec![claimed(1, "A", r#"{"key":"Z"}"#), claimed(2, "B", "{}")];
         let (batch, unsendable) =
-            assemble(BatchId(uuid::Uuid::nil()), claims, Some("key"), Timestamp::UNIX_EPOCH);
+            assemble(Write::Create, BatchId(uuid::Uuid::nil()), claims, Some("key"), Timestamp::UNIX_EPOCH);
         assert_eq!(batch.courses().len(), 1);
         assert_eq!(
             (unsendable[0].id, unsendable[0].key.as_ref().map(CourseKey::as_str)),
@@ -159,7 +162,8 @@ pub(crate) mod tests {
     fn a_blank_key_is_not_sent_with_a_unique_property() {
         for (unique, expected) in [(Some("key"), 1), (None, 0)] {
             let claims = vec![claimed(1, "\t", "{}"), claimed(2, " B\u{a0}", "{}")];
-            let (_, unsendable) = assemble(BatchId(uuid::Uuid::nil()), claims, unique, Timestamp::UNIX_EPOCH);
+            let (_, unsendable) =
+                assemble(Write::Create, BatchId(uuid::Uuid::nil()), claims, unique, Timestamp::UNIX_EPOCH);
             assert_eq!(unsendable.len(), expected, "{unsendable:?}");
         }
     }

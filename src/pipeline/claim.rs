@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 use super::batch::{UnsendableCourse, assemble};
 use super::context::Context;
 use super::settings::Settings;
-use crate::course::{Batch, BatchId, ClaimedCourse, CourseError, Term};
+use super::transition::look_up_withdrawn;
+use crate::course::{Batch, BatchId, ClaimedCourse, CourseError, Provenance, RowId, Transition, Write};
 use crate::outbox::OutboxError;
 use crate::outbox::claim::{self, ClaimLimits, ClaimResult, ClaimedBatch, Isolation, TakenCourses};
-use crate::outbox::evidence;
+use crate::outbox::{changes, evidence};
 use crate::policy::attribution::{ClaimOrder, Lane};
 use crate::policy::backlog::{ClaimEnd, Cursor, Remaining};
 use crate::runtime::database_health::DatabaseTask;
@@ -30,6 +31,7 @@ const WITHDRAW_FOR: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub(crate) struct ClaimRequest {
     pub held: HeldLease,
+    pub write: Write,
     pub lane: Lane,
     pub order: ClaimOrder,
     /// The largest number of courses in a batch.
@@ -46,7 +48,8 @@ pub(crate) struct ClaimRequest {
 #[derive(Debug)]
 pub(crate) struct ClaimedCourses {
     batch: ClaimedBatch,
-    pub term: Term,
+    write: Write,
+    pub held: HeldLease,
     /// The request must start before this.
     pub begin_by: Deadline,
     /// When the claim started.
@@ -67,11 +70,11 @@ pub(crate) async fn claim(
     context: &Arc<Context>,
     request: ClaimRequest,
 ) -> Result<Vec<ClaimedCourses>, ClaimError> {
-    let ClaimRequest { held, lane, order, courses, batches, from, ended } = request;
+    let ClaimRequest { held, write, lane, order, courses, batches, from, ended } = request;
     let batches: Vec<_> = (0..batches).map(|_| BatchId(uuid::Uuid::now_v7())).collect();
     let begin_by = held.valid_until.min(Deadline::after(context.settings.request_timeout));
     let (since, began) = (SystemTime::now(), Instant::now());
-    let statement = ClaimStatement { batches: batches.clone(), held, lane, order, courses, from };
+    let statement = ClaimStatement { batches: batches.clone(), held, write, lane, order, courses, from };
     let result = tokio::select! {
         result = run_in_task(statement.run(Arc::clone(context))) => result,
         // The process ends. The next leader finds the courses that the statement may still claim.
@@ -83,8 +86,7 @@ pub(crate) async fn claim(
         Some(Ok(ClaimResult::Taken(TakenCourses { batches, remaining }))) => {
             health.record_success(DatabaseTask::Claim);
             ended.send(ClaimEnd::Made { remaining, took: began.elapsed() }).ok();
-            let term = held.lease.term;
-            let claimed = |batch| ClaimedCourses { batch, term, begin_by, since };
+            let claimed = |batch| ClaimedCourses { batch, write, held, begin_by, since };
             Ok(batches.into_iter().map(claimed).collect())
         }
         Some(Ok(ClaimResult::Refused)) => {
@@ -106,25 +108,83 @@ pub(crate) async fn claim(
     }
 }
 
+/// The courses of a claim, sorted.
+#[derive(Debug)]
+pub(crate) struct AssembledCourses {
+    /// Those that are sent.
+    pub batch: Batch,
+    /// Those that cannot be sent, each with its reason.
+    pub unfit: Vec<UnsendableCourse>,
+    /// Those that need no request, with their outcomes.
+    pub done: Vec<(RowId, Transition)>,
+}
+
 impl ClaimedCourses {
-    /// The batch, and the courses that cannot be sent, each with its reason.
-    pub fn assemble(self, settings: &Settings, now: Timestamp) -> (Batch, Vec<UnsendableCourse>) {
+    /// Sorts the courses.
+    pub fn assemble(self, settings: &Settings, now: Timestamp) -> AssembledCourses {
         let unique = settings.unique_property.as_deref();
+        let (courses, unsent, done) =
+            split_done(self.write, self.batch.courses, unique, settings.settle, now);
         // Where duplicates are accepted, a course may be sent although an earlier request may still create it.
-        let (courses, unguarded) = if settings.accepts_duplicates() {
-            (self.batch.courses, Vec::new())
+        let (courses, unguarded) = if settings.accepts_duplicates() || self.write != Write::Create {
+            (courses, Vec::new())
         } else {
-            split_unguarded(self.batch.courses, unique, now)
+            split_unguarded(courses, unique, now)
         };
-        let (batch, mut unfit) = assemble(self.batch.id, courses, unique, now);
+        let (batch, mut unfit) = assemble(self.write, self.batch.id, courses, unique, now);
         unfit.extend(unguarded);
         unfit.extend(self.batch.unreadable.into_iter().map(|(id, error)| UnsendableCourse {
             id,
             key: None,
             error: CourseError::new(error.category(), &error.to_string(), now),
         }));
-        (batch, unfit)
+        AssembledCourses { batch: batch.with_unsent(unsent), unfit, done }
     }
+}
+
+/// Separates the changes that need no request, and their outcomes: HubSpot holds the properties already, or never held the
+/// course.
+fn split_done(
+    write: Write,
+    courses: Vec<ClaimedCourse>,
+    unique_property: Option<&str>,
+    settle: Duration,
+    now: Timestamp,
+) -> (Vec<ClaimedCourse>, Vec<ClaimedCourse>, Vec<(RowId, Transition)>) {
+    let mut open = Vec::with_capacity(courses.len());
+    let (mut unsent, mut done) = (Vec::new(), Vec::new());
+    for mut course in courses {
+        match (write, &mut course.record) {
+            (Write::Archive, None) => {
+                done.push((course.id, withdraw_without_record(&course, settle, now)));
+                unsent.push(course);
+            }
+            (Write::Update, Some(record)) => {
+                // A record that a person named may not have the key yet. Nothing else is written to that property.
+                if let Some(key) = unique_property.and_then(|unique| record.patch.get_mut(unique)) {
+                    course.key.as_str().clone_into(key);
+                }
+                if record.patch.is_empty() {
+                    let (hubspot_id, provenance) = (record.id.clone(), Provenance::Unchanged);
+                    done.push((course.id, Transition::Synced { hubspot_id, provenance, warning: None }));
+                    unsent.push(course);
+                } else {
+                    open.push(course);
+                }
+            }
+            _ => open.push(course),
+        }
+    }
+    (open, unsent, done)
+}
+
+/// The course is withdrawn, and no record of it is known. If an earlier request may still create one, it is looked up once more
+/// later.
+fn withdraw_without_record(course: &ClaimedCourse, settle: Duration, now: Timestamp) -> Transition {
+    if !course.may_be_created_late() {
+        return Transition::Archived { hubspot_id: None, remark: None };
+    }
+    look_up_withdrawn(settle, now)
 }
 
 /// Separates the courses that a request under `unique_property` could create a second time.
@@ -148,6 +208,7 @@ fn split_unguarded(
 struct ClaimStatement {
     batches: Vec<BatchId>,
     held: HeldLease,
+    write: Write,
     lane: Lane,
     order: ClaimOrder,
     courses: u16,
@@ -157,6 +218,7 @@ struct ClaimStatement {
 impl ClaimStatement {
     async fn run(self, context: Arc<Context>) -> Result<ClaimResult, OutboxError> {
         let (settings, database) = (&context.settings, &context.edges.database);
+        let holds_archives = self.write == Write::Archive && holds_archives(&context).await?;
         let isolation = match self.lane {
             Lane::Fresh => Isolation::default(),
             Lane::Suspects => {
@@ -170,6 +232,8 @@ impl ClaimStatement {
             }
         };
         let limits = ClaimLimits {
+            write: self.write,
+            holds_archives,
             lane: self.lane,
             order: self.order,
             courses: self.courses.min(settings.max_size),
@@ -180,6 +244,18 @@ impl ClaimStatement {
         let (margin, window) = (settings.lease_margin(), settings.send_window());
         claim::claim(database, self.held.lease, margin, &self.batches, limits, self.from, window).await
     }
+}
+
+/// Whether archives are held: more of them are pending at once than is allowed.
+async fn holds_archives(context: &Context) -> Result<bool, OutboxError> {
+    let limit = context.settings.archive_limit;
+    let is_held = changes::count_held_archives(&context.edges.database, limit).await? > u64::from(limit);
+    let why = format!(
+        "more than {limit} courses are withdrawn at once (outbox.archive_limit). Their records are not archived until \
+         `course-sync resume --archives`; creates and updates go on"
+    );
+    context.account.hold_archives(is_held.then_some(why.as_str()));
+    Ok(is_held)
 }
 
 /// Withdraws a claim whose result was lost. Repeats this until the claim is withdrawn or can no longer commit. Its courses

@@ -1,26 +1,27 @@
-//! What the end of a create request means: for each course of the batch, and for the account. Pure.
+//! What the end of a request that writes courses means: for each course of the batch, and for the account. Pure.
 //!
 //! **The conservation law.** Every course of the batch gets exactly one verdict:
 //! inputs = created ⊎ refused ⊎ not taken ⊎ unknown. A course that the response leaves out is unknown, whatever the
 //! status. A record is assigned to a course by what the record contains, never by its position in the response.
 
+mod changes;
 mod items;
 mod response;
-mod values;
+pub(crate) mod values;
 mod whole;
 
 use jiff::Timestamp;
 
 use self::response::{CreateResponse, same_for_all};
-use crate::course::{Batch, Category, CourseError, NotTaken, Verdict};
+use crate::course::{Batch, Category, CourseError, NotTaken, Verdict, Write};
 use crate::hubspot::api::outcome::RequestOutcome;
-use crate::hubspot::api::response::{Body, Exchange, NoAnswer, NotSent};
+use crate::hubspot::api::response::{Body, Exchange, NoAnswer, NotSent, Unreadable};
 use crate::hubspot::api::status::StatusMeaning;
 use crate::policy::gate::{Incident, Reason};
 use crate::policy::read_result::{LOCK_WAIT, MIGRATION_WAIT, exceeded_quota};
 use crate::policy::signal::{Interpretation, Signal};
 
-/// Interprets the end of a create request.
+/// Interprets the end of a request.
 #[must_use]
 pub fn interpret(batch: &Batch, exchange: &Exchange, now: Timestamp) -> Interpretation {
     match exchange {
@@ -30,7 +31,7 @@ pub fn interpret(batch: &Batch, exchange: &Exchange, now: Timestamp) -> Interpre
     }
 }
 
-/// The decision table for creates: status and body → verdicts and signal. The body decides where the status cannot.
+/// The decision table: status and body → verdicts and signal. The body decides where the status cannot.
 ///
 /// A failure that names no course is only a hypothesis about its cause: `policy::attribution` compares it with other
 /// requests before it blames a course or the account.
@@ -38,6 +39,15 @@ fn interpret_response(batch: &Batch, response: &CreateResponse<'_>) -> Interpret
     use RequestOutcome::{Invalid, RateLimited, Rejected, Unauthorized, Unavailable};
 
     match (response.meta.meaning(), response.body) {
+        // An archive is answered without a body.
+        (StatusMeaning::Success, Body::Batch(_) | Body::Unreadable(Unreadable::Empty))
+            if batch.write() == Write::Archive =>
+        {
+            changes::interpret_archive(batch)
+        }
+        (StatusMeaning::Success, Body::Batch(reply)) if batch.write() == Write::Update => {
+            changes::interpret_update(batch, response, reply)
+        }
         (StatusMeaning::Success, Body::Batch(reply)) => items::interpret_items(batch, response, reply),
         (StatusMeaning::Success, _) => response.unknown_for_all(batch, Invalid),
         // The body lists records, and the status denies them. It is not known which of the two is wrong.
@@ -124,7 +134,7 @@ fn interpret_no_answer(batch: &Batch, why: &NoAnswer, now: Timestamp) -> Interpr
             (RequestOutcome::Invalid, "the request was abandoned before a response arrived".to_owned())
         }
     };
-    let message = format!("it is not known whether HubSpot created this course: {what}");
+    let message = format!("it is not known whether HubSpot {} this course: {what}", batch.write().past());
     let verdict = Verdict::Unknown(CourseError::new(Category::UnknownOutcome, &message, now));
     let incident = Incident { reason: Reason::Unavailable, retry_after: None, message: what };
     // A smaller batch may be answered in time.

@@ -31,7 +31,7 @@ impl LogLimits {
     /// Logs that a course failed. `key`: `None` if the row cannot be read.
     pub(crate) fn log_failed_course(
         &self,
-        batch: BatchId,
+        batch: Option<BatchId>,
         row: RowId,
         key: Option<&CourseKey>,
         error: &CourseError,
@@ -41,7 +41,7 @@ impl LogLimits {
         }
         tracing::warn!(
             event = events::COURSE_FAILED,
-            %batch,
+            batch = batch.map(tracing::field::display),
             course_key = key.map(CourseKey::as_str),
             row = row.0,
             category = error.category.as_str(),

@@ -1,11 +1,13 @@
 //! The path of one course, one file per stage, in order:
-//! claim → batch → send → interpret → transition → record → reconcile.
+//! claim → batch → send → interpret → transition → record → reconcile. Archives are sent by `archive`, which reads the records
+//! before and after.
 //!
 //! `batch`, `interpret`, `transition` and `reconcile::meaning` are pure. `claim`, `send`, `record` and `reconcile` call
 //! `outbox` and `hubspot`, and make no decisions. [`sync_claim`] claims courses, and `sync_batch` calls the other stages in
 //! order.
 
 pub(crate) mod account_request;
+mod archive;
 pub mod batch;
 pub(crate) mod claim;
 pub mod context;
@@ -24,10 +26,11 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::account::rate_limiter::ReservedPermit;
+use crate::course::Write;
 use crate::outbox::record::RequestEnd;
 use crate::policy::attribution::Lane;
 use crate::telemetry::traces::BatchStep;
-use claim::{ClaimError, ClaimRequest, ClaimedCourses};
+use claim::{AssembledCourses, ClaimError, ClaimRequest, ClaimedCourses};
 use context::Context;
 
 /// Claims courses for up to as many requests as there are permits, and syncs each batch in a task of its own.
@@ -52,12 +55,16 @@ pub(crate) async fn sync_claim(context: Arc<Context>, request: ClaimRequest, per
 
 /// Syncs one batch: sends its courses once, and records the outcome of each.
 async fn sync_batch(context: Arc<Context>, claimed: ClaimedCourses, lane: Lane, permit: ReservedPermit) {
-    let (term, begin_by, since) = (claimed.term, claimed.begin_by, claimed.since);
-    let (batch, unfit) = claimed.assemble(&context.settings, Timestamp::now());
-    let span = context.reporting.traces.start_batch(batch.id(), term, batch.courses().len(), since);
+    let (held, begin_by, since) = (claimed.held, claimed.begin_by, claimed.since);
+    let AssembledCourses { batch, unfit, done } = claimed.assemble(&context.settings, Timestamp::now());
+    let span =
+        context.reporting.traces.start_batch(batch.id(), held.lease.term, batch.courses().len(), since);
     context.reporting.metrics.observe_rate_limit_wait(permit.waited());
 
-    let response = send::send(&context, begin_by, &batch, lane, permit, &span).await;
+    let response = match batch.write() {
+        Write::Create | Write::Update => send::send(&context, begin_by, &batch, lane, permit, &span).await,
+        Write::Archive => archive::archive(&context, held, begin_by, &batch, lane, permit, &span).await,
+    };
     // Courses that were not sent become pending again, and their transitions are not counted.
     let (mut transitions, end, uncounted, counted) = match response {
         Ok(response) => {
@@ -73,9 +80,10 @@ async fn sync_batch(context: Arc<Context>, claimed: ClaimedCourses, lane: Lane, 
         }
     };
     transitions.extend(unfit.iter().map(|unfit| (unfit.id, unfit.transition())));
+    transitions.extend(done);
 
     let recording = span.start_step(BatchStep::Record);
-    let blocked = match record::record_until_done(&context, batch.id(), &transitions, &end).await {
+    let blocked = match record::record_until_done(&context, &batch, &transitions, &end).await {
         Ok(blocked) => blocked,
         Err(unrecorded) => return record::log_unrecorded(&batch, &unrecorded),
     };

@@ -5,6 +5,8 @@
 
 mod lookup;
 pub mod meaning;
+pub(super) mod record_meaning;
+pub(super) mod records;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +44,8 @@ pub(crate) async fn reconcile_due(context: Arc<Context>, held: HeldLease) {
 async fn reconcile(context: &Arc<Context>, held: HeldLease) -> Result<(), OutboxError> {
     let looked_up = look_up_due(context, held).await?;
     let resent = resend_due(context, held).await?;
-    if looked_up || resent {
+    let settled = records::settle_due(context, held).await?;
+    if looked_up || resent || settled {
         // More courses may be due.
         context.runtime.wake.notify_completion();
     }

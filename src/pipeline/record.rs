@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::batch::UnsendableCourse;
 use super::context::Context;
 use super::single_rows::{Halves, first_keys};
-use crate::course::{Batch, BatchId, CourseKey, Provenance, RowId, Status, Transition};
+use crate::course::{Batch, BatchId, CourseKey, HeldProperties, Provenance, RowId, Status, Transition};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{Body, Exchange};
-use crate::outbox::OutboxError;
-use crate::outbox::record::{self, LockedRows, RequestEnd};
+use crate::outbox::record::{self, LockedRows, RecordedCourses, RequestEnd};
+use crate::outbox::{Database, OutboxError};
 use crate::runtime::database_health::DatabaseTask;
 use crate::runtime::unrecorded::Recording;
 use crate::telemetry::events;
@@ -69,7 +69,7 @@ pub(crate) struct BlockedOutcomes {
 /// written. On error, the shutdown was forced before: the outcomes that were not recorded.
 pub(crate) async fn record_until_done(
     context: &Context,
-    batch: BatchId,
+    batch: &Batch,
     outcomes: &[(RowId, Transition)],
     end: &RequestEnd,
 ) -> Result<Option<BlockedOutcomes>, Vec<(RowId, Transition)>> {
@@ -98,12 +98,12 @@ pub(crate) async fn record_until_done(
                 stale = Some(now_stale);
                 continue;
             } else {
-                report_stale(context, batch, now_stale);
+                report_stale(context, batch.id(), now_stale);
             }
             let blocked = |reason| BlockedOutcomes { outcomes: attempt.waiting, reason };
             return Ok(attempt.blocked.map(blocked));
         };
-        tracing::debug!(event = events::RESULT_RECORDING_DELAYED, %batch, "result recording delayed");
+        tracing::debug!(event = events::RESULT_RECORDING_DELAYED, batch = %batch.id(), "result recording delayed");
         health.record_failure(DatabaseTask::Record, &error);
         open = Cow::Owned(attempt.waiting);
         tokio::select! {
@@ -132,7 +132,7 @@ pub(crate) async fn record_blocked(
             () = context.runtime.shutdown.forced() => return log_unrecorded(&batch, &open),
         }
         let attempt = tokio::select! {
-            attempt = record_once(&context, batch.id(), &open, &end, Some(&reason), LockedRows::Skip) => attempt,
+            attempt = record_once(&context, &batch, &open, &end, Some(&reason), LockedRows::Skip) => attempt,
             () = forced_shutdown_with_grace(&context) => return log_unrecorded(&batch, &open),
         };
         if let Some(error) = &attempt.error {
@@ -152,20 +152,23 @@ pub(crate) async fn record_blocked(
 /// Records the outcomes once. Where rows prevent it: without those that other sessions hold, and in halves.
 async fn record_once(
     context: &Context,
-    batch: BatchId,
+    batch: &Batch,
     outcomes: &[(RowId, Transition)],
     end: &RequestEnd,
     blocked: Option<&str>,
     mut locked: LockedRows,
 ) -> RecordAttempt {
     let database = &context.edges.database;
+    let record = async |group: &[(RowId, Transition)], locked| {
+        record_group(database, batch, group, end, blocked, locked).await
+    };
     let mut attempt = RecordAttempt::default();
     let mut halves = Halves::new(outcomes);
     while let Some(group) = halves.next_group() {
-        let mut done = record::record(database, batch, group, end, blocked, locked).await;
+        let mut done = record(group, locked).await;
         if locked == LockedRows::Wait && done.as_ref().is_err_and(OutboxError::concerns_single_rows) {
             locked = LockedRows::Skip;
-            done = record::record(database, batch, group, end, blocked, locked).await;
+            done = record(group, locked).await;
         }
         match done {
             Ok(done) => {
@@ -186,6 +189,31 @@ async fn record_once(
     attempt.blocked = halves.reason().map(str::to_owned).or(attempt.blocked);
     attempt.waiting.extend(halves.into_unwritten().cloned());
     attempt
+}
+
+/// Records the outcomes in one statement. A second one brings what was sent for the courses that have changed since.
+async fn record_group(
+    database: &Database,
+    batch: &Batch,
+    group: &[(RowId, Transition)],
+    end: &RequestEnd,
+    blocked: Option<&str>,
+    locked: LockedRows,
+) -> Result<RecordedCourses, OutboxError> {
+    let mut done = record::record(database, batch.id(), group, &[], end, blocked, locked).await?;
+    let sent = |(id, to): &(RowId, Transition)| {
+        let is_synced = matches!(to, Transition::Synced { .. }) && done.waiting.contains(id);
+        let course = batch.course(*id).filter(|_| is_synced)?;
+        Some(((*id, to.clone()), HeldProperties::of(&course.properties).to_json()))
+    };
+    let (changed, contents): (Vec<_>, Vec<_>) = group.iter().filter_map(sent).unzip();
+    if !changed.is_empty() {
+        let again = record::record(database, batch.id(), &changed, &contents, end, blocked, locked).await?;
+        done.recorded += again.recorded;
+        done.waiting
+            .retain(|id| again.waiting.contains(id) || !changed.iter().any(|(changed, _)| changed == id));
+    }
+    Ok(done)
 }
 
 /// Reports outcomes that another writer has made obsolete.
@@ -250,7 +278,7 @@ pub(crate) fn report(
         let course = courses.get(id);
         let key = course.map(|course| &course.key);
         let key = key.or_else(|| unfit.iter().find(|unfit| unfit.id == *id)?.key.as_ref());
-        let delay = course.map(|course| now.duration_since(course.created_at));
+        let delay = course.map(|course| now.duration_since(course.requested_at));
         report_course(context, batch.id(), *id, key, delay, transition);
     }
 }
@@ -276,10 +304,16 @@ pub(crate) fn report_course(
         (Transition::Synced { .. }, Some(delay)) => {
             context.reporting.metrics.observe_sync_delay(Duration::try_from(delay).unwrap_or_default());
         }
-        (Transition::Failed { error }, _) => {
-            context.reporting.log_limits.log_failed_course(batch, id, key, error);
+        (Transition::Failed { error } | Transition::Gone { error, .. }, _) => {
+            context.reporting.log_limits.log_failed_course(Some(batch), id, key, error);
         }
-        (Transition::Synced { .. } | Transition::Pending(_) | Transition::Unconfirmed { .. }, _) => {}
+        (
+            Transition::Synced { .. }
+            | Transition::Archived { .. }
+            | Transition::Pending(_)
+            | Transition::Unconfirmed { .. },
+            _,
+        ) => {}
     }
 }
 
@@ -289,7 +323,11 @@ fn outcome_of(transition: &Transition) -> CourseOutcome {
         Transition::Synced { provenance: Provenance::Created | Provenance::Confirmed, .. } => {
             CourseOutcome::Synced
         }
-        Transition::Failed { .. } => CourseOutcome::Failed,
+        Transition::Synced { provenance: Provenance::Updated | Provenance::Unchanged, .. } => {
+            CourseOutcome::Updated
+        }
+        Transition::Archived { .. } => CourseOutcome::Archived,
+        Transition::Failed { .. } | Transition::Gone { .. } => CourseOutcome::Failed,
         Transition::Pending(_) => CourseOutcome::Deferred,
         Transition::Unconfirmed { .. } => CourseOutcome::Unconfirmed,
     }

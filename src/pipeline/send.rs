@@ -17,7 +17,6 @@ use crate::policy::signal::Interpretation;
 use crate::runtime::lease::Deadline;
 use crate::runtime::unrecorded::Recording;
 use crate::telemetry::events;
-use crate::telemetry::metrics::Operation;
 use crate::telemetry::traces::{BatchStep, Span};
 
 /// Why a claimed batch was not sent. Its courses become pending again, and no attempt is counted.
@@ -31,7 +30,7 @@ pub(crate) enum SendSkipped {
     GateClosed,
 }
 
-/// What the response to a create request means.
+/// What the response to a request means.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub interpretation: Interpretation,
@@ -57,7 +56,7 @@ pub(crate) async fn send(
         permit.release_unused();
         return Err(SendSkipped::Empty);
     }
-    let request = context.edges.client.create(batch);
+    let request = context.edges.client.write(batch);
     let permit = permit.wait_until_usable().await;
     // The permit was reserved before the claim, and both take time. So deadline and gate are checked again.
     if let Err(skipped) = check_may_send(context, begin_by, courses) {
@@ -70,9 +69,9 @@ pub(crate) async fn send(
     let exchange = request.await;
     let took = began.elapsed();
     let interpretation = interpret(batch, &exchange, Timestamp::now());
-    context.reporting.metrics.observe_request(Operation::Create, interpretation.outcome, took);
+    context.reporting.metrics.observe_request(batch.write().into(), interpretation.outcome, took);
     let sent = SentRequest { courses, lane, began };
-    let decision = context.account.on_create_response(sent, &interpretation, exchange.quota());
+    let decision = context.account.on_write_response(sent, &interpretation, exchange.quota());
     // Both before the permit is returned: a claim that gets it must find these courses counted, and the gate closed if this
     // response closed it.
     let counted = context.runtime.unrecorded.count(courses);
@@ -83,7 +82,11 @@ pub(crate) async fn send(
     Ok(Response { interpretation, others: decision.others, end, counted })
 }
 
-fn check_may_send(context: &Context, begin_by: Deadline, courses: usize) -> Result<(), SendSkipped> {
+pub(super) fn check_may_send(
+    context: &Context,
+    begin_by: Deadline,
+    courses: usize,
+) -> Result<(), SendSkipped> {
     if begin_by.has_passed() {
         Err(SendSkipped::DeadlineMissed)
     } else if !context.account.gate().permits(courses) {

@@ -7,6 +7,10 @@ use crate::config::{Config, RateLimit, Unconfirmed};
 use crate::policy::backoff::RetryPolicy;
 use crate::policy::explain::UnconfirmedPolicy;
 
+/// How long after a request with an unknown outcome HubSpot is asked once more, in multiples of `outbox.settle`: the request may
+/// be executed late.
+pub(crate) const RECHECK_FACTOR: u32 = 4;
+
 /// The settings of the daemon.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -22,6 +26,7 @@ pub struct Settings {
     pub(crate) listen: bool,
     pub(crate) lease: Duration,
     pub(crate) settle: Duration,
+    pub(crate) archive_limit: u32,
     pub(crate) retention: Option<Duration>,
     pub(crate) history_retention: Option<Duration>,
     pub(crate) rate_limit: RateLimit,
@@ -49,6 +54,7 @@ impl Settings {
             listen: config.outbox.listen,
             lease: config.outbox.lease,
             settle: config.outbox.settle,
+            archive_limit: config.outbox.archive_limit,
             retention: config.outbox.retention,
             history_retention: config.outbox.history_retention,
             rate_limit: config.rate_limit,

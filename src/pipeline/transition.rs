@@ -1,14 +1,15 @@
 //! The next state of a course after its request: verdict → transition. Pure.
 //!
-//! The only place that decides after a create whether a course is sent again, and when.
+//! The only place that decides after a request whether a course is sent again, and when.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::settings::RECHECK_FACTOR;
 use crate::course::{
     Batch, Category, CourseError, Doubt, MAX_COURSES, NotTaken, Provenance, Requeue, RowId, Suspicion,
-    Transition, Verdict, clip,
+    Transition, Verdict, Write, clip,
 };
 use crate::policy::attribution::{Lane, OtherRequests, isolation_group_size};
 use crate::policy::backoff::RetryPolicy;
@@ -36,15 +37,17 @@ pub fn decide_transitions(
     verdicts: Vec<Verdict>,
     facts: &RequestFacts,
 ) -> Vec<(RowId, Transition)> {
-    let may_look_up = batch.unique_property().is_some();
+    let may_look_up = batch.unique_property().is_some() && batch.write() == Write::Create;
     let mut transitions = Vec::with_capacity(verdicts.len());
     for (course, verdict) in batch.courses().iter().zip(verdicts) {
         let sent = SentCourse {
+            write: batch.write(),
             batch_size: batch.courses().len(),
             attempts: course.attempts,
             faults: course.faults,
             is_blamed: course.is_blamed,
             may_exist: course.doubts > 0 && may_look_up,
+            may_be_created_late: course.may_be_created_late(),
             lane: facts.lane,
             others: facts.others,
             settle: facts.settle,
@@ -65,6 +68,8 @@ pub fn requeue_unsent(batch: &Batch) -> Vec<(RowId, Transition)> {
 /// How one course was sent, and what its row shows about earlier requests.
 #[derive(Debug, Clone, Copy)]
 pub struct SentCourse {
+    /// What its request does.
+    pub write: Write,
     /// The number of courses in its request.
     pub batch_size: usize,
     /// How many times it was sent, including this request.
@@ -75,6 +80,8 @@ pub struct SentCourse {
     pub is_blamed: bool,
     /// An earlier request may have created it, and it can be looked up.
     pub may_exist: bool,
+    /// It is withdrawn, and an earlier request may still create another record of it.
+    pub may_be_created_late: bool,
     /// Whether its request contained fresh courses or suspects.
     pub lane: Lane,
     /// The results of other requests.
@@ -92,9 +99,13 @@ impl RetryPolicy {
     #[must_use]
     pub fn transition(&self, verdict: Verdict, sent: &SentCourse) -> Transition {
         match verdict {
-            Verdict::Created { hubspot_id, warning } => {
-                Transition::Synced { hubspot_id, provenance: Provenance::Created, warning }
-            }
+            Verdict::Applied { hubspot_id, warning } => match sent.write {
+                Write::Create => Transition::Synced { hubspot_id, provenance: Provenance::Created, warning },
+                Write::Update => Transition::Synced { hubspot_id, provenance: Provenance::Updated, warning },
+                Write::Archive if sent.may_be_created_late => look_up_withdrawn(sent.settle, sent.now),
+                Write::Archive => Transition::Archived { hubspot_id: Some(hubspot_id), remark: warning },
+            },
+            Verdict::LookUp(error) => unconfirmed(error, Doubt::Change, None, Duration::ZERO),
             Verdict::CreatedUnidentified(error) => unconfirmed(error, Doubt::Created, None, sent.settle),
             // The record with this key exists already, so it can be looked up at once.
             Verdict::Exists { error, candidates: 1 } => {
@@ -136,7 +147,10 @@ impl RetryPolicy {
             Verdict::NotTaken(NotTaken::Later(error)) => {
                 self.set_aside(error, isolation_group_size(sent.batch_size), sent)
             }
-            Verdict::Unknown(error) => unconfirmed(error, Doubt::Unknown, None, sent.settle),
+            Verdict::Unknown(error) => match sent.write {
+                Write::Create => unconfirmed(error, Doubt::Unknown, None, sent.settle),
+                Write::Update | Write::Archive => unconfirmed(error, Doubt::Change, None, sent.settle),
+            },
         }
     }
 
@@ -163,6 +177,15 @@ impl RetryPolicy {
     }
 }
 
+/// The course is withdrawn, and an earlier request may still create a record of it: it is looked up when that cannot happen any
+/// more.
+pub(crate) fn look_up_withdrawn(settle: Duration, now: Timestamp) -> Transition {
+    let message =
+        "the course is withdrawn, and an earlier request may still create it; it is looked up once more";
+    let error = CourseError::new(Category::UnknownOutcome, message, now);
+    unconfirmed(error, Doubt::Unknown, None, settle * RECHECK_FACTOR)
+}
+
 fn unconfirmed(
     error: CourseError,
     doubt: Doubt,
@@ -176,8 +199,8 @@ fn unconfirmed(
 pub(crate) fn exhausted_error(last: &CourseError, faults: u32, now: Timestamp) -> CourseError {
     let times = if faults == 1 { "once".to_owned() } else { format!("{faults} times") };
     let message = format!(
-        "HubSpot failed at this course {times} when it was sent on its own, while other courses passed. HubSpot has no \
-         record of it. Last error: {}",
+        "HubSpot failed at this course {times} when it was sent on its own, while other courses passed. HubSpot did not \
+         take it. Last error: {}",
         last.message
     );
     CourseError {
@@ -208,11 +231,13 @@ mod tests {
 
     fn sent() -> SentCourse {
         SentCourse {
+            write: Write::Create,
             batch_size: 1,
             attempts: 1,
             faults: 0,
             is_blamed: false,
             may_exist: false,
+            may_be_created_late: false,
             lane: Lane::Fresh,
             others: OtherRequests::Pass,
             settle: Duration::from_secs(30),

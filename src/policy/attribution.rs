@@ -35,7 +35,7 @@ pub enum Lane {
     Suspects,
 }
 
-/// A create request that has ended.
+/// A request with courses that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct SentRequest {
     /// The number of its courses.
@@ -453,8 +453,9 @@ impl Attribution {
 fn refusal(verdict: &Verdict) -> Option<&CourseError> {
     match verdict {
         Verdict::Refused(error) | Verdict::NotTaken(NotTaken::Unnamed(error)) => Some(error),
-        Verdict::Created { .. }
+        Verdict::Applied { .. }
         | Verdict::CreatedUnidentified(_)
+        | Verdict::LookUp(_)
         | Verdict::Exists { .. }
         | Verdict::NotTaken(_)
         | Verdict::Unknown(_) => None,

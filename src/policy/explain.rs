@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::course::{Category, MAX_COURSES, Status};
+use crate::course::{Category, CourseError, MAX_COURSES, Status};
 use crate::policy::gate::Reason;
 use crate::policy::leader_report::{PauseReport, ReportedReason};
 
@@ -66,6 +66,8 @@ pub enum DetailedStatus {
     InFlight,
     /// Unconfirmed; will be looked up.
     LookedUp,
+    /// Unconfirmed; its record is read, because it is not known whether it has the last change.
+    ReadBack,
     /// Unconfirmed; held for an operator.
     Held,
     /// Unconfirmed; will be sent again without a look-up.
@@ -74,6 +76,10 @@ pub enum DetailedStatus {
     Synced,
     /// Refused for good.
     Failed,
+    /// Withdrawn.
+    Archived,
+    /// Pending, while archives are held.
+    ArchiveHeld,
 }
 
 /// A course, explained.
@@ -114,11 +120,13 @@ pub fn explain(history: CourseHistory, context: &ExplainContext) -> Explanation 
 
 fn classify(course: &CourseRow, context: &ExplainContext) -> DetailedStatus {
     match course.status {
-        Status::Pending if !context.pauses.is_empty() => DetailedStatus::Paused,
+        Status::Pending if holds_archives(course, context) => DetailedStatus::ArchiveHeld,
+        Status::Pending if context.pauses.iter().any(PauseReport::stops_creates) => DetailedStatus::Paused,
         Status::Pending if course.next_attempt_at > context.now => DetailedStatus::BackingOff,
         Status::Pending if course.is_suspect || course.batch_limit < MAX_COURSES => DetailedStatus::Isolating,
         Status::Pending => DetailedStatus::Waiting,
         Status::InFlight => DetailedStatus::InFlight,
+        Status::Unconfirmed if course.is_change_unknown => DetailedStatus::ReadBack,
         Status::Unconfirmed if course.carried_key => DetailedStatus::LookedUp,
         Status::Unconfirmed => match context.unconfirmed {
             UnconfirmedPolicy::LookUp { .. } | UnconfirmedPolicy::Hold => DetailedStatus::Held,
@@ -129,7 +137,14 @@ fn classify(course: &CourseRow, context: &ExplainContext) -> DetailedStatus {
         },
         Status::Synced => DetailedStatus::Synced,
         Status::Failed => DetailedStatus::Failed,
+        Status::Archived => DetailedStatus::Archived,
     }
+}
+
+/// Whether the course waits for a person to release archives.
+fn holds_archives(course: &CourseRow, context: &ExplainContext) -> bool {
+    let limit = ReportedReason::Known(Reason::ArchiveLimit);
+    course.archived && course.hubspot_id.is_some() && context.pauses.iter().any(|pause| pause.reason == limit)
 }
 
 fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
@@ -141,7 +156,28 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
     };
     let message = course.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
     match state {
-        DetailedStatus::Waiting => format!("pending, {sent}: waiting to be sent"),
+        DetailedStatus::Waiting => match (&course.hubspot_id, course.archived) {
+            (None, false) => format!("pending, {sent}: waiting to be sent"),
+            (None, true) => "pending: withdrawn before HubSpot held it".to_owned(),
+            (Some(id), false) => format!(
+                "pending: HubSpot record {id} is to be updated to revision {}{}",
+                course.revision,
+                describe_held(course)
+            ),
+            (Some(id), true) => format!("pending: HubSpot record {id} is to be archived"),
+        },
+        DetailedStatus::ArchiveHeld => {
+            "pending: withdrawn, and archives are held, because too many courses are withdrawn at once"
+                .to_owned()
+        }
+        DetailedStatus::ReadBack => format!(
+            "unconfirmed, {sent}: {message}; HubSpot record {} is read and compared with the row",
+            course.hubspot_id.as_deref().unwrap_or_default()
+        ),
+        DetailedStatus::Archived => match &course.hubspot_id {
+            Some(id) => format!("archived: HubSpot record {id} is in the recycle bin"),
+            None => "archived: withdrawn before HubSpot held it".to_owned(),
+        },
         DetailedStatus::BackingOff if course.is_suspect => {
             format!(
                 "pending, {sent}: a request that contained it failed; it waits for the next attempt: {message}"
@@ -172,17 +208,15 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
             } else {
                 format!("; HubSpot reported a warning: {message}")
             };
-            let newer = match course.synced_revision {
-                Some(synced) if course.has_newer_revision() => format!(
-                    "; HubSpot holds revision {synced}, and the catalogue has written revision {} since",
-                    course.revision
-                ),
-                Some(_) | None => String::new(),
-            };
-            format!("synced as HubSpot record {id}{}{warning}{newer}", describe_origin(history))
+            format!("synced as HubSpot record {id}{}{warning}", describe_origin(history))
         }
         DetailedStatus::Failed => format!("failed, {sent}: {message}"),
     }
+}
+
+/// Which revision HubSpot holds, if it is known.
+fn describe_held(course: &CourseRow) -> String {
+    course.synced_revision.map(|held| format!("; HubSpot holds revision {held}")).unwrap_or_default()
 }
 
 /// How course-sync learned which record a synced course is, if it was not from the response of a create.
@@ -190,7 +224,7 @@ fn describe_origin(history: &CourseHistory) -> &'static str {
     let last = history.events.last();
     match last.map(|event| event.event) {
         Some(EventKind::Adopted) => ", which already had its key",
-        Some(EventKind::Confirmed) => ", which was found by its key after an unknown outcome",
+        Some(EventKind::Confirmed) => ", which was found in HubSpot after an unknown outcome",
         Some(EventKind::Resolved) if last.is_some_and(|event| history.was_resolved_as_created(event)) => {
             ", as an operator decided"
         }
@@ -199,7 +233,10 @@ fn describe_origin(history: &CourseHistory) -> &'static str {
             | EventKind::Failed
             | EventKind::Deferred
             | EventKind::Unconfirmed
-            | EventKind::Retried,
+            | EventKind::Retried
+            | EventKind::Updated
+            | EventKind::Archived
+            | EventKind::Repaired,
         )
         | None => "",
     }
@@ -212,7 +249,14 @@ fn describe_next(
 ) -> (String, Option<Timestamp>) {
     let due = Some(course.next_attempt_at);
     match state {
-        DetailedStatus::Failed => ("nothing, until an operator retries it".to_owned(), None),
+        DetailedStatus::Failed if is_record_lost(course.error.as_ref()) => {
+            ("nothing, until an operator decides about its record".to_owned(), None)
+        }
+        DetailedStatus::Failed => {
+            ("nothing, until the catalogue corrects it or an operator retries it".to_owned(), None)
+        }
+        DetailedStatus::Archived => ("nothing, until the catalogue offers the course again".to_owned(), None),
+        DetailedStatus::ArchiveHeld => ("nothing, until an operator releases the archives".to_owned(), None),
         DetailedStatus::Synced => ("nothing: the course is synced".to_owned(), None),
         DetailedStatus::Held => ("nothing, until an operator settles its outcome".to_owned(), None),
         DetailedStatus::InFlight if context.has_leader && course.blocked.is_some() => {
@@ -229,17 +273,23 @@ fn describe_next(
         DetailedStatus::Paused => {
             (format!("it is sent when the pause ends: {}", describe_pauses(&context.pauses)), None)
         }
-        DetailedStatus::LookedUp | DetailedStatus::SentAgain if !context.pauses.is_empty() => {
+        DetailedStatus::LookedUp | DetailedStatus::ReadBack | DetailedStatus::SentAgain
+            if !context.pauses.is_empty() =>
+        {
             (format!("it continues when the pause ends: {}", describe_pauses(&context.pauses)), None)
         }
         DetailedStatus::Waiting
         | DetailedStatus::BackingOff
         | DetailedStatus::Isolating
         | DetailedStatus::LookedUp
+        | DetailedStatus::ReadBack
         | DetailedStatus::SentAgain
             if !context.has_leader =>
         {
             ("no instance is sending: it continues when `course-sync run` starts".to_owned(), None)
+        }
+        DetailedStatus::Waiting if course.archived && course.hubspot_id.is_none() => {
+            ("it becomes archived without a request".to_owned(), due)
         }
         DetailedStatus::Waiting => ("it is sent with one of the next requests".to_owned(), due),
         DetailedStatus::BackingOff => ("it is sent again".to_owned(), due),
@@ -248,6 +298,10 @@ fn describe_next(
         }
         DetailedStatus::LookedUp => (
             "it is looked up in HubSpot: if found, it becomes synced; if not found, it is sent again".to_owned(),
+            due,
+        ),
+        DetailedStatus::ReadBack => (
+            "its record is read: if it is as the row says, the course is settled; otherwise the change is sent again".to_owned(),
             due,
         ),
         DetailedStatus::SentAgain => ("it is sent again, which may create a duplicate".to_owned(), due),
@@ -265,6 +319,14 @@ fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainCont
     let by_operator = ReportedReason::Known(Reason::Operator);
     let error = course.error.as_ref();
     match state {
+        DetailedStatus::Failed if is_record_lost(error) => vec![
+            format!("for a new record, run `course-sync resolve {key} --recreate`"),
+            format!("if the course has another record, run `course-sync resolve {key} --hubspot-id ID`"),
+        ],
+        DetailedStatus::ArchiveHeld => vec![
+            "find out whether the catalogue withdrew the courses on purpose".to_owned(),
+            "then run `course-sync resume --archives`, or correct the rows".to_owned(),
+        ],
         DetailedStatus::Failed => {
             let code = error.and_then(|error| error.code.as_deref());
             let property = error.and_then(|error| error.property.as_deref());
@@ -297,6 +359,7 @@ fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainCont
         | DetailedStatus::Isolating
         | DetailedStatus::InFlight
         | DetailedStatus::LookedUp
+        | DetailedStatus::ReadBack
             if !context.has_leader =>
         {
             vec!["start `course-sync run`".to_owned()]
@@ -306,9 +369,16 @@ fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainCont
         | DetailedStatus::Isolating
         | DetailedStatus::InFlight
         | DetailedStatus::LookedUp
+        | DetailedStatus::ReadBack
         | DetailedStatus::SentAgain
-        | DetailedStatus::Synced => Vec::new(),
+        | DetailedStatus::Synced
+        | DetailedStatus::Archived => Vec::new(),
     }
+}
+
+/// Whether the course's record was deleted or merged in HubSpot.
+fn is_record_lost(error: Option<&CourseError>) -> bool {
+    error.is_some_and(|error| matches!(error.category, Category::RecordGone | Category::RecordMerged))
 }
 
 /// A key, quoted for a shell if necessary.

@@ -32,11 +32,13 @@ pub enum Reason {
     Schema,
     /// HubSpot refuses every course for the same reason.
     Rejected,
+    /// Too many archives are pending at once.
+    ArchiveLimit,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Operator,
         Self::Token,
         Self::Scopes,
@@ -46,6 +48,7 @@ impl Reason {
         Self::Unavailable,
         Self::Schema,
         Self::Rejected,
+        Self::ArchiveLimit,
     ];
 
     /// The reason's name in metrics, `status` and logs.
@@ -61,6 +64,7 @@ impl Reason {
             Self::Unavailable => "unavailable",
             Self::Schema => "schema",
             Self::Rejected => "rejected",
+            Self::ArchiveLimit => "archive_limit",
         }
     }
 
@@ -73,7 +77,8 @@ impl Reason {
             | Self::Scopes
             | Self::ObjectType
             | Self::Schema
-            | Self::Rejected => true,
+            | Self::Rejected
+            | Self::ArchiveLimit => true,
             Self::IntervalQuota | Self::DailyQuota | Self::Unavailable => false,
         }
     }
@@ -83,7 +88,12 @@ impl Reason {
     pub fn may_be_caused_by_course(self) -> bool {
         match self {
             Self::Token | Self::Scopes | Self::ObjectType | Self::Unavailable => true,
-            Self::Operator | Self::IntervalQuota | Self::DailyQuota | Self::Schema | Self::Rejected => false,
+            Self::Operator
+            | Self::IntervalQuota
+            | Self::DailyQuota
+            | Self::Schema
+            | Self::Rejected
+            | Self::ArchiveLimit => false,
         }
     }
 
@@ -305,7 +315,8 @@ impl Pauses {
             | Reason::Scopes
             | Reason::ObjectType
             | Reason::Schema
-            | Reason::Rejected => self.retry.equal_jitter(failures, jitter, OPERATOR_RETRY_INTERVAL),
+            | Reason::Rejected
+            | Reason::ArchiveLimit => self.retry.equal_jitter(failures, jitter, OPERATOR_RETRY_INTERVAL),
         }
     }
 
@@ -324,7 +335,7 @@ impl Pauses {
     /// every course.
     pub fn record_success(&mut self, sent_at: Instant, creates: bool) -> Vec<Reason> {
         let ended = self.end_due(sent_at, |reason| match reason {
-            Reason::Operator | Reason::Schema => false,
+            Reason::Operator | Reason::Schema | Reason::ArchiveLimit => false,
             Reason::Rejected => creates,
             Reason::Token
             | Reason::Scopes

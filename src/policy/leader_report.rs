@@ -51,6 +51,9 @@ pub struct ReportedQuota {
     pub limit: Option<u32>,
 }
 
+/// The operation of a pause that stops only archives.
+const ARCHIVE: &str = "archive";
+
 /// A pause as `status`, `/readyz`, the console and the leader's report show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseReport {
@@ -65,7 +68,7 @@ pub struct PauseReport {
     /// Who paused; known for pauses that are stored in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
-    /// `read` if the pause stops only look-ups; absent if it stops creates.
+    /// `read` if the pause stops only look-ups, `archive` if only archives; absent if it stops creates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// When the next attempt is due; absent if only an operator ends the pause.
@@ -77,10 +80,26 @@ pub struct PauseReport {
 }
 
 impl PauseReport {
-    /// Whether the pause stops creates, and not only look-ups.
+    /// Whether the pause stops creates, and not only look-ups or archives.
     #[must_use]
     pub fn stops_creates(&self) -> bool {
         self.operation.is_none()
+    }
+
+    /// Whether the pause stops only archives.
+    #[must_use]
+    pub fn stops_only_archives(&self) -> bool {
+        self.operation.as_deref() == Some(ARCHIVE)
+    }
+
+    /// What the pause stops, if it does not stop everything.
+    #[must_use]
+    pub fn scope(&self) -> Option<&'static str> {
+        match self.operation.as_deref() {
+            None => None,
+            Some(ARCHIVE) => Some("archives only"),
+            Some(_) => Some("look-ups only"),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod lookup_size;
 pub mod outage;
 pub mod poll;
 pub mod properties;
+pub mod queues;
 pub mod quota_share;
 pub mod read_result;
 pub mod signal;

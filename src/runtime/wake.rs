@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::database_health::DatabaseHealth;
-use crate::outbox::listen::NotificationListener;
+use crate::outbox::listen::{NotificationListener, Notified};
 use crate::outbox::{Database, OutboxError};
 use crate::runtime::database_health::DatabaseTask;
 use crate::telemetry::metrics::Wakeup;
@@ -16,6 +16,8 @@ use crate::telemetry::metrics::Wakeup;
 pub(crate) struct Wake {
     notify: Notify,
     has_completion: AtomicBool,
+    /// Courses may have changed.
+    has_changes: AtomicBool,
     /// The listening session has received a notification, so others arrive, too.
     is_listening: AtomicBool,
 }
@@ -28,9 +30,17 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
 impl Wake {
-    /// Courses may have been enqueued.
-    fn notify_enqueued(&self) {
+    /// Courses may have been enqueued, or also changed.
+    fn notify(&self, about: Notified) {
+        if about == Notified::Changes {
+            self.has_changes.store(true, Ordering::Relaxed);
+        }
         self.notify.notify_one();
+    }
+
+    /// Whether courses may have changed since the last call.
+    pub(crate) fn take_changes(&self) -> bool {
+        self.has_changes.swap(false, Ordering::Relaxed)
     }
 
     /// A batch returned courses that may be due at once.
@@ -64,17 +74,16 @@ async fn connect(database: &Database) -> Result<NotificationListener, OutboxErro
 
 /// Waits for a notification, and wakes the engine. False if the session has to be replaced.
 async fn is_alive(listener: &mut NotificationListener, database: &Database, wake: &Wake) -> bool {
-    let Some(is_notified) = listener.wait(MAX_SILENCE).await else {
+    let Some(notified) = listener.wait(MAX_SILENCE).await else {
         // If this notification arrives, nothing is lost, and the engine need not wake up. If another one
         // arrives instead, this one follows it.
         return listener.send_to_itself(database).await.is_ok()
-            && listener.wait(ECHO_TIMEOUT).await == Some(true);
+            && matches!(listener.wait(ECHO_TIMEOUT).await, Some(Ok(_)));
     };
-    if is_notified {
-        wake.set_listening(true);
-        wake.notify_enqueued();
-    }
-    is_notified
+    let Ok(about) = notified else { return false };
+    wake.set_listening(true);
+    wake.notify(about);
+    true
 }
 
 /// Listens for as long as the daemon runs, and wakes the engine at each notification. Ends if a pooler is found.
@@ -84,10 +93,10 @@ pub(crate) async fn listen(database: &Database, health: &DatabaseHealth, wake: &
             Ok(mut listener) => {
                 health.record_success(DatabaseTask::Listen);
                 // Notifications sent before the session listened are lost, and so are those sent while it ended.
-                wake.notify_enqueued();
+                wake.notify(Notified::Changes);
                 while is_alive(&mut listener, database, wake).await {}
                 wake.set_listening(false);
-                wake.notify_enqueued();
+                wake.notify(Notified::Changes);
             }
             Err(error) => health.record_failure(DatabaseTask::Listen, &error),
         }

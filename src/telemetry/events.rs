@@ -59,7 +59,7 @@ events! {
             [seconds, synced, adopted, failed, deferred, unconfirmed, requests, outcomes, delay_p50_seconds,
              delay_p95_seconds, pending, quota_interval, quota_daily, paused],
             "The work since the last such line, at most a minute ago. Courses by outcome; requests by operation and \
-             outcome; how long half and 95 % of the courses took from insert to sync; courses still pending; calls \
+             outcome; how long half and 95 % of the courses took from their last change to sync; courses still pending; calls \
              left according to HubSpot; reasons of active pauses.",
             "Nothing.";
         COURSE_FAILED = "course_failed", WARN,
@@ -71,11 +71,11 @@ events! {
             "Run `course-sync failures` to see them grouped.";
         BATCH_REQUEST_FAILED = "batch_request_failed", INFO,
             [batch, courses, status, outcome, took, correlation_id],
-            "A create request failed as a whole. `outcome` has the values of `course_sync_requests_total`. Its courses \
+            "A request with courses failed as a whole. `outcome` has the values of `course_sync_requests_total`. Its courses \
              are retried, bisected or looked up.",
             "Nothing, unless it keeps happening.";
         BATCH_SENT = "batch_sent", DEBUG, [batch, courses, status, outcome, took, correlation_id],
-            "A create request completed. Some of its courses may have been refused (`outcome` = `partial`).",
+            "A request with courses completed. Some of its courses may have been refused (`outcome` = `partial`).",
             "Nothing.";
         BATCH_HELD = "batch_held", DEBUG, [batch, courses],
             "A pause began before the batch was sent. Its courses are pending again.",
@@ -111,6 +111,18 @@ events! {
         STALE_LOOKUPS_DISCARDED = "stale_lookups_discarded", WARN, [courses],
             "Results of a look-up were discarded because another writer had changed the rows.",
             "Nothing after a leader change. Otherwise find out what else writes to the outbox.";
+        ARCHIVES_HELD = "archives_held", ERROR, [detail],
+            "More courses are withdrawn at once than `outbox.archive_limit` allows. Their records are not archived; creates and updates go on.",
+            "Find out whether the catalogue withdrew them on purpose. Then run `course-sync resume --archives`, or correct the rows.";
+        ARCHIVES_RELEASED = "archives_released", INFO, [],
+            "Archives are sent again.",
+            "Nothing.";
+        RECORD_REPAIRED = "record_repaired", WARN, [course_key, hubspot_id],
+            "A request whose outcome was unknown was executed late and changed the record. The course is sent again.",
+            "Nothing.";
+        RECORDS_READ = "records_read", DEBUG, [batch, courses, place, outcome, took, correlation_id],
+            "Records were read because it was not known what they hold, or before and after an archive.",
+            "Nothing.";
         CLAIM_REFUSED = "claim_refused", DEBUG, [],
             "A claim took no courses, because another one was committed at the same time. It is repeated.",
             "Nothing.";

@@ -20,106 +20,8 @@ use super::process::Process;
 use crate::course::Status;
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::policy::gate::Reason;
+pub use crate::telemetry::labels::{CourseOutcome, Operation, Wakeup, Window};
 use crate::telemetry::trend::{DelayCounts, DelayRecorder};
-
-/// The outcome of a course, as counted in `courses_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum CourseOutcome {
-    Synced,
-    Adopted,
-    Failed,
-    Deferred,
-    Unconfirmed,
-}
-
-impl CourseOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Synced, Self::Adopted, Self::Failed, Self::Deferred, Self::Unconfirmed];
-
-    /// The value of the label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Adopted => "adopted",
-            Self::Failed => "failed",
-            Self::Deferred => "deferred",
-            Self::Unconfirmed => "unconfirmed",
-        }
-    }
-}
-
-/// The purpose of a request to HubSpot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Operation {
-    Create,
-    Read,
-    Schema,
-    Token,
-}
-
-impl Operation {
-    /// Every operation.
-    pub const ALL: [Self; 4] = [Self::Create, Self::Read, Self::Schema, Self::Token];
-
-    /// The value of the label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Read => "read",
-            Self::Schema => "schema",
-            Self::Token => "token",
-        }
-    }
-}
-
-/// Why the daemon checked the outbox for courses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Wakeup {
-    Notify,
-    Poll,
-    Completion,
-    Resume,
-}
-
-impl Wakeup {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Notify, Self::Poll, Self::Completion, Self::Resume];
-
-    /// The value of the label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Notify => "notify",
-            Self::Poll => "poll",
-            Self::Completion => "completion",
-            Self::Resume => "resume",
-        }
-    }
-}
-
-/// One of the account's quotas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Window {
-    Interval,
-    Daily,
-}
-
-impl Window {
-    /// The value of the label.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Interval => "interval",
-            Self::Daily => "daily",
-        }
-    }
-}
 
 macro_rules! labels {
     ($($name:ident { $($field:ident),+ })+) => { $(
@@ -231,7 +133,7 @@ impl Metrics {
         );
         registry.register(
             "sync_delay_seconds",
-            "Time from the catalogue's insert to the course in HubSpot",
+            "Time from the catalogue's insert or last change to the course in HubSpot",
             self.sync_delay.clone(),
         );
         registry.register(
@@ -244,7 +146,11 @@ impl Metrics {
             "Time until a request ended, with any outcome",
             self.request_duration.clone(),
         );
-        registry.register("batch_courses", "Courses per create request", self.batch_courses.clone());
+        registry.register(
+            "batch_courses",
+            "Courses per request that writes them",
+            self.batch_courses.clone(),
+        );
         registry.register(
             "rate_limit_wait_seconds",
             "Time that a request waited for the quota",
@@ -341,12 +247,12 @@ impl Metrics {
     /// Sets the number of courses with this status and the age of the oldest one.
     pub fn set_outbox(&self, status: Status, count: i64, oldest: Duration) {
         self.outbox_courses.get_or_create(&ByStatus { status: status.as_str() }).set(count);
-        if !matches!(status, Status::Synced | Status::Failed) {
+        if !matches!(status, Status::Synced | Status::Failed | Status::Archived) {
             self.outbox_oldest.get_or_create(&ByStatus { status: status.as_str() }).set(oldest.as_secs_f64());
         }
     }
 
-    /// Records the time from a course's insert to its sync.
+    /// Records the time from a course's insert or last change to its sync.
     pub fn observe_sync_delay(&self, delay: Duration) {
         self.sync_delay.observe(delay.as_secs_f64());
         self.delays.observe(delay);
@@ -365,7 +271,7 @@ impl Metrics {
         self.request_duration.get_or_create(&ByOperation { operation }).observe(took.as_secs_f64());
     }
 
-    /// Records the size of a create request.
+    /// Records the size of a request with courses.
     #[allow(clippy::cast_precision_loss)] // at most 100
     pub fn observe_batch(&self, courses: usize) {
         self.batch_courses.observe(courses as f64);

@@ -1,6 +1,7 @@
 //! Logs, metrics and traces.
 
 pub mod events;
+mod labels;
 pub mod logging;
 pub mod metrics;
 mod process;

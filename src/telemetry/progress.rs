@@ -13,6 +13,8 @@ pub struct Progress {
     pub failed: u64,
     pub deferred: u64,
     pub unconfirmed: u64,
+    pub updated: u64,
+    pub archived: u64,
     /// Requests to HubSpot.
     pub requests: u64,
     /// The same by operation and outcome: `create ok 12, read ok 1`.
@@ -30,7 +32,8 @@ impl Progress {
         if before == now {
             return None;
         }
-        let [synced, adopted, failed, deferred, unconfirmed] = differences(&before.courses, &now.courses);
+        let [synced, adopted, failed, deferred, unconfirmed, updated, archived] =
+            differences(&before.courses, &now.courses);
         let (mut requests, mut outcomes) = (0, Vec::new());
         for (operation, (before, now)) in Operation::ALL.iter().zip(before.requests.iter().zip(&now.requests))
         {
@@ -47,6 +50,8 @@ impl Progress {
             failed,
             deferred,
             unconfirmed,
+            updated,
+            archived,
             requests,
             outcomes: outcomes.join(", "),
             delay_p50_seconds: delay_quantile(&before.delays, &now.delays, 0.5),
@@ -103,18 +108,18 @@ mod tests {
 
     #[test]
     fn equal_snapshots_give_no_progress() {
-        let snapshot = CounterSnapshot { courses: [7; 5], ..CounterSnapshot::default() };
+        let snapshot = CounterSnapshot { courses: [7; 7], ..CounterSnapshot::default() };
         assert_eq!(Progress::between(&snapshot, &snapshot.clone()), None);
         assert_eq!(Progress::between(&CounterSnapshot::default(), &CounterSnapshot::default()), None);
     }
 
     #[test]
     fn progress_is_the_difference_of_two_snapshots() {
-        let before = CounterSnapshot { courses: [100, 1, 1, 1, 1], ..CounterSnapshot::default() };
+        let before = CounterSnapshot { courses: [100, 1, 1, 1, 1, 0, 0], ..CounterSnapshot::default() };
         let mut now = before.clone();
-        now.courses = [250, 3, 4, 5, 6];
+        now.courses = [250, 3, 4, 5, 6, 7, 8];
         now.requests[0] = [12, 3, 0, 0, 0, 0, 1, 0, 0];
-        now.requests[1][0] = 2;
+        now.requests[3][0] = 2;
         let delays = DelayRecorder::default();
         (0..150).for_each(|course| delays.observe(Duration::from_secs(if course < 130 { 1 } else { 3 })));
         now.delays = delays.counts();
@@ -127,6 +132,8 @@ mod tests {
             failed: 3,
             deferred: 4,
             unconfirmed: 5,
+            updated: 7,
+            archived: 8,
             requests: 18,
             outcomes: "create ok 12, create partial 3, create timeout 1, read ok 2".to_owned(),
             delay_p50_seconds: None,

@@ -53,8 +53,10 @@ async fn the_documented_sql_runs_and_each_role_has_only_its_privileges() {
     let url = cluster.url("integration");
     let mut superuser = PgConnection::connect(&url).await.unwrap();
     let sql = blocks();
-    let [enqueue, enqueue_many, read, fix, roles, grants, functions, reader, editor] = sql.as_slice() else {
-        panic!("docs/integration.md has {} SQL blocks; this test expects nine", sql.len());
+    let [put, put_many, withdraw, offer, change_many, read, fix, roles, grants, functions, reader, editor] =
+        sql.as_slice()
+    else {
+        panic!("docs/integration.md has {} SQL blocks; this test expects twelve", sql.len());
     };
 
     run(&mut superuser, roles).await.unwrap();
@@ -68,25 +70,37 @@ async fn the_documented_sql_runs_and_each_role_has_only_its_privileges() {
     }
 
     let mut catalogue = connect_as("catalogue", &url).await;
-    assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 1, "new");
-    assert_eq!(run(&mut catalogue, enqueue).await.unwrap(), 0, "again");
-    assert_eq!(run(&mut catalogue, enqueue_many).await.unwrap(), 2, "several");
+    for (sql, name, courses) in [
+        (put, "put", 1),
+        (put_many, "put_many", 2),
+        (withdraw, "withdraw", 1),
+        (offer, "offer", 1),
+        (change_many, "change_many", 2),
+    ] {
+        assert_eq!(run(&mut catalogue, sql).await.unwrap(), courses, "{name}");
+        assert_eq!(run(&mut catalogue, sql).await.unwrap(), 0, "{name} again");
+    }
+    run(&mut catalogue, fix).await.unwrap();
     assert_forbidden(&mut catalogue, FORBIDDEN_TO_THE_CATALOGUE).await;
-    assert_forbidden(&mut catalogue, &[read, fix]).await;
+    assert_forbidden(&mut catalogue, &[read]).await;
     for (values, code, constraint) in REFUSED {
         let sql =
             format!("insert into course_outbox (course_key, properties, associations) values ({values})");
         let (found, named) = refusal(&mut catalogue, &sql).await;
         assert_eq!((found.as_str(), named.as_deref()), (*code, *constraint), "{values}");
     }
+    run(&mut superuser, SENT).await.unwrap();
+    for (sql, code) in REFUSED_CHANGES {
+        assert_eq!(refusal(&mut catalogue, sql).await.0, *code, "{sql}");
+    }
 
     let mut reader = connect_as("course_reader", &url).await;
     run(&mut reader, read).await.unwrap();
-    assert_forbidden(&mut reader, &["select properties from course_outbox", enqueue]).await;
+    assert_forbidden(&mut reader, &["select properties from course_outbox", put]).await;
 
     let mut editor = connect_as("course_editor", &url).await;
     run(&mut editor, fix).await.unwrap();
-    assert_forbidden(&mut editor, &["update course_outbox set status = 'pending'", enqueue]).await;
+    assert_forbidden(&mut editor, &["update course_outbox set status = 'pending'", put]).await;
 
     let pool = pool_as("course_sync_run", &url).await;
     outbox::connect::verify_schema(&pool)
@@ -106,12 +120,14 @@ const FORBIDDEN_TO_THE_CATALOGUE: &[&str] = &[
     "insert into course_outbox (course_key, properties, error) values ('forged', '{}', '{}')",
     "insert into course_outbox (course_key, properties) values ('forged', '{}') returning id",
     "insert into course_outbox (course_key, properties) values ('course-101', '{}')
-     on conflict (course_key) do update set properties = '{}'",
-    "update course_outbox set properties = '{}'",
+     on conflict (course_key) do update set status = 'synced'",
+    "update course_outbox set status = 'pending'",
+    "update course_outbox set hubspot_id = '1'",
+    "update course_outbox set revision = 1",
+    "update course_outbox set course_key = 'other' where course_key = 'course-101'",
     "delete from course_outbox",
     "truncate course_outbox",
-    "select course_key from course_outbox for update",
-    "select properties from course_outbox",
+    "select status from course_outbox",
     "select from course_sync_leader",
     "create table own_table ()",
 ];
@@ -121,6 +137,24 @@ const FORBIDDEN_TO_THE_DAEMON: &[&str] = &[
     "truncate course_outbox",
     "delete from course_sync_migrations",
     "create table own_table ()",
+];
+
+const SENT: &str = "
+    update course_outbox
+       set status = 'synced', hubspot_id = '1', synced_at = now(), synced_revision = revision,
+           batch_id = gen_random_uuid()
+     where course_key = 'course-101'";
+
+/// Changes that are refused: the statement, the SQLSTATE.
+const REFUSED_CHANGES: &[(&str, &str)] = &[
+    ("update course_outbox set associations = '[]' where course_key = 'course-101'", "0A000"),
+    ("update course_outbox set archived = null where course_key = 'course-101'", "23502"),
+    (r#"update course_outbox set properties = '{"a": [1]}' where course_key = 'course-101'"#, "23514"),
+    (
+        "insert into course_outbox (course_key, properties) values ('k', '{}'), ('k', '{}')
+         on conflict (course_key) do update set properties = excluded.properties",
+        "21000",
+    ),
 ];
 
 const KEY: Option<&str> = Some("course_outbox_course_key_usable");

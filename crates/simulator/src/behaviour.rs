@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::account::AccountSwitches;
+use super::lifecycle::LifecycleSwitches;
 
 /// How the simulated HubSpot behaves. The default of each field is the most difficult behaviour that is known.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent switch with its own name")]
@@ -73,6 +74,8 @@ pub struct Behaviour {
     pub account_type: String,
     /// Switches of the endpoints about the account: OAuth, record limits.
     pub account: AccountSwitches,
+    /// Switches for the life of a record after its creation.
+    pub lifecycle: LifecycleSwitches,
 }
 
 impl Default for Behaviour {
@@ -108,6 +111,7 @@ impl Default for Behaviour {
             time_zone: "US/Eastern".to_owned(),
             account_type: "STANDARD".to_owned(),
             account: AccountSwitches::default(),
+            lifecycle: LifecycleSwitches::default(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The control API under `/_simulator/`: the functions of [`Handle`] over HTTP. The crate's documentation lists the
 //! endpoints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -17,6 +17,7 @@ use super::handle::Handle;
 use super::journal::Entry;
 use super::store::Record;
 use super::summary::Summary;
+use super::versions::Version;
 
 /// The control API's routes.
 pub(super) fn routes() -> Router<Handle> {
@@ -25,6 +26,15 @@ pub(super) fn routes() -> Router<Handle> {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/journal", get(journal))
         .route("/records", get(records))
+        .route("/versions", get(versions))
+        .route("/versions/{id}", get(versions_of))
+        .route("/edit", post(edit))
+        .route("/archive", post(archive))
+        .route("/restore", post(restore))
+        .route("/purge", post(purge))
+        .route("/merge", post(merge_records))
+        .route("/touch", post(touch))
+        .route("/options", put(options))
         .route("/summary", get(summary))
         .route("/neighbour", post(neighbour))
         .route("/midnight", post(midnight))
@@ -86,6 +96,84 @@ async fn journal(State(handle): State<Handle>) -> Json<Vec<Entry>> {
 
 async fn records(State(handle): State<Handle>) -> Json<Vec<Record>> {
     Json(handle.records())
+}
+
+async fn versions(State(handle): State<Handle>) -> Json<Vec<Version>> {
+    Json(handle.versions())
+}
+
+async fn versions_of(State(handle): State<Handle>, Path(id): Path<u64>) -> Json<Vec<Version>> {
+    Json(handle.versions_of(id))
+}
+
+/// The status of an action that may find no record.
+fn done(found: bool) -> StatusCode {
+    if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    id: u64,
+    properties: BTreeMap<String, String>,
+}
+
+async fn edit(State(handle): State<Handle>, Json(Edit { id, properties }): Json<Edit>) -> StatusCode {
+    done(handle.edit_record(id, properties))
+}
+
+async fn archive(State(handle): State<Handle>, Json(One { id }): Json<One>) -> StatusCode {
+    done(handle.archive_record(id))
+}
+
+async fn restore(State(handle): State<Handle>, Json(One { id }): Json<One>) -> StatusCode {
+    done(handle.restore_record(id))
+}
+
+async fn purge(State(handle): State<Handle>, Json(One { id }): Json<One>) -> StatusCode {
+    done(handle.purge_record(id))
+}
+
+async fn touch(State(handle): State<Handle>, Json(One { id }): Json<One>) -> StatusCode {
+    done(handle.touch_record(id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Merge {
+    primary: u64,
+    other: u64,
+}
+
+async fn merge_records(
+    State(handle): State<Handle>,
+    Json(Merge { primary, other }): Json<Merge>,
+) -> Response {
+    match handle.merge_records(primary, other) {
+        Some(id) => Json(serde_json::json!({ "id": id })).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    property: String,
+    options: Vec<String>,
+}
+
+async fn options(
+    State(handle): State<Handle>,
+    Json(Options { property, options }): Json<Options>,
+) -> StatusCode {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    done(handle.set_options(&property, &options))
 }
 
 async fn summary(State(handle): State<Handle>) -> Json<Summary> {

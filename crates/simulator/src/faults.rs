@@ -77,7 +77,8 @@ pub enum Commit {
     No,
     /// Before the response.
     Yes,
-    /// Later, even if the client has disconnected.
+    /// Later, even if the client has disconnected. It then applies to the records as they are at that time, and
+    /// overwrites newer values.
     Late {
         /// Milliseconds after the request.
         after_ms: u64,
@@ -162,7 +163,8 @@ pub enum Answer {
     ForeignResult,
     /// The normal response, with this error for the inputs that meet the conditions `property`, `association` and
     /// `id`; without these conditions, for all inputs. The status is 207. A create in which not every input has its
-    /// own trace ID is rejected as a whole, with 400 and this error. Applies to writes and `batch_read` only.
+    /// own trace ID is rejected as a whole, with 400 and this error, and so is an update. An archive is always rejected as
+    /// a whole, because HubSpot has no 207 for it. Applies to writes of records, except merges, and `batch_read`.
     InputError {
         /// The error object in `errors`: `status`, `category`, `message`, `context`, `errors`, …
         error: Value,

@@ -87,10 +87,10 @@ impl Handle {
         worst_window(counted, u64::try_from(window.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// All records by ID, including archived ones.
+    /// All records by ID, including archived ones, without those that were merged into another.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        self.shared.lock().store.all().cloned().collect()
+        self.act(|state, _| state.store.all().cloned().collect())
     }
 
     /// Creates a property, as in HubSpot's user interface. Replaces one with the same name.
@@ -114,29 +114,22 @@ impl Handle {
     /// Creates a record without checking rules and quotas. Returns its ID.
     #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
     pub fn create_record(&self, properties: BTreeMap<String, String>) -> u64 {
-        let created_us = self.shared.now_us();
-        let mut state = self.shared.lock();
-        let now = Timestamp::now();
-        let id = state.allocate(1).first().copied().unwrap_or_default();
-        let State { store, schema, .. } = &mut *state;
-        let record = Record {
-            id,
-            properties,
-            associations: Vec::new(),
-            trace_id: None,
-            created_at: now,
-            updated_at: now,
-            archived: false,
-            created_us,
-        };
-        store.insert(record, schema.unique_names());
-        id
-    }
-
-    /// Archives a record. Returns whether it existed.
-    #[expect(clippy::must_use_candidate, reason = "the effect is what it is called for")]
-    pub fn archive_record(&self, id: u64) -> bool {
-        self.shared.lock().store.archive(id, Timestamp::now())
+        self.act(|state, cause| {
+            let id = state.allocate(1).first().copied().unwrap_or_default();
+            let State { store, schema, .. } = state;
+            let record = Record {
+                id,
+                properties,
+                associations: Vec::new(),
+                trace_id: None,
+                created_at: cause.now,
+                updated_at: cause.now,
+                archived: false,
+                created_us: cause.now_us,
+            };
+            store.insert(record, schema.unique_names(), cause);
+            id
+        })
     }
 
     /// Uses quota as another integration would, by this many requests now.
@@ -198,9 +191,12 @@ impl Handle {
         self.shared.lock().journal.entries().rev().take(count).cloned().collect()
     }
 
-    /// The newest records, newest first.
-    pub(super) fn latest_records(&self, count: usize) -> Vec<Record> {
-        self.shared.lock().store.all().rev().take(count).cloned().collect()
+    /// The newest records, newest first, each with the number of changes of each kind.
+    pub(super) fn latest_records(&self, count: usize) -> Vec<(Record, BTreeMap<&'static str, usize>)> {
+        self.act(|State { store, .. }, _| {
+            let newest = store.all().rev().take(count);
+            newest.map(|record| (record.clone(), store.versions.counts(record.id))).collect()
+        })
     }
 
     /// Counts of requests and records.

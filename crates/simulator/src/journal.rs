@@ -51,11 +51,11 @@ pub struct Entry {
 pub struct Input {
     /// Its `objectWriteTraceId`.
     pub trace_id: Option<String>,
-    /// Its value of the unique property, or the ID to be read.
+    /// Its value of the unique property, or the ID by which it names a record.
     pub unique_value: Option<String>,
     /// Its `hs_course_name`.
     pub name: Option<String>,
-    /// ID of the record that was created or changed.
+    /// ID of the record that was created, changed or archived; for a merged record, the ID of the survivor.
     pub id: Option<u64>,
 }
 

@@ -5,7 +5,7 @@
 //! the same way.
 //!
 //! What it serves: courses (`0-410`) under `/crm/v3/objects/…` and the dated `/crm/objects/2026-03/…`
-//! (batch create, read, upsert, update, archive; single records; search), their properties, account details
+//! (batch create, read, upsert, update, archive; single records; merge; search), their properties, account details
 //! and daily usage, record limits, the object library, private-app token info and the OAuth endpoints (v1 and
 //! dated).
 //!
@@ -17,6 +17,7 @@
 //!   ([`Answer`]) is any status, headers and body; a broken connection or body; the normal response, modified; or
 //!   the normal response with an error for selected inputs.
 //! - **Journal** ([`Entry`]): every request and its inputs.
+//! - **Ledger** ([`Version`]): what happened to each record, in order, and by which request.
 //!
 //! # Control API
 //! JSON, without authentication, under `/_simulator/`. `docs/simulator.md` has examples.
@@ -27,6 +28,12 @@
 //! | `GET faults`, `POST faults`, `DELETE faults` | the faults that are still active; add one; remove all |
 //! | `GET journal` | every request with its inputs |
 //! | `GET records` | every record, including archived ones |
+//! | `GET versions`, `GET versions/ID` | the ledger: every change of every record, or of one |
+//! | `POST edit` `{"id":n,"properties":{…}}` | a user changes values of a record, unchecked |
+//! | `POST archive`, `restore`, `purge` `{"id":n}` | a user archives a record, restores it, deletes it permanently |
+//! | `POST merge` `{"primary":n,"other":n}` | a user merges two records; responds with the survivor's `id` |
+//! | `POST touch` `{"id":n}` | HubSpot moves the modification date of a record |
+//! | `PUT options` `{"property":"…","options":["…"]}` | a user replaces the options of a property |
 //! | `GET summary` | counts, the busiest rolling interval, duplicates |
 //! | `POST neighbour` `{"requests":n}` | another integration makes n requests now (continuously: see `behaviour`) |
 //! | `POST midnight` | resets the daily quota |
@@ -36,6 +43,7 @@
 //! The page at `/` shows records, requests and faults.
 
 mod account;
+mod archive;
 mod behaviour;
 mod connection;
 mod control;
@@ -46,7 +54,10 @@ mod faults;
 mod handle;
 mod input_fault;
 mod journal;
+mod lifecycle;
+mod lookup;
 mod markup;
+mod merge;
 mod objects;
 mod operations;
 mod output;
@@ -61,10 +72,15 @@ mod rules;
 mod schema;
 mod search;
 mod server;
+mod side_effects;
 mod spelling;
 mod state;
 mod store;
 mod summary;
+#[cfg(test)]
+mod testing;
+mod user_actions;
+mod versions;
 mod wire;
 mod write;
 
@@ -88,10 +104,15 @@ pub use behaviour::{
 pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match, PropertyMatch};
 pub use handle::Handle;
 pub use journal::{Entry, Input};
+pub use lifecycle::{
+    BadArchive, ClearRequired, LifecycleSwitches, LoserKey, MergeSurvivor, MergedArchive, MergedUpdate,
+    MissingNamedBy, MissingOnUpdate, RemovedOptions, SameRecordTwice, UpdateErrors,
+};
 pub use route::Operation;
 pub use schema::PropertyType;
 pub use store::Record;
 pub use summary::Summary;
+pub use versions::{Change, Version};
 pub use wire::{Association, AssociationTarget, AssociationType};
 
 use connection::{ConnectionControl, ControlledListener};

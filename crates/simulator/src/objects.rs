@@ -4,17 +4,20 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
-use super::behaviour::ArchivedRead;
+use super::archive;
 use super::decode::{self, Object};
 use super::journal::Input;
+use super::lifecycle::{MergedUpdate, SameRecordTwice};
+use super::lookup::{find, is_merged_id};
 use super::output::{Collection, batch, object, properties_or_default};
 use super::refusal;
 use super::route::Operation;
-use super::spelling;
 use super::state::{Call, State};
-use super::store::{Archived, Record};
+use super::store::Archived;
+use super::versions::Cause;
 use super::wire::{
-    BATCH_MAX, Batch, BatchError, CreateInput, ErrorBody, IdInput, ObjectOut, ReadOptions, Reply, WriteInput,
+    BATCH_MAX, Batch, BatchError, CreateInput, ErrorBody, IdInput, MergeInput, ObjectOut, ReadOptions, Reply,
+    WriteInput,
 };
 use super::write::{Aim, Plan, Shape, Wanted, plan};
 
@@ -66,6 +69,7 @@ fn parse_create(call: &Call, input: CreateInput) -> Result<Wanted, Reply> {
         properties: input.properties.ok_or_else(|| without_properties(call))?,
         associations: input.associations.unwrap_or_default(),
         aim: Aim::Create,
+        named: None,
         validated: call.target.validates(),
     })
 }
@@ -86,52 +90,60 @@ pub(super) fn create(state: &mut State, call: &Call) -> Planned {
 /// `POST batch/upsert` and `POST batch/update`.
 pub(super) fn batch_write(state: &mut State, call: &Call, shape: Shape) -> Planned {
     let inputs = inputs::<WriteInput>(state, call, 200)?;
-    let mut ids: Vec<String> = inputs.iter().map(|input| input.id.clone()).collect();
-    ids.sort();
-    if let Some([twice, _]) = ids.array_windows().find(|[one, next]| one == next) {
-        let message = format!("Duplicate IDs found in batch input: [{twice}]. IDs must be unique");
-        let error = ErrorBody::new(message).category(INVALID).context("ids", vec![twice.clone()]);
-        return Err(refuse(call, error));
-    }
-    let wanted =
+    refuse_duplicates(call, inputs.iter().map(|input| input.id.clone()).collect())?;
+    let wanted: Vec<Wanted> =
         inputs.into_iter().map(|input| resolve_write(state, call, input, shape)).collect::<Result<_, _>>()?;
+    if state.behaviour.lifecycle.same_record_twice == SameRecordTwice::Refused {
+        let changed = wanted.iter().filter_map(|input| match input.aim {
+            Aim::Change(id) => Some(id.to_string()),
+            Aim::Create | Aim::Lost(_) | Aim::MergedAway(_) => None,
+        });
+        refuse_duplicates(call, changed.collect())?;
+    }
     Ok(plan(state, call, wanted, shape))
+}
+
+fn refuse_duplicates(call: &Call, mut ids: Vec<String>) -> Result<(), Reply> {
+    ids.sort();
+    match ids.array_windows().find(|[one, next]| one == next) {
+        Some([twice, _]) => Err(refuse(call, refusal::duplicate_ids(twice))),
+        None => Ok(()),
+    }
 }
 
 fn resolve_write(state: &State, call: &Call, input: WriteInput, shape: Shape) -> Result<Wanted, Reply> {
     let mut properties = input.properties.ok_or_else(|| without_properties(call))?;
-    let key = input.id_property.as_deref().filter(|name| *name != "hs_object_id");
+    let key = input.id_property.as_deref();
+    refuse_object_id(call, key)?;
     let aim = match (find(state, call, &input.id, key, false)?, key) {
+        (Some(record), _) if is_merged_id(record, &input.id, key) => {
+            match state.behaviour.lifecycle.merged_update {
+                MergedUpdate::Dropped => Aim::MergedAway(input.id.clone()),
+                MergedUpdate::Survivor => Aim::Change(record.id),
+            }
+        }
         (Some(record), _) => Aim::Change(record.id),
         (None, Some(key)) if shape == Shape::BatchUpsert => {
             properties.entry(key.to_owned()).or_insert_with(|| input.id.clone());
             Aim::Create
         }
-        (None, _) => Aim::Lost(input.id),
+        (None, _) => Aim::Lost(input.id.clone()),
     };
-    let validated = call.target.validates();
-    Ok(Wanted { trace: input.object_write_trace_id, properties, associations: Vec::new(), aim, validated })
+    Ok(Wanted {
+        trace: input.object_write_trace_id,
+        properties,
+        associations: Vec::new(),
+        aim,
+        named: Some(input.id),
+        validated: call.target.validates(),
+    })
 }
 
-/// Finds a record by ID, or by the value of a unique property.
-fn find<'a>(
-    state: &'a State,
-    call: &Call,
-    id: &str,
-    key: Option<&str>,
-    archived: bool,
-) -> Result<Option<&'a Record>, Reply> {
-    let lookup = state.reading(archived);
+/// A write by record ID must not have an `idProperty`: HubSpot does not count `hs_object_id` as unique.
+fn refuse_object_id(call: &Call, key: Option<&str>) -> Result<(), Reply> {
     match key {
-        None | Some("hs_object_id") => {
-            Ok(id.parse().ok().and_then(|id| state.store.get(id, lookup.archived)))
-        }
-        Some(key) if !state.schema.is_unique(key) => Err(refuse(call, refusal::not_unique(key))),
-        Some(_) if archived && state.behaviour.archived_read == ArchivedRead::Misses => Ok(None),
-        Some(key) if state.behaviour.lookups_respell => {
-            Ok(state.store.holder(key, &spelling::stored(id, state.behaviour.keys), lookup))
-        }
-        Some(key) => Ok(state.store.holder(key, id, lookup)),
+        Some("hs_object_id") => Err(refuse(call, refusal::not_unique("hs_object_id"))),
+        _ => Ok(()),
     }
 }
 
@@ -159,10 +171,16 @@ pub(super) fn batch_read(state: &mut State, call: &Call) -> Result<Reply, Reply>
     ids.dedup();
     let mut results = Vec::new();
     let mut missing = Vec::new();
+    // Several IDs of a merged record lead to the same record.
+    let mut seen = BTreeSet::new();
+    let repeats = id_property.is_some() || state.behaviour.lifecycle.merged_reads_repeat;
     for id in ids.into_iter().filter(|id| excused || !failing.contains(id)) {
         let found = find(state, call, &id, id_property.as_deref(), call.target.archived())?;
         match found.filter(|record| state.is_readable(record, call.at_us)) {
-            Some(record) => results.push(object(record, &names)),
+            Some(record) if seen.insert(record.id) || repeats => {
+                results.push(object(&state.store, record, &names));
+            }
+            Some(_) => {}
             None => missing.push(id),
         }
     }
@@ -184,42 +202,63 @@ fn ids_with_fault(call: &Call, ids: &[String]) -> BTreeSet<String> {
     hit.map(|(_, id)| id.clone()).collect()
 }
 
-/// `POST batch/archive`: 204, whether or not the records exist.
-pub(super) fn batch_archive(state: &mut State, call: &Call) -> Result<Reply, Reply> {
+/// `POST batch/archive`.
+pub(super) fn batch_archive(state: &mut State, call: &Call, cause: Cause) -> Result<Reply, Reply> {
     let inputs = inputs::<IdInput>(state, call, 204)?;
-    for id in inputs.iter().filter_map(|input| input.id.parse().ok()) {
-        state.store.archive(id, call.now);
+    let ids: Vec<String> = inputs.into_iter().map(|input| input.id).collect();
+    archive::archive_all(state, call, &ids, cause)
+}
+
+/// `POST merge`: two records become one.
+pub(super) fn merge(state: &mut State, call: &Call, cause: Cause) -> Result<Reply, Reply> {
+    let MergeInput { primary_object_id, object_id_to_merge } = body(call)?;
+    let (Ok(primary), Ok(other)) = (primary_object_id.parse(), object_id_to_merge.parse()) else {
+        return Err(invalid(call, "primaryObjectId and objectIdToMerge must be record IDs"));
+    };
+    if state.store.resolve(primary) == state.store.resolve(other) {
+        return Err(invalid(call, "A record cannot be merged with itself"));
     }
-    Ok(Reply::empty(204))
+    let survivor = state.merge(primary, other, cause);
+    match survivor.and_then(|id| state.store.get(id, Archived::No)) {
+        Some(record) => {
+            Ok(Reply::json(200, &object(&state.store, record, &properties_or_default(Vec::new()))))
+        }
+        None => Err(Reply::refusal(404, refusal::not_found(), &call.correlation)),
+    }
 }
 
 /// `GET`, `PATCH` and `DELETE` of one record.
-pub(super) fn single(state: &mut State, call: &Call) -> Result<Reply, Planned> {
+pub(super) fn single(state: &mut State, call: &Call, cause: Cause) -> Result<Reply, Planned> {
     let name = call.target.name.as_deref().unwrap_or_default();
     let key = call.target.param("idProperty");
-    let archived = call.target.archived();
-    let mut found = find(state, call, name, key, archived).map_err(Err)?.cloned();
-    if call.target.operation == Operation::Read {
-        found = found.filter(|record| state.is_readable(record, call.at_us));
-    }
-    if call.target.operation == Operation::Archive {
-        if let Some(record) = found {
-            state.store.archive(record.id, call.now);
+    // Only reads can be for archived records.
+    let archived = call.target.operation == Operation::Read && call.target.archived();
+    let found = find(state, call, name, key, archived).map_err(Err)?;
+    match call.target.operation {
+        Operation::Archive => {
+            let found = found.cloned();
+            Ok(archive::archive_one(state, call, name, found.as_ref(), cause))
         }
-        return Ok(Reply::empty(204));
+        Operation::Read => {
+            let Some(record) = found.filter(|record| state.is_readable(record, call.at_us)) else {
+                return Ok(Reply::refusal(404, refusal::not_found(), &call.correlation));
+            };
+            let names = properties_or_default(call.target.list("properties"));
+            Ok(Reply::json(200, &object(&state.store, record, &names)))
+        }
+        _ => {
+            refuse_object_id(call, key).map_err(Err)?;
+            let updates_merged = state.behaviour.lifecycle.merged_update == MergedUpdate::Survivor;
+            let found = found.filter(|record| updates_merged || !is_merged_id(record, name, key));
+            let Some(id) = found.map(|record| record.id) else {
+                return Ok(Reply::refusal(404, refusal::not_found(), &call.correlation));
+            };
+            let input: CreateInput = body(call).map_err(Err)?;
+            let wanted = parse_create(call, input).map_err(Err)?;
+            let wanted = Wanted { aim: Aim::Change(id), named: Some(name.to_owned()), ..wanted };
+            Err(Ok(plan(state, call, vec![wanted], Shape::Single(200))))
+        }
     }
-    let Some(record) = found else {
-        return Ok(Reply::refusal(404, refusal::not_found(), &call.correlation));
-    };
-    if call.target.operation == Operation::Read {
-        return Ok(Reply::json(
-            200,
-            &object(&record, &properties_or_default(call.target.list("properties"))),
-        ));
-    }
-    let input: CreateInput = body(call).map_err(Err)?;
-    let wanted = Wanted { aim: Aim::Change(record.id), ..parse_create(call, input).map_err(Err)? };
-    Err(Ok(plan(state, call, vec![wanted], Shape::Single(200))))
 }
 
 /// `GET` of all records, page by page.
@@ -236,7 +275,7 @@ pub(super) fn list(state: &State, call: &Call) -> Reply {
         .all()
         .filter(|record| record.id > after && state.store.get(record.id, wanted).is_some())
         .take(limit + 1)
-        .map(|record| object(record, &names))
+        .map(|record| object(&state.store, record, &names))
         .collect();
     let more = page.len() > limit;
     page.truncate(limit);

@@ -14,6 +14,7 @@ use super::refusal;
 use super::route::Operation;
 use super::search;
 use super::state::{Call, Shared, State};
+use super::versions::Cause;
 use super::wire::{ErrorBody, Reply};
 use super::write::{Shape, execute_plan};
 
@@ -27,12 +28,16 @@ pub(super) const SCOPES: [&str; 4] = [
 
 /// Executes a request.
 pub(super) async fn execute(shared: &Arc<Shared>, call: &Call) -> Reply {
+    // The time of execution: with a fault, a request can be executed long after its arrival.
+    let cause = || Cause { request: Some(call.seq), now: Timestamp::now(), now_us: shared.now_us() };
     let (planned, gap) = {
         let mut state = shared.lock();
-        let planned = check_permission(&state, call).and_then(|()| perform(&mut state, call));
+        let cause = cause();
+        state.apply_due_touches(cause.now, cause.now_us);
+        let planned = check_permission(&state, call).and_then(|()| perform(&mut state, call, cause));
         match (planned, state.behaviour.uniqueness) {
             (Ok(plan), Uniqueness::Enforced) => {
-                return execute_plan(&mut state, call, plan, Timestamp::now(), shared.now_us());
+                return execute_plan(&mut state, call, plan, cause);
             }
             (planned, Uniqueness::Enforced) => (planned, 0),
             (planned, Uniqueness::CheckedFirst { gap_ms }) => (planned, gap_ms),
@@ -42,7 +47,7 @@ pub(super) async fn execute(shared: &Arc<Shared>, call: &Call) -> Reply {
         Err(reply) => reply,
         Ok(plan) => {
             tokio::time::sleep(Duration::from_millis(gap)).await;
-            execute_plan(&mut shared.lock(), call, plan, Timestamp::now(), shared.now_us())
+            execute_plan(&mut shared.lock(), call, plan, cause())
         }
     }
 }
@@ -84,19 +89,20 @@ fn scopes(operation: Operation) -> &'static [&'static str] {
     }
 }
 
-fn perform(state: &mut State, call: &Call) -> Planned {
+fn perform(state: &mut State, call: &Call, cause: Cause) -> Planned {
     use Operation as Op;
     match call.target.operation {
         Op::BatchCreate => objects::batch_create(state, call),
         Op::BatchUpsert => objects::batch_write(state, call, Shape::BatchUpsert),
         Op::BatchUpdate => objects::batch_write(state, call, Shape::BatchUpdate),
         Op::Create => objects::create(state, call),
-        Op::Read | Op::Update | Op::Archive => match objects::single(state, call) {
+        Op::Read | Op::Update | Op::Archive => match objects::single(state, call, cause) {
             Ok(reply) => Err(reply),
             Err(planned) => planned,
         },
         Op::BatchRead => Err(objects::batch_read(state, call).unwrap_or_else(|refusal| refusal)),
-        Op::BatchArchive => Err(objects::batch_archive(state, call).unwrap_or_else(|refusal| refusal)),
+        Op::BatchArchive => Err(objects::batch_archive(state, call, cause).unwrap_or_else(|refusal| refusal)),
+        Op::Merge => Err(objects::merge(state, call, cause).unwrap_or_else(|refusal| refusal)),
         Op::List => Err(objects::list(state, call)),
         Op::Search => Err(search::search(state, call)),
         Op::PropertyList
@@ -104,7 +110,7 @@ fn perform(state: &mut State, call: &Call) -> Planned {
         | Op::PropertyRead
         | Op::PropertyUpdate
         | Op::PropertyArchive
-        | Op::PropertyGroups => Err(properties::answer(state, call)),
+        | Op::PropertyGroups => Err(properties::answer(state, call, cause)),
         Op::Enablement
         | Op::AccountDetails
         | Op::ApiUsage

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::state::State;
-use super::store::Record;
+use super::store::{Record, Store};
 use super::wire::{BatchError, BatchOut, ObjectOut, Reply, iso};
 
 /// The response to a batch with these results and errors.
@@ -30,7 +30,7 @@ pub(super) fn batch(
 }
 
 /// A record in a response: the given properties, and the computed ones.
-pub(super) fn object(record: &Record, names: &[String]) -> ObjectOut {
+pub(super) fn object(store: &Store, record: &Record, names: &[String]) -> ObjectOut {
     let mut properties: BTreeMap<String, Option<String>> =
         names.iter().map(|name| (name.clone(), record.properties.get(name).cloned())).collect();
     properties.insert("hs_createdate".to_owned(), Some(iso(record.created_at)));
@@ -42,7 +42,7 @@ pub(super) fn object(record: &Record, names: &[String]) -> ObjectOut {
         created_at: iso(record.created_at),
         updated_at: iso(record.updated_at),
         archived: record.archived,
-        archived_at: record.archived.then(|| iso(record.updated_at)),
+        archived_at: store.archived_at(record.id).map(iso),
         new: None,
         object_write_trace_id: None,
     }

@@ -1,5 +1,7 @@
 //! The HTML page at `/`, which shows the simulator's state. Self-contained; all values are escaped.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -46,6 +48,11 @@ fn render(handle: &Handle) -> Markup {
                 (overview(&summary))
                 h2 { "Newest courses" }
                 (courses(&handle.latest_records(MAX_ROWS)))
+                @let merged = handle.merged_records();
+                @if !merged.is_empty() {
+                    h2 { "Merged courses" }
+                    (merged_courses(&merged))
+                }
                 h2 { "Newest requests" }
                 (requests(&handle.latest_requests(MAX_ROWS)))
                 h2 { "Faults" }
@@ -75,11 +82,11 @@ fn overview(summary: &Summary) -> Markup {
     }
 }
 
-fn courses(records: &[Record]) -> Markup {
+fn courses(records: &[(Record, BTreeMap<&'static str, usize>)]) -> Markup {
     html! {
         table {
-            tr { th { "Id" } th { "Name" } th { "Properties" } th { "Created" } }
-            @for record in records {
+            tr { th { "Id" } th { "Name" } th { "Properties" } th { "Changes" } th { "Created" } }
+            @for (record, changes) in records {
                 tr {
                     td { (record.id) @if record.archived { " (archived)" } }
                     td { (record.properties.get("hs_course_name").map_or("", String::as_str)) }
@@ -88,8 +95,20 @@ fn courses(records: &[Record]) -> Markup {
                             div { code { (name) } ": " (value.chars().take(200).collect::<String>()) }
                         }
                     }
+                    td { @for (change, count) in changes { div { (change) ": " (count) } } }
                     td { (iso(record.created_at)) }
                 }
+            }
+        }
+    }
+}
+
+fn merged_courses(merged: &BTreeMap<u64, u64>) -> Markup {
+    html! {
+        table {
+            tr { th { "Id" } th { "Merged into" } }
+            @for (id, survivor) in merged.iter().rev().take(MAX_ROWS) {
+                tr { td { (id) } td { (survivor) } }
             }
         }
     }

@@ -7,6 +7,7 @@ use super::decode;
 use super::route::Operation;
 use super::schema::{GROUP, Property, PropertyOption, PropertyType, UNIQUE_MAX};
 use super::state::{Call, State};
+use super::versions::Cause;
 use super::wire::{ErrorBody, Reply, iso};
 
 const CLASS: &str = "com.hubspot.properties.PropertyCreate";
@@ -51,7 +52,7 @@ struct ModificationInput {
 }
 
 /// Handles all requests of the properties API.
-pub(super) fn answer(state: &mut State, call: &Call) -> Reply {
+pub(super) fn answer(state: &mut State, call: &Call, cause: Cause) -> Reply {
     match call.target.operation {
         Operation::PropertyCreate => create(state, call).unwrap_or_else(|refusal| refusal),
         Operation::PropertyGroups => {
@@ -62,7 +63,7 @@ pub(super) fn answer(state: &mut State, call: &Call) -> Reply {
             Some(property) => Reply::json(200, property),
             None => not_found(call),
         },
-        Operation::PropertyUpdate => update(state, call).unwrap_or_else(|refusal| refusal),
+        Operation::PropertyUpdate => update(state, call, cause).unwrap_or_else(|refusal| refusal),
         Operation::PropertyArchive => archive(state, call),
         _ => Reply::json(200, &Results { results: state.schema.list(call.target.archived()).collect() }),
     }
@@ -141,14 +142,16 @@ fn is_valid_name(name: &str) -> bool {
 }
 
 /// Name, type and `hasUniqueValue` cannot be changed and are ignored without an error.
-fn update(state: &mut State, call: &Call) -> Result<Reply, Reply> {
+fn update(state: &mut State, call: &Call, cause: Cause) -> Result<Reply, Reply> {
     let given = given(call)?;
     let Some(property) = state.schema.any_mut(name(call)).filter(|property| !property.archived) else {
         return Err(not_found(call));
     };
     apply(property, given);
     property.updated_at = iso(call.now);
-    Ok(Reply::json(200, property))
+    let reply = Reply::json(200, property);
+    state.clear_removed_options(name(call), cause);
+    Ok(reply)
 }
 
 fn apply(property: &mut Property, given: DefinitionInput) {

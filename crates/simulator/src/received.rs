@@ -30,6 +30,11 @@ pub(super) fn inputs(target: &Target, body: &[u8]) -> Vec<ReceivedInput> {
             let key = text(body.get("idProperty"));
             items(body.get("inputs")).map(|input| record(input, None, key.as_deref())).collect()
         }
+        Op::Merge => {
+            let body = parse_json(body);
+            let ids = ["primaryObjectId", "objectIdToMerge"].map(|name| text(body.get(name)));
+            ids.into_iter().map(|id| ReceivedInput { id, ..ReceivedInput::default() }).collect()
+        }
         Op::Create => vec![record(&parse_json(body), None, None)],
         Op::Read | Op::Update | Op::Archive => {
             vec![record(&parse_json(body), target.name.as_deref(), target.param("idProperty"))]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::behaviour::{Behaviour, ConflictForm};
+use super::lifecycle::MissingNamedBy;
 use super::rules::{Problem, ValueProblem};
 use super::wire::{BatchError, ErrorBody, ErrorDetail, iso};
 
@@ -20,7 +21,7 @@ const DETAILS_MAX: usize = 3;
 /// The error for a whole request with these problems.
 pub(super) fn whole(problems: &[&Problem], behaviour: &Behaviour) -> (u16, ErrorBody) {
     match problems.first() {
-        Some(Problem::NotFound(_)) => (404, not_found()),
+        Some(Problem::NotFound(_) | Problem::MergedAway(_)) => (404, not_found()),
         // A conflict is always reported, in every mode.
         Some(problem @ Problem::Taken { .. }) => (400, single(problem)),
         Some(_) if !behaviour.name_properties => (400, ErrorBody::new("Invalid input").category(INVALID)),
@@ -42,6 +43,20 @@ pub(super) fn whole(problems: &[&Problem], behaviour: &Behaviour) -> (u16, Error
     }
 }
 
+/// The one error of a 207 for all records of an update that do not exist, given as ID and trace ID.
+pub(super) fn missing_on_update(named: Vec<(String, Option<String>)>, by: MissingNamedBy) -> ErrorBody {
+    let (ids, traces): (Vec<String>, Vec<Option<String>>) = named.into_iter().unzip();
+    let all_traced = traces.iter().all(Option::is_some);
+    let traces = || traces.iter().flatten().cloned().collect();
+    match by {
+        MissingNamedBy::TraceIds if all_traced => {
+            ErrorBody { context: None, ..missing(Vec::new()) }.context("objectWriteTraceId", traces())
+        }
+        MissingNamedBy::Ids | MissingNamedBy::TraceIds => missing(ids),
+        MissingNamedBy::Both => missing(ids).context("objectWriteTraceId", traces()),
+    }
+}
+
 /// One of the `errors` of a 207. The error of a fault already contains its input's trace ID if required.
 pub(super) fn error_of(problem: Problem, trace: Option<&str>, behaviour: &Behaviour) -> BatchError {
     match problem {
@@ -59,7 +74,6 @@ fn partial(problem: &Problem, trace: Option<&str>, behaviour: &Behaviour) -> Err
                 .category("CONFLICT")
                 .context("existingId", vec![holder.to_string()])
         }
-        Problem::NotFound(id) => missing(vec![id.clone()]),
         other => single(other),
     };
     error.context.get_or_insert_default();
@@ -87,7 +101,7 @@ fn single(problem: &Problem) -> ErrorBody {
              on {half_made}. {holder} already has that value."
         ))
         .category(INVALID),
-        Problem::NotFound(_) => not_found(),
+        Problem::NotFound(_) | Problem::MergedAway(_) => not_found(),
         Problem::Full(limit) => {
             let message = format!("The limit of {limit} COURSE records has been reached in this account.");
             ErrorBody::new(message).category(INVALID)
@@ -115,6 +129,17 @@ pub(super) fn missing(ids: Vec<String>) -> ErrorBody {
     let message =
         "Could not get some COURSE objects, they may be deleted or not exist. Check that ids are valid.";
     ErrorBody::new(message).category("OBJECT_NOT_FOUND").context("ids", ids)
+}
+
+/// The error for a batch that names a record twice.
+pub(super) fn duplicate_ids(twice: &str) -> ErrorBody {
+    let message = format!("Duplicate IDs found in batch input: [{twice}]. IDs must be unique");
+    ErrorBody::new(message).category(INVALID).context("ids", vec![twice.to_owned()])
+}
+
+/// The error for an ID that is not a number.
+pub(super) fn bad_id(id: &str) -> ErrorBody {
+    ErrorBody::new(format!("{id} is not a valid ID")).category(INVALID).context("ids", vec![id.to_owned()])
 }
 
 /// The error for a record that does not exist.

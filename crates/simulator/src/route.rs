@@ -15,6 +15,7 @@ pub enum Operation {
     BatchUpsert,
     BatchUpdate,
     BatchArchive,
+    Merge,
     Create,
     List,
     Read,
@@ -94,6 +95,10 @@ pub(super) fn resolve(method: &Method, uri: &Uri) -> Route {
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     let (object_type, name, choices) = match parts.as_slice() {
         ["crm", "v3", "objects", kind, rest @ ..] => object(kind, rest),
+        // Merges have no v3 path, are not in 2026-09, and name the type in words.
+        ["crm", "objects", "2025-09" | "2026-03" | "2026-09-beta", "courses", "merge"] => {
+            (Some("courses"), None, &[(Method::POST, Operation::Merge)] as &[_])
+        }
         ["crm", "objects", version, kind, rest @ ..] if is_dated(version) => object(kind, rest),
         ["crm", "v3", "properties", kind, rest @ ..] => property(kind, rest),
         ["crm", "properties", version, kind, rest @ ..] if is_dated(version) => property(kind, rest),
@@ -232,6 +237,10 @@ mod tests {
             (Method::GET, "/crm/limits/2026-09/records", Some(Operation::RecordLimits)),
             (Method::POST, "/crm/objects/latest/0-410/batch/create", None),
             (Method::GET, "/crm/v3/objects/0-410/batch/merge", None),
+            (Method::POST, "/crm/objects/2026-03/courses/merge", Some(Operation::Merge)),
+            (Method::POST, "/crm/objects/2026-03/0-410/merge", None),
+            (Method::POST, "/crm/objects/2026-09/courses/merge", None),
+            (Method::POST, "/crm/v3/objects/courses/merge", None),
         ];
         for (method, path, expected) in cases {
             let found = match resolve(&method, &path.parse::<Uri>().unwrap()) {

@@ -56,6 +56,8 @@ pub(super) enum Problem {
     Taken { property: String, value: String, half_made: u64, holder: u64 },
     /// No record has this ID.
     NotFound(String),
+    /// The record with this ID was merged into another. The input is dropped without an error.
+    MergedAway(String),
     /// The record limit is reached.
     Full(u64),
     /// The error of a fault.
@@ -204,6 +206,23 @@ pub(super) fn required(
         let names: Vec<String> = lacking.map(str::to_owned).collect();
         if names.is_empty() { Ok(()) } else { Err(Problem::Missing(names)) }
     }
+}
+
+/// Checks that no required property is cleared.
+///
+/// # Errors
+/// The required properties that would be cleared.
+pub(super) fn keeps_required(
+    values: &BTreeMap<String, String>,
+    further: &BTreeSet<String>,
+    portal: u64,
+) -> Result<(), Problem> {
+    let cleared = values.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name);
+    let problems: Vec<ValueProblem> = cleared
+        .filter(|name| *name == REQUIRED || further.contains(*name))
+        .map(|name| missing_value(name, portal))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problem::Values(problems)) }
 }
 
 fn missing_value(name: &str, portal: u64) -> ValueProblem {

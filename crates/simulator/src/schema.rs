@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::merge::MERGED_IDS;
 use super::wire::iso;
 
 /// The group of HubSpot's own course properties.
@@ -41,6 +42,13 @@ pub struct PropertyOption {
     /// Whether it is hidden in the user interface.
     #[serde(default)]
     pub hidden: bool,
+}
+
+impl PropertyOption {
+    /// An option with its value as label.
+    pub(super) fn of_value(value: &str) -> Self {
+        option(value, value)
+    }
 }
 
 /// A property definition in the format of the properties API.
@@ -127,6 +135,13 @@ impl Property {
         self
     }
 
+    /// Several values, separated by semicolons; not shown to users.
+    fn checkboxes(mut self) -> Self {
+        "checkbox".clone_into(&mut self.field_type);
+        self.hidden = true;
+        self
+    }
+
     fn choices(mut self, options: Vec<PropertyOption>) -> Self {
         self.options = options;
         self
@@ -155,6 +170,9 @@ impl Schema {
             Property::of_hubspot("hs_createdate", T::Datetime, "Create Date", now).read_only(),
             Property::of_hubspot("hs_lastmodifieddate", T::Datetime, "Last Modified Date", now).read_only(),
             Property::of_hubspot("hs_object_id", T::Number, "Record ID", now).read_only(),
+            Property::of_hubspot(MERGED_IDS, T::Enumeration, "Merged record IDs", now)
+                .read_only()
+                .checkboxes(),
         ];
         Self { properties: properties.map(|property| (property.name.clone(), property)).into() }
     }

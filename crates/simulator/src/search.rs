@@ -86,7 +86,7 @@ pub(super) fn search(state: &State, call: &Call) -> Reply {
         .all()
         .filter(|record| !record.archived && record.created_us.saturating_add(lag_us) <= call.at_us)
         .filter(|record| request.finds(record))
-        .map(|record| object(record, &names))
+        .map(|record| object(&state.store, record, &names))
         .collect();
     let total = found.len();
     let start: usize = request.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(0);

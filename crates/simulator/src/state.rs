@@ -1,5 +1,6 @@
 //! The simulator's state behind one lock, and its clock.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -40,6 +41,8 @@ pub(super) struct State {
     pub(super) open: usize,
     pub(super) max_open: usize,
     last_id: u64,
+    /// When HubSpot itself will move the modification date of which record.
+    pub(super) touches: BTreeSet<(Timestamp, u64)>,
 }
 
 /// An access token issued by the OAuth endpoint.
@@ -100,6 +103,7 @@ impl State {
             open: 0,
             max_open: 0,
             last_id: FIRST_ID,
+            touches: BTreeSet::new(),
             settings,
         }
     }

@@ -52,6 +52,14 @@ pub(super) struct IdInput {
     pub(super) id: String,
 }
 
+/// Two records to merge.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MergeInput {
+    pub(super) primary_object_id: String,
+    pub(super) object_id_to_merge: String,
+}
+
 /// An association with another record, in HubSpot's format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {

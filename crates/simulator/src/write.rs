@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::behaviour::{Behaviour, ConflictForm, RecordLimitForm, RefusedBatches};
 use super::input_fault::InputFault;
 use super::journal::Input;
+use super::lifecycle::{ClearRequired, MissingOnUpdate, UpdateErrors};
 use super::output::{batch, object};
 use super::received;
 use super::refusal::{self, PORTAL};
@@ -16,6 +17,7 @@ use super::route::Operation;
 use super::rules::{self, Problem};
 use super::state::{Call, State};
 use super::store::{Archived, Record, same};
+use super::versions::Cause;
 use super::wire::{Association, BatchError, ObjectOut, Reply};
 
 /// One input of a request.
@@ -25,6 +27,8 @@ pub(super) struct Wanted {
     pub(super) properties: BTreeMap<String, String>,
     pub(super) associations: Vec<Association>,
     pub(super) aim: Aim,
+    /// The ID or unique value by which a changed record is named.
+    pub(super) named: Option<String>,
     /// Whether the API version reports missing properties with a code.
     pub(super) validated: bool,
 }
@@ -37,6 +41,8 @@ pub(super) enum Aim {
     Change(u64),
     /// The record does not exist.
     Lost(String),
+    /// The record was merged into another, and the input is dropped.
+    MergedAway(String),
 }
 
 /// The format of the response.
@@ -144,7 +150,8 @@ impl Capacity {
 }
 
 fn journal_input(state: &State, input: &Wanted) -> Input {
-    build_journal_input(state, input.trace.clone(), |name| input.properties.get(name).cloned())
+    let entry = build_journal_input(state, input.trace.clone(), |name| input.properties.get(name).cloned());
+    Input { unique_value: entry.unique_value.or_else(|| input.named.clone()), ..entry }
 }
 
 fn build_journal_input(
@@ -164,7 +171,12 @@ fn build_journal_input(
 pub(super) fn note_received(state: &mut State, call: &Call) {
     if !matches!(
         call.target.operation,
-        Operation::BatchCreate | Operation::BatchUpsert | Operation::BatchRead
+        Operation::BatchCreate
+            | Operation::BatchUpsert
+            | Operation::BatchUpdate
+            | Operation::BatchArchive
+            | Operation::BatchRead
+            | Operation::Merge
     ) {
         return;
     }
@@ -189,11 +201,14 @@ fn validate(state: &State, input: Wanted, fresh: u64, claimed: &mut Claimed) -> 
         Aim::Create => (fresh, true),
         Aim::Change(id) => (id, false),
         Aim::Lost(id) => return Err(Problem::NotFound(id)),
+        Aim::MergedAway(id) => return Err(Problem::MergedAway(id)),
     };
     let behaviour = &state.behaviour;
     let properties = rules::values(&input.properties, &state.schema, behaviour, PORTAL)?;
     if new {
         rules::required(&properties, &behaviour.required_properties, input.validated, PORTAL)?;
+    } else if behaviour.lifecycle.clear_required == ClearRequired::Refused {
+        rules::keeps_required(&properties, &behaviour.required_properties, PORTAL)?;
     }
     rules::associations(&input.associations, behaviour.association_targets.as_ref())?;
     let mine: Claimed = state
@@ -217,24 +232,32 @@ fn holder(state: &State, claimed: &Claimed, property: &str, value: &str) -> Opti
     let earlier = claimed.iter().find(|(name, held, _)| name == property && same(held, value, compare));
     match earlier {
         Some((_, _, id)) => Some(*id),
-        None => state.store.holder(property, value, state.holding()).map(|record| record.id),
+        None => {
+            let holder = state.store.holder(property, value, state.holding()).map(|record| record.id);
+            holder.or_else(|| state.reserved_by(property, value))
+        }
     }
 }
 
-/// Whether this input makes HubSpot refuse the whole batch. Inputs with a trace id are mostly refused one by one.
-fn refuses_batch(input: &ValidatedInput, traced: bool, behaviour: &Behaviour) -> bool {
-    match input.result {
-        Err(Problem::Taken { .. }) => !traced || behaviour.conflict == ConflictForm::WholeBatch,
-        Err(Problem::Full(_)) => !traced || behaviour.record_limit_form == RecordLimitForm::WholeBatch,
-        Err(_) => !traced,
-        Ok(_) => false,
+/// Whether this problem makes HubSpot refuse the whole batch. Inputs with a trace ID are mostly refused one by one, and
+/// IDs that do not exist are so even without.
+fn refuses_batch(problem: &Problem, shape: Shape, traced: bool, behaviour: &Behaviour) -> bool {
+    let all_or_nothing =
+        shape == Shape::BatchUpdate && behaviour.lifecycle.update_errors == UpdateErrors::WholeBatch;
+    match problem {
+        Problem::NotFound(_) | Problem::MergedAway(_) => matches!(shape, Shape::Single(_)),
+        Problem::Taken { .. } => !traced || all_or_nothing || behaviour.conflict == ConflictForm::WholeBatch,
+        Problem::Full(_) => !traced || behaviour.record_limit_form == RecordLimitForm::WholeBatch,
+        Problem::Values(_) | Problem::Missing(_) | Problem::Associations => !traced || all_or_nothing,
+        Problem::Injected(_) => !traced,
     }
 }
 
 /// Stores the valid inputs and builds the response.
-pub(super) fn execute_plan(state: &mut State, call: &Call, plan: Plan, now: Timestamp, now_us: u64) -> Reply {
+pub(super) fn execute_plan(state: &mut State, call: &Call, plan: Plan, cause: Cause) -> Reply {
     let Plan { validated, shape, traced } = plan;
-    let refused = validated.iter().any(|input| refuses_batch(input, traced, &state.behaviour));
+    let is_fatal = |problem: &Problem| refuses_batch(problem, shape, traced, &state.behaviour);
+    let refused = validated.iter().any(|input| input.result.as_ref().err().is_some_and(is_fatal));
 
     let mut written = Vec::new();
     let mut problems = Vec::new();
@@ -242,61 +265,76 @@ pub(super) fn execute_plan(state: &mut State, call: &Call, plan: Plan, now: Time
         match result {
             Err(problem) => problems.push((trace, problem)),
             Ok(_) if refused && state.behaviour.refused_batches == RefusedBatches::WriteNothing => {}
-            Ok(draft) => {
-                let (id, out) = write(state, draft, trace, shape, now, now_us);
-                if let Some(input) =
-                    state.journal.get_mut(call.seq).and_then(|entry| entry.inputs.get_mut(index))
-                {
-                    input.id = Some(id);
+            Ok(draft) => match write(state, draft, trace.clone(), shape, cause) {
+                Err(problem) => problems.push((trace, problem)),
+                Ok((id, out)) => {
+                    if let Some(input) =
+                        state.journal.get_mut(call.seq).and_then(|entry| entry.inputs.get_mut(index))
+                    {
+                        input.id = Some(id);
+                    }
+                    written.extend(out);
+                    problems.extend(extra_error.map(|error| (None, Problem::Injected(error))));
                 }
-                written.extend(out);
-                problems.extend(extra_error.map(|error| (None, Problem::Injected(error))));
-            }
+            },
         }
     }
     if refused {
-        let problems: Vec<&Problem> = problems.iter().map(|(_, problem)| problem).collect();
+        let missing = |problem: &Problem| matches!(problem, Problem::NotFound(_) | Problem::MergedAway(_));
+        let problems: Vec<&Problem> =
+            problems.iter().map(|(_, problem)| problem).filter(|problem| !missing(problem)).collect();
         if let Some(Problem::Injected(error)) = problems.first() {
             return Reply::literal_refusal(400, error.clone(), &call.correlation);
         }
         let (status, error) = refusal::whole(&problems, &state.behaviour);
         return Reply::refusal(status, error, &call.correlation);
     }
-    answer(state, call, shape, written, problems, now)
+    answer(state, call, shape, written, problems, cause.now)
 }
 
+/// Writes one record. It can have been archived, merged or deleted since the input was validated.
 fn write(
     state: &mut State,
     draft: Draft,
     trace: Option<String>,
     shape: Shape,
-    now: Timestamp,
-    now_us: u64,
-) -> (u64, Option<ObjectOut>) {
+    cause: Cause,
+) -> Result<(u64, Option<ObjectOut>), Problem> {
     let Draft { id, new, properties, associations } = draft;
     let names: Vec<String> = properties.keys().cloned().collect();
+    let cleared: Vec<String> = properties
+        .iter()
+        .filter(|(_, value)| value.is_empty() && !new)
+        .map(|(name, _)| name.clone())
+        .collect();
     if new {
         let record = Record {
             id,
             properties: properties.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
             associations,
             trace_id: trace.clone(),
-            created_at: now,
-            updated_at: now,
+            created_at: cause.now,
+            updated_at: cause.now,
             archived: false,
-            created_us: now_us,
+            created_us: cause.now_us,
         };
-        state.store.insert(record, state.schema.unique_names());
+        state.store.insert(record, state.schema.unique_names(), cause);
     } else {
-        state.store.change(id, &properties, now, state.schema.unique_names());
+        let moves = state.behaviour.lifecycle.no_op_moves_date;
+        if !state.store.change(id, properties, moves, state.schema.unique_names(), cause) {
+            return Err(Problem::NotFound(id.to_string()));
+        }
     }
+    state.plan_touch(id, cause.now);
     let out = state.store.get(id, Archived::Too).map(|record| {
-        let mut out = object(record, &names);
+        let mut out = object(&state.store, record, &names);
+        // A cleared value is echoed as it was sent, although nothing is stored.
+        out.properties.extend(cleared.into_iter().map(|name| (name, Some(String::new()))));
         out.new = (shape == Shape::BatchUpsert).then_some(new);
         out.object_write_trace_id = trace.filter(|_| state.behaviour.echo_trace_ids);
         out
     });
-    (id, out)
+    Ok((id, out))
 }
 
 fn answer(
@@ -307,22 +345,31 @@ fn answer(
     problems: Vec<(Option<String>, Problem)>,
     now: Timestamp,
 ) -> Reply {
-    let full = match shape {
+    let lifecycle = &state.behaviour.lifecycle;
+    let (full, partial) = match shape {
         Shape::Single(status) => {
             return match written.pop() {
                 Some(object) => Reply::json(status, &object),
                 None => Reply::refusal(404, refusal::not_found(), &call.correlation),
             };
         }
-        Shape::BatchCreate => 201,
-        Shape::BatchUpsert | Shape::BatchUpdate => 200,
+        Shape::BatchCreate => (201, state.behaviour.mixed_status),
+        Shape::BatchUpsert => (200, 207),
+        Shape::BatchUpdate => (lifecycle.update_status, 207),
     };
-    let partial = if shape == Shape::BatchCreate { state.behaviour.mixed_status } else { 207 };
-    let behaviour = &state.behaviour;
-    let errors: Vec<BatchError> = problems
-        .into_iter()
-        .map(|(trace, problem)| refusal::error_of(problem, trace.as_deref(), behaviour))
-        .collect();
-    let status = if errors.is_empty() { full } else { partial };
+    let mut errors: Vec<BatchError> = Vec::new();
+    let mut missing = Vec::new();
+    for (trace, problem) in problems {
+        match problem {
+            Problem::MergedAway(_) => {}
+            Problem::NotFound(id) => missing.push((id, trace.filter(|_| state.behaviour.name_inputs))),
+            problem => errors.push(refusal::error_of(problem, trace.as_deref(), &state.behaviour)),
+        }
+    }
+    let is_silent = lifecycle.missing_on_update == MissingOnUpdate::Unreported207 && !missing.is_empty();
+    if !missing.is_empty() && lifecycle.missing_on_update == MissingOnUpdate::Reported {
+        errors.push(refusal::missing_on_update(missing, lifecycle.missing_named_by).into());
+    }
+    let status = if errors.is_empty() && !is_silent { full } else { partial };
     batch(state, status, written, errors, call.now, now)
 }

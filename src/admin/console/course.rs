@@ -49,7 +49,7 @@ fn search_tone(result: &SearchResult) -> &'static str {
     match explanation.history.course.status {
         Status::Failed => "bad",
         Status::Unconfirmed => "warn",
-        Status::Synced => "good",
+        Status::Synced | Status::Archived => "good",
         Status::Pending | Status::InFlight => "plain",
     }
 }

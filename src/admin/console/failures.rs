@@ -36,7 +36,9 @@ pub(super) fn failure_groups(outbox: &OutboxView<'_>, asked: &PageQuery) -> Mark
 fn group_row(group: &ErrorGroup, outbox: &OutboxView<'_>, asked: &PageQuery) -> Markup {
     let tone = match group.status {
         Status::Failed => "bad",
-        Status::Pending | Status::InFlight | Status::Unconfirmed | Status::Synced => "warn",
+        Status::Pending | Status::InFlight | Status::Unconfirmed | Status::Synced | Status::Archived => {
+            "warn"
+        }
     };
     html! {
         tr {

@@ -49,7 +49,7 @@ fn count_tone(count: &StatusCount) -> &'static str {
         (_, 0) => "none",
         (Status::Failed, _) => "bad",
         (Status::Unconfirmed, _) => "warn",
-        (Status::Pending | Status::InFlight | Status::Synced, _) => "some",
+        (Status::Pending | Status::InFlight | Status::Synced | Status::Archived, _) => "some",
     }
 }
 
@@ -60,6 +60,7 @@ fn describe_status(status: Status) -> &'static str {
         Status::Unconfirmed => "outcome unknown",
         Status::Synced => "in HubSpot",
         Status::Failed => "refused for good",
+        Status::Archived => "withdrawn",
     }
 }
 

@@ -65,12 +65,12 @@ pub(super) fn choose_headline(input: &HeadlineInput<'_>) -> Headline {
         );
         return Headline::new(Tone::Bad, "No leader", rest);
     }
-    let first_pause =
-        input.pauses.iter().find(|pause| pauses::needs_operator(pause)).or(input.pauses.first());
-    if let Some(pause) = first_pause {
+    // A pause of look-ups or of archives does not stop the other requests.
+    let by_severity = |pause: &&PauseReport| (!pause.stops_creates(), !pauses::needs_operator(pause));
+    if let Some(pause) = input.pauses.iter().min_by_key(by_severity) {
         let tone = if pauses::needs_operator(pause) { Tone::Bad } else { Tone::Warn };
         let rest = format!("{}; {waiting}.", words::capitalize(pauses::pause_title(pause)));
-        return Headline::new(tone, "Paused", rest);
+        return Headline::new(tone, pauses::pause_scope(pause), rest);
     }
     if unsent.is_empty() {
         return Headline::new(Tone::Good, "Up to date", "No course is waiting.");
@@ -153,7 +153,7 @@ mod tests {
             courses: match status {
                 Status::Pending => pending,
                 Status::InFlight => in_flight,
-                Status::Unconfirmed | Status::Synced | Status::Failed => 7,
+                Status::Unconfirmed | Status::Synced | Status::Failed | Status::Archived => 7,
             },
             is_exact: true,
         });
@@ -225,6 +225,27 @@ mod tests {
             assert_eq!(as_text(&input(false, false)), expected);
             assert_eq!(as_text(&input(false, true)), "bad: Database not available. ");
             assert!(as_text(&input(true, true)).starts_with("warn: Stopping. "));
+        }
+        let held = PauseReport { operation: Some("archive".to_owned()), ..pause("archive_limit") };
+        let sending = readings(2, 0, true);
+        for (pauses, expected) in [
+            (
+                vec![held.clone()],
+                "bad: Archives held. Too many courses are withdrawn at once; 2 courses are waiting.",
+            ),
+            (
+                vec![held, pause("unavailable")],
+                "warn: Paused. HubSpot is not available; 2 courses are waiting.",
+            ),
+        ] {
+            let input = HeadlineInput {
+                is_stopping: false,
+                is_database_down: false,
+                readings: Some(&sending),
+                pauses: &pauses,
+                seconds_to_empty: None,
+            };
+            assert_eq!(as_text(&input), expected);
         }
         let mut estimated = readings(0, 0, true);
         estimated.oldest.pending = Some(jiff::Timestamp::UNIX_EPOCH);

@@ -160,7 +160,7 @@ pub(super) async fn serve_page(State(admin): State<AdminState>, Query(asked): Qu
     let outbox = OutboxView {
         snapshot: snapshot.as_deref(),
         error: error.as_deref(),
-        seconds_to_empty: to_empty.filter(|_| pauses.is_empty()),
+        seconds_to_empty: to_empty.filter(|_| !pauses.iter().any(PauseReport::stops_creates)),
         now: Timestamp::now(),
     };
     let page = render_page(&asked, &here, &outbox, &pauses, found.as_ref()).into_string();

@@ -24,6 +24,17 @@ pub(super) fn needs_operator(pause: &PauseReport) -> bool {
     pause.reason.known().is_none_or(Reason::needs_operator)
 }
 
+/// What is paused.
+pub(super) fn pause_scope(pause: &PauseReport) -> &'static str {
+    if pause.stops_only_archives() {
+        "Archives held"
+    } else if pause.stops_creates() {
+        "Paused"
+    } else {
+        "Look-ups paused"
+    }
+}
+
 /// The reason in a few words.
 pub(super) fn pause_title(pause: &PauseReport) -> &'static str {
     match pause.reason.known() {
@@ -36,6 +47,7 @@ pub(super) fn pause_title(pause: &PauseReport) -> &'static str {
         Some(Reason::Unavailable) => "HubSpot is not available",
         Some(Reason::Schema) => "the unique property cannot be used",
         Some(Reason::Rejected) => "HubSpot rejects every course for the same reason",
+        Some(Reason::ArchiveLimit) => "too many courses are withdrawn at once",
         None => "the reason is unknown to this version",
     }
 }
@@ -79,6 +91,10 @@ fn suggest_fix(pause: &PauseReport) -> &'static str {
              property), then run `course-sync resume`. One course is retried at least once a minute; no \
              course fails meanwhile."
         }
+        Some(Reason::ArchiveLimit) => {
+            "Find out whether the catalogue withdrew these courses on purpose. Then run `course-sync resume \
+             --archives`, or correct the rows. Creates and updates go on."
+        }
         None => "See the log of the leader.",
     }
 }
@@ -88,7 +104,7 @@ pub(super) fn pause_cards(pauses: &[PauseReport], now: Timestamp) -> Markup {
     html! {
         @if !pauses.is_empty() {
             section.pauses aria-labelledby="pauses" {
-                h2.unseen #pauses { "Paused" }
+                h2.unseen #pauses { "Pauses" }
                 @for pause in pauses { (pause_card(pause, now)) }
             }
         }
@@ -101,6 +117,7 @@ fn pause_card(pause: &PauseReport, now: Timestamp) -> Markup {
             h3 { (words::capitalize(pause_title(pause))) " " code { (words::sanitize(pause.reason.as_str())) } }
             @if !pause.message.is_empty() { p.message { (words::sanitize(&pause.message)) } }
             p.quiet {
+                @if let Some(scope) = pause.scope() { (words::capitalize(scope)) ". " }
                 @if let Some(author) = &pause.author { "By " (words::sanitize(author)) ". " }
                 @if let Some(since) = pause.since { "Since " (words::time_of_day(since)) " UTC, " (words::relative_time(since, now)) ". " }
                 // The leader knows the next attempt. A stored pause that it has not read yet has only its end.

@@ -5,13 +5,18 @@ use std::path::PathBuf;
 /// Add courses from a CSV or NDJSON file to the outbox
 ///
 /// A course whose key is already in the outbox, or appears earlier in the file, is left unchanged, so it is
-/// safe to enqueue a file again. Valid lines are added even if other lines are refused. Each refused line is
+/// safe to enqueue a file again. With --update a course in the outbox is changed to what the file says, and
+/// course-sync updates its record in HubSpot. Valid lines are added even if other lines are refused. Each refused line is
 /// reported with its number and the reason, and the exit code is then 1.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(after_long_help = HELP)]
 pub struct EnqueueArgs {
     /// File to read, in UTF-8; - for stdin
     pub file: PathBuf,
+    /// Change courses that are already in the outbox: their properties become those of the file
+    #[arg(long)]
+    pub update: bool,
     /// Format of the file [default: detected by extension, else by first character]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -49,7 +54,11 @@ the property with the same name, except `course_key` and columns whose names are
 NDJSON has one object per line, in either of these forms:
   {\"course_key\": \"MATH-101\", \"properties\": {\"hs_course_name\": \"Algebra\"}, \"associations\": []}
   {\"course_key\": \"MATH-101\", \"hs_course_name\": \"Algebra\"}
-In the second form, --key and --map select members as they select columns; without --map every member is sent.
+In the first form, \"archived\": true withdraws the course, so that its record is archived, and \"archived\": false offers \
+it again. In the second form, --key and --map select members as they select columns; without --map every member is sent.
+
+With --update, \"associations\" and \"archived\" stay as they are unless the line has them. Associations cannot be \
+changed after the course was sent to HubSpot; such a line is refused.
 
 Example:
   course-sync enqueue courses.csv --key Subject,Number --map Name=hs_course_name --set term=2026-su --dry-run";

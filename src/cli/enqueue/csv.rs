@@ -77,7 +77,7 @@ impl<'p> CsvRecords<'p> {
             .filter(|(_, text)| !text.trim().is_empty())
             .map(|(property, text)| (property, Value::String(text)))
             .collect();
-        self.plan.make_course(key, properties, Value::Array(Vec::new()))
+        self.plan.make_course(key, properties, None)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::outbox::ops::enqueue::NewCourse;
 
 const PROPERTIES: &str = "properties";
 const ASSOCIATIONS: &str = "associations";
+const ARCHIVED: &str = "archived";
 
 /// The lines of a file, each a course or the reason why it is refused.
 pub(super) struct NdjsonRecords<'p> {
@@ -72,7 +73,7 @@ fn parse_course(plan: &EnqueuePlan, line: &[u8]) -> Result<NewCourse, LineError>
     let Value::Object(mut members) = value else {
         return Err(LineError::new("not a JSON object"));
     };
-    let associations = members.remove(ASSOCIATIONS).unwrap_or_else(|| Value::Array(Vec::new()));
+    let associations = members.remove(ASSOCIATIONS);
     match (members.contains_key(DEFAULT_KEY), members.remove(PROPERTIES)) {
         (true, Some(Value::Object(properties))) => parse_nested(plan, members, properties, associations),
         (_, Some(other)) => {
@@ -87,24 +88,33 @@ fn parse_nested(
     plan: &EnqueuePlan,
     mut members: Map<String, Value>,
     properties: Map<String, Value>,
-    associations: Value,
+    associations: Option<Value>,
 ) -> Result<NewCourse, LineError> {
     let key = key_as_text(DEFAULT_KEY, members.remove(DEFAULT_KEY))?;
+    let archived = match members.remove(ARCHIVED) {
+        None => None,
+        Some(Value::Bool(archived)) => Some(archived),
+        Some(_) => {
+            let reason = format!("the member {ARCHIVED:?} is neither true nor false");
+            return Err(LineError { key: Some(key), reason });
+        }
+    };
     if let Some(unknown) = members.keys().next() {
         return Err(LineError {
             key: Some(key),
             reason: format!(
-                "unknown member {unknown:?}; with {PROPERTIES:?}, only {DEFAULT_KEY:?} and {ASSOCIATIONS:?} are allowed"
+                "unknown member {unknown:?}; with {PROPERTIES:?}, only {DEFAULT_KEY:?}, {ASSOCIATIONS:?} and {ARCHIVED:?} are \
+                 allowed"
             ),
         });
     }
-    plan.make_course(key, properties, associations)
+    plan.make_course(key, properties, associations).map(|course| NewCourse { archived, ..course })
 }
 
 fn parse_flat(
     plan: &EnqueuePlan,
     mut members: Map<String, Value>,
-    associations: Value,
+    associations: Option<Value>,
 ) -> Result<NewCourse, LineError> {
     let parts = plan
         .key_columns()

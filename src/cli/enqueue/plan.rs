@@ -108,7 +108,7 @@ impl EnqueuePlan {
         &self,
         key: String,
         mut properties: Map<String, Value>,
-        associations: Value,
+        associations: Option<Value>,
     ) -> Result<NewCourse, LineError> {
         if self.decode_entities {
             for value in properties.values_mut() {
@@ -124,7 +124,8 @@ impl EnqueuePlan {
             Ok(NewCourse {
                 key,
                 properties: Properties::parse(Value::Object(properties))?,
-                associations: Associations::parse_new(associations)?,
+                associations: associations.map(Associations::parse_new).transpose()?,
+                archived: None,
             })
         });
         parsed.map_err(|invalid| LineError { key: Some(key), reason: invalid.to_string() })

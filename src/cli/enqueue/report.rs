@@ -25,9 +25,14 @@ pub struct RefusedLine {
 pub struct EnqueueReport {
     /// Nothing was written; `added` is the number of courses that would be enqueued.
     pub dry_run: bool,
+    /// Existing courses are changed.
+    #[serde(skip)]
+    pub is_update: bool,
     /// Courses that were added.
     pub added: u64,
-    /// Keys that were already in the outbox; unknown in a dry run.
+    /// Existing courses that were changed.
+    pub updated: u64,
+    /// Courses that were already in the outbox and stay as they are; unknown in a dry run.
     pub already_there: Option<u64>,
     /// Keys that occur earlier in the file; the first line counts.
     pub repeated: u64,
@@ -47,6 +52,7 @@ impl EnqueueReport {
     /// Adds another part of the same file.
     pub(super) fn merge(&mut self, other: Self) {
         self.added += other.added;
+        self.updated += other.updated;
         self.already_there = match (self.already_there, other.already_there) {
             (None, None) if self.dry_run => None,
             (one, two) => Some(one.unwrap_or(0) + two.unwrap_or(0)),
@@ -86,12 +92,15 @@ impl EnqueueReport {
         if unlisted > 0 {
             writeln!(err, "and {unlisted} more refused lines")?;
         }
-        let Self { added, repeated, refused, .. } = self;
+        let Self { added, updated, repeated, refused, .. } = self;
+        let rest = format!("repeated {repeated}, refused {refused}");
         match self.already_there {
-            Some(there) => {
-                writeln!(out, "added {added}, already there {there}, repeated {repeated}, refused {refused}")
+            Some(there) if self.is_update => {
+                writeln!(out, "added {added}, updated {updated}, already there {there}, {rest}")
             }
-            None => writeln!(out, "would add {added}, repeated {repeated}, refused {refused}"),
+            Some(there) => writeln!(out, "added {added}, already there {there}, {rest}"),
+            None if self.is_update => writeln!(out, "would add or update {added}, {rest}"),
+            None => writeln!(out, "would add {added}, {rest}"),
         }
     }
 }

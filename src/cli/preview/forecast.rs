@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::changes::ChangeForecast;
 use crate::cli::format::{pluralize, sanitize};
 use crate::config::RateLimit;
 use crate::course::ClaimedCourse;
@@ -26,6 +27,8 @@ pub(super) struct SendingLimits {
     pub batch_size: usize,
     pub batch_bytes: u64,
     pub quota: RateLimit,
+    /// More archives pending at once are held.
+    pub archive_limit: u32,
 }
 
 /// What sending would do.
@@ -45,6 +48,8 @@ pub(super) struct Forecast {
     others: u64,
     /// The first refused courses, each with all its faults.
     courses: Vec<(String, Vec<Fault>)>,
+    /// The changes of existing records.
+    pub changes: ChangeForecast,
 }
 
 /// One fault of one course.
@@ -80,7 +85,8 @@ struct FaultKind {
 }
 
 impl Forecast {
-    pub(super) fn new(has_schema: bool, has_unique: bool) -> Self {
+    /// `holds_archives`: archives that are not released are held.
+    pub(super) fn new(has_schema: bool, has_unique: bool, holds_archives: bool) -> Self {
         Self {
             has_schema,
             has_unique,
@@ -93,6 +99,7 @@ impl Forecast {
             kinds: BTreeMap::new(),
             others: 0,
             courses: Vec::new(),
+            changes: ChangeForecast::new(holds_archives),
         }
     }
 
@@ -124,7 +131,7 @@ impl Forecast {
         }
     }
 
-    /// Counts a course that would be sent. `finding` is the result of looking up its key.
+    /// Counts a new course that would be sent. `finding` is the result of looking up its key.
     pub(super) fn add_sendable(&mut self, course: &ClaimedCourse, finding: &LookupFinding) {
         let key = course.key.as_str();
         match finding {
@@ -151,15 +158,16 @@ impl Forecast {
     }
 
     fn count_checked(&self) -> u64 {
-        self.created + self.adopted + self.unclear + self.refused
+        self.created + self.adopted + self.unclear + self.refused + self.changes.count()
     }
 
-    /// The requests needed: full batches, and one read for each hundred courses that already exist.
+    /// The requests needed: full batches, one read for each hundred courses that already exist, and those of changes.
     fn count_requests(&self, limits: &SendingLimits) -> u64 {
         let sent = self.created + self.adopted + self.unclear;
         let by_number = sent.div_ceil((limits.batch_size as u64).max(1));
         let by_bytes = self.bytes.div_ceil(limits.batch_bytes.max(1));
-        by_number.max(by_bytes) + (self.adopted + self.unclear).div_ceil(100)
+        let reads = (self.adopted + self.unclear).div_ceil(100);
+        by_number.max(by_bytes) + reads + self.changes.count_requests(limits)
     }
 
     fn estimate_seconds(&self, limits: &SendingLimits) -> f64 {
@@ -168,7 +176,7 @@ impl Forecast {
     }
 
     pub(super) fn as_json(&self, limits: &SendingLimits) -> Value {
-        json!({
+        let mut report = json!({
             "looked_at": self.count_checked(),
             "has_more": self.has_more,
             "created": self.created,
@@ -182,7 +190,11 @@ impl Forecast {
             "seconds": self.estimate_seconds(limits),
             "properties_known": self.has_schema,
             "keys_looked_up": self.has_unique,
-        })
+        });
+        if let Value::Object(members) = &mut report {
+            members.extend(self.changes.as_json().map(|(name, value)| (name.to_owned(), value)));
+        }
+        report
     }
 
     pub(super) fn to_text(&self, limits: &SendingLimits) -> String {
@@ -199,6 +211,8 @@ impl Forecast {
                 self.unclear
             ));
         }
+        lines.extend(self.changes.count_lines(limits.archive_limit));
+        lines.extend(self.changes.update_lines());
         lines.extend(self.fault_lines());
         lines.extend(self.limitation_lines().map(str::to_owned));
         let (requests, per) = (self.count_requests(limits), humantime::format_duration(limits.quota.per));

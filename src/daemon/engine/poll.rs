@@ -4,41 +4,53 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Engine, WaitFor};
+use crate::course::Write;
 use crate::daemon::durable_pauses;
-use crate::outbox::due;
+use crate::outbox::due::{self, NextDue};
+use crate::policy::attribution::Lane;
 use crate::runtime::run_in_task;
 
 impl Engine {
     /// Expects the courses that are due, and waits for the next one.
     pub(super) async fn poll(&mut self) {
-        let context = Arc::clone(&self.context);
-        let due = run_in_task(async move { due::read_next_due(&context.edges.database).await }).await;
+        self.must_read_operator = true;
+        let due = self.expect_due_courses().await;
         let now = Instant::now();
-        (self.last_scan, self.must_read_operator) = (now, true);
-        let Some(Ok(due)) = due else {
-            // The statements that follow fail, too, and report it.
-            self.fresh.expect_courses();
-            self.suspects.expect_courses();
-            self.may_be_unconfirmed = true;
-            return self.polls.record_poll(None, false, now);
-        };
-        if due::is_due(due.fresh) {
-            self.fresh.expect_courses();
-        }
-        if due::is_due(due.suspects) {
-            self.suspects.expect_courses();
-        }
-        if self.fresh.should_claim(now) || self.suspects.should_claim(now) {
+        self.last_scan = now;
+        let Some(due) = due else { return self.polls.record_poll(None, false, now) };
+        if self.queues.should_claim(now) {
             self.polls.record_event(now);
         }
-        // Unconfirmed courses may wait for an operator. If one is looked up, that is an event.
-        self.may_be_unconfirmed |= due::is_due(due.unconfirmed);
         let is_quiet = self.context.runtime.wake.is_listening() && self.context.account.pauses().is_empty();
         self.polls.record_poll(due.wait(), is_quiet, now);
-        if due::is_due(due.fresh) && self.context.runtime.wake.is_listening() {
+        if due::is_due(due.creates) && self.context.runtime.wake.is_listening() {
             // A poll soon after a notification finds the first courses of a short batch, as the notification did.
             self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
         }
+    }
+
+    /// Expects the courses that are due. `None`: the database did not answer.
+    pub(super) async fn expect_due_courses(&mut self) -> Option<NextDue> {
+        let context = Arc::clone(&self.context);
+        let due = run_in_task(async move { due::read_next_due(&context.edges.database).await }).await;
+        let Some(Ok(due)) = due else {
+            // The statements that follow fail, too, and report it.
+            self.queues.expect_all(Lane::Fresh);
+            self.queues.expect_all(Lane::Suspects);
+            self.may_be_unconfirmed = true;
+            return None;
+        };
+        let fresh =
+            [(Write::Create, due.creates), (Write::Update, due.updates), (Write::Archive, due.archives)];
+        for (write, _) in fresh.into_iter().filter(|(_, due)| due::is_due(*due)) {
+            self.queues.expect(write, Lane::Fresh);
+        }
+        if due::is_due(due.suspects) {
+            self.queues.expect_all(Lane::Suspects);
+        }
+        // Unconfirmed courses may wait for an operator. If one is looked up, that is an event.
+        self.may_be_unconfirmed |= due::is_due(due.unconfirmed);
+        Some(due)
     }
 
     /// Reads the operator's pause and the durable pauses, at each poll and at least once per poll interval. False until the

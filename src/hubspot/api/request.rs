@@ -7,15 +7,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::course::{Associations, Batch, ClaimedCourse};
+use crate::course::{Associations, Batch, ClaimedCourse, HubSpotId, Write};
 
 /// The property that every course has.
 pub(crate) const COURSE_NAME: &str = "hs_course_name";
-
-#[derive(Serialize)]
-struct CreateBody<'a> {
-    inputs: Vec<CreateInput<'a>>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +35,44 @@ impl Serialize for SentProperties<'_> {
     }
 }
 
+#[derive(Serialize)]
+struct Inputs<T> {
+    inputs: Vec<T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UpdateInput<'a> {
+    id: &'a str,
+    properties: SentProperties<'a>,
+    object_write_trace_id: String,
+}
+
+/// The body that creates, updates or archives the courses of a batch.
+pub fn encode_write(batch: &Batch) -> serde_json::Result<String> {
+    match batch.write() {
+        Write::Create => encode_create(batch),
+        Write::Update => encode_update(batch),
+        Write::Archive => serde_json::to_string(&archive(record_ids(batch))),
+    }
+}
+
+fn record_ids(batch: &Batch) -> impl Iterator<Item = &str> {
+    batch.courses().iter().filter_map(|course| Some(course.record.as_ref()?.id.as_str()))
+}
+
+/// By record id, without `idProperty`: HubSpot refuses `hs_object_id` there.
+fn encode_update(batch: &Batch) -> serde_json::Result<String> {
+    let inputs = batch.courses().iter().enumerate().filter_map(|(position, course)| {
+        Some(UpdateInput {
+            id: course.record.as_ref()?.id.as_str(),
+            properties: SentProperties { batch, course },
+            object_write_trace_id: batch.trace_id(position),
+        })
+    });
+    serde_json::to_string(&Inputs { inputs: inputs.collect() })
+}
+
 /// The body that creates the courses of a batch.
 pub fn encode_create(batch: &Batch) -> serde_json::Result<String> {
     let inputs = batch.courses().iter().enumerate().map(|(position, course)| CreateInput {
@@ -47,7 +80,7 @@ pub fn encode_create(batch: &Batch) -> serde_json::Result<String> {
         associations: &course.associations,
         object_write_trace_id: batch.trace_id(position),
     });
-    serde_json::to_string(&CreateBody { inputs: inputs.collect() })
+    serde_json::to_string(&Inputs { inputs: inputs.collect() })
 }
 
 #[derive(Serialize)]
@@ -77,6 +110,15 @@ pub(crate) fn encode_read<'a>(
     })
 }
 
+/// The body that reads records by their ids, with these properties.
+pub(crate) fn encode_read_records<'a>(
+    ids: impl Iterator<Item = &'a HubSpotId>,
+    properties: &[&str],
+) -> serde_json::Result<String> {
+    let inputs: Vec<Value> = ids.map(|id| json!({ "id": id.as_str() })).collect();
+    serde_json::to_string(&json!({ "inputs": inputs, "properties": properties, "propertiesWithHistory": [] }))
+}
+
 /// A create without courses.
 pub(crate) fn empty_create() -> Value {
     json!({ "inputs": [] })
@@ -89,8 +131,8 @@ pub(crate) fn create_probe(unique_property: &str, key: &str) -> Value {
 }
 
 /// Moves these records to the recycle bin.
-pub(crate) fn archive(ids: &[String]) -> Value {
-    let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+pub(crate) fn archive<'a>(ids: impl Iterator<Item = &'a str>) -> Value {
+    let inputs: Vec<Value> = ids.map(|id| json!({ "id": id })).collect();
     json!({ "inputs": inputs })
 }
 
@@ -163,7 +205,9 @@ mod tests {
             doubts: 0,
             doubt_property: None,
             is_blamed: false,
-            created_at: Timestamp::UNIX_EPOCH,
+            requested_at: Timestamp::UNIX_EPOCH,
+            is_looked_up: false,
+            record: None,
         }
     }
 

@@ -50,7 +50,7 @@ fn signal(response: &CreateResponse<'_>, verdicts: &[Verdict]) -> Signal {
 }
 
 fn is_created(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Created { .. } | Verdict::CreatedUnidentified(_))
+    matches!(verdict, Verdict::Applied { .. } | Verdict::CreatedUnidentified(_))
 }
 
 /// Whether HubSpot examined the content of the course and rejected it.
@@ -59,7 +59,7 @@ fn is_judged(verdict: &Verdict) -> bool {
 }
 
 fn outcome(verdicts: &[Verdict]) -> RequestOutcome {
-    let created = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Created { .. })).count();
+    let created = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Applied { .. })).count();
     let unknown = verdicts
         .iter()
         .any(|verdict| matches!(verdict, Verdict::Unknown(_) | Verdict::CreatedUnidentified(_)));
@@ -252,10 +252,10 @@ impl<'a> Assignment<'a> {
         let found = self.created.into_iter().zip(self.errors).zip(self.batch.courses());
         found
             .map(|((created, error), course)| match (created, error) {
-                (CreatedAs::Record(hubspot_id), None) => Verdict::Created { hubspot_id, warning: None },
+                (CreatedAs::Record(hubspot_id), None) => Verdict::Applied { hubspot_id, warning: None },
                 // Created, but something else failed, such as an association.
                 (CreatedAs::Record(hubspot_id), Some((_, warning))) => {
-                    Verdict::Created { hubspot_id, warning: Some(warning) }
+                    Verdict::Applied { hubspot_id, warning: Some(warning) }
                 }
                 (CreatedAs::None, Some((verdict, _))) => verdict,
                 (CreatedAs::None, None) => omission.verdict(self.batch, course),
@@ -331,9 +331,9 @@ impl Omission<'_> {
 fn precedence(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Exists { .. } => 3,
-        Verdict::Unknown(_) | Verdict::CreatedUnidentified(_) => 2,
+        Verdict::Unknown(_) | Verdict::CreatedUnidentified(_) | Verdict::LookUp(_) => 2,
         Verdict::NotTaken(_) => 1,
-        Verdict::Created { .. } | Verdict::Refused(_) => 0,
+        Verdict::Applied { .. } | Verdict::Refused(_) => 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A response to a create request, turned into errors of courses and incidents of the account. Pure.
+//! A response to a request that writes courses, turned into errors of courses and incidents of the account. Pure.
 
 use std::time::Duration;
 
@@ -65,7 +65,8 @@ impl CreateResponse<'_> {
 
     /// It is not known which courses of the batch were created.
     pub(super) fn unknown_for_all(&self, batch: &Batch, outcome: RequestOutcome) -> Interpretation {
-        let message = format!("it is not known whether HubSpot created this course: {}", self.summary());
+        let done = batch.write().past();
+        let message = format!("it is not known whether HubSpot {done} this course: {}", self.summary());
         let verdict = Verdict::Unknown(self.error(Category::UnknownOutcome, &message));
         same_for_all(batch, &verdict, outcome, Signal::Failed(self.incident(Reason::Unavailable)))
     }

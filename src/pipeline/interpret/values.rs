@@ -31,6 +31,12 @@ pub(super) fn candidates(batch: &Batch, open: &[usize], records: &[&CourseRecord
     places.into_iter().map(|place| courses.get(place).cloned().unwrap_or_default()).collect()
 }
 
+/// Whether HubSpot holds the value that was sent, in whatever notation.
+pub(crate) fn is_same_value(stored: &str, sent: &str) -> bool {
+    let mut interner = Interner::default();
+    interner.forms(stored).equals(interner.forms(sent), Level::Typed)
+}
+
 /// The only element of a set; `None` where it has none or several.
 pub(super) fn sole<T: Ord>(set: &BTreeSet<T>) -> Option<&T> {
     set.first().filter(|_| set.len() == 1)

@@ -1,7 +1,8 @@
 //! A batch that was refused as a whole: none of its courses was created. Finds the courses that are at fault. Pure.
 
+use super::changes;
 use super::response::{CreateResponse, is_missing_property, lacks_unique_property, same_for_all};
-use crate::course::{Batch, Category, ClaimedCourse, CourseError, NotTaken, Verdict, fold_key};
+use crate::course::{Batch, Category, ClaimedCourse, CourseError, NotTaken, Verdict, Write, fold_key};
 use crate::hubspot::api::error::{ErrorReply, PropertyFault};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::status::StatusMeaning;
@@ -36,6 +37,11 @@ pub(super) fn interpret_refusal(
     }
     if lacks_unique_property(batch, error) {
         return same_for_all(batch, &untouched, outcome, Signal::Pause(response.incident(Reason::Schema)));
+    }
+    if batch.write() != Write::Create {
+        return changes::interpret_refusal(batch, response, error, |_, course| {
+            certain_fault(batch, course, error).map(|fault| response.hubspot_error_about(error, &fault))
+        });
     }
     let refusal = response.hubspot_error(error);
     if let Some(unique) = batch.unique_property()
@@ -126,9 +132,9 @@ fn is_certainly_at_fault(
 ) -> bool {
     let Some(property) = fault.property.as_deref() else { return false };
     let sent = batch.sent_properties(course).find(|(name, _)| *name == property);
-    // A required value is missing: every course without it is at fault.
+    // A required value is missing: every new course without it is at fault, and every change that clears it.
     if is_missing_value(error, fault) {
-        return sent.is_none_or(|(_, value)| value.trim().is_empty());
+        return sent.map_or(batch.write() == Write::Create, |(_, value)| value.trim().is_empty());
     }
     let Some((_, value)) = sent else { return false };
     is_missing_property(fault) || quotes_value(fault, &value)

@@ -89,7 +89,8 @@ async fn read(
     courses: &[&UnconfirmedCourse],
     state: RecordState,
 ) -> Result<LookupEnd, OutboxError> {
-    let Some((permit, request)) = prepare_request(context, held, courses).await? else {
+    let rows: Vec<RowId> = courses.iter().map(|course| course.id).collect();
+    let Some((permit, request)) = prepare_request(context, held, &rows, None).await? else {
         return Ok(LookupEnd::NotPossible);
     };
     let keys: Vec<&CourseKey> = courses.iter().map(|course| &course.key).collect();
@@ -116,22 +117,25 @@ async fn read(
     })
 }
 
-/// Waits for a permit and records the read in the journal. `None` if no look-up is possible any more.
-async fn prepare_request(
+/// Waits for a permit, unless there is one, and records the read in the journal. `None` if no look-up is possible any more.
+pub(super) async fn prepare_request(
     context: &Arc<Context>,
     held: HeldLease,
-    courses: &[&UnconfirmedCourse],
+    rows: &[RowId],
+    permit: Option<Permit>,
 ) -> Result<Option<(Permit, BatchId)>, OutboxError> {
-    let permit = tokio::select! {
-        permit = context.account.rate_limiter.acquire() => permit,
-        () = context.runtime.shutdown.begun() => return Ok(None),
+    let permit = match permit {
+        Some(permit) => permit,
+        None => tokio::select! {
+            permit = context.account.rate_limiter.acquire() => permit,
+            () = context.runtime.shutdown.begun() => return Ok(None),
+        },
     };
     let request = BatchId(uuid::Uuid::now_v7());
-    let rows: Vec<RowId> = courses.iter().map(|course| course.id).collect();
     let window = context.settings.send_window();
     let database = &context.edges.database;
     if let Err(error) =
-        journal::record_read_start(database, held.lease, request, ReadPurpose::Lookup, &rows, window).await
+        journal::record_read_start(database, held.lease, request, ReadPurpose::Lookup, rows, window).await
     {
         permit.release_unused();
         return Err(error);
@@ -145,7 +149,7 @@ async fn prepare_request(
     Ok(Some((permit, request)))
 }
 
-fn failure_message(signal: Signal) -> String {
+pub(super) fn failure_message(signal: Signal) -> String {
     match signal {
         Signal::Failed(incident) | Signal::Pause(incident) => incident.message,
         Signal::Passed | Signal::Judged => String::new(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::record_meaning::record_gone;
 use crate::course::{
     Category, CourseError, CourseKey, Doubt, HubSpotId, Provenance, Requeue, Suspicion, Transition,
     UnconfirmedCourse, fold_key,
@@ -77,10 +78,22 @@ pub fn interpret_read(
     state: RecordState,
     exchange: &Exchange,
 ) -> LookupResult {
+    match conclusive_reply(exchange) {
+        Ok(reply) => {
+            let findings = keys.iter().map(|key| finding_of(key, unique_property, state, reply)).collect();
+            LookupResult { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
+        }
+        Err((outcome, signal)) => {
+            LookupResult { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
+        }
+    }
+}
+
+/// The response to a read of records, if it can prove anything. Else its outcome, and what it shows about the account.
+pub(super) fn conclusive_reply(exchange: &Exchange) -> Result<&BatchReply, (RequestOutcome, Signal)> {
     let (outcome, incident) = match exchange {
         Exchange::Answered { meta, body: Body::Batch(reply) } if is_conclusive(meta, reply) => {
-            let findings = keys.iter().map(|key| finding_of(key, unique_property, state, reply)).collect();
-            return LookupResult { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok };
+            return Ok(reply);
         }
         Exchange::Answered { meta, body } => interpret_failed_read(meta, body),
         Exchange::NotSent(NotSent::NoToken(why)) => {
@@ -102,7 +115,7 @@ pub fn interpret_read(
         Reason::IntervalQuota | Reason::DailyQuota => Signal::Pause(incident),
         _ => Signal::Failed(incident),
     };
-    LookupResult { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
+    Err((outcome, signal))
 }
 
 fn incident(reason: Reason, message: &str) -> Incident {
@@ -131,7 +144,7 @@ fn finding_of(
         (Some(record), _, RecordState::Archived) => LookupFinding::Archived(record),
         (Some(record), _, RecordState::Live) => LookupFinding::Found(record.id),
         // The key is listed as missing, so a record with a similar key was requested for another course.
-        _ if exact.is_empty() && is_listed_as_missing(key, reply) => LookupFinding::Absent,
+        _ if exact.is_empty() && is_listed_as_missing(key.as_str(), reply) => LookupFinding::Absent,
         (None, Some(record), RecordState::Live) if exact.is_empty() => LookupFinding::SimilarKey(record),
         (None, _, RecordState::Live) if ids.len() > 1 => LookupFinding::Duplicates(ids.into_iter().collect()),
         // A record with this key but without a readable id, or several records with similar keys.
@@ -161,8 +174,8 @@ fn only_record(records: &[&CourseRecord]) -> Option<FoundRecord> {
     ids.is_empty().then_some(FoundRecord { id, created_at })
 }
 
-/// Whether an error of the kind "not found" lists the key.
-fn is_listed_as_missing(key: &CourseKey, reply: &BatchReply) -> bool {
+/// Whether an error of the kind "not found" lists the key, or the id.
+pub(super) fn is_listed_as_missing(key: &str, reply: &BatchReply) -> bool {
     reply
         .errors
         .iter()
@@ -170,7 +183,7 @@ fn is_listed_as_missing(key: &CourseKey, reply: &BatchReply) -> bool {
         .filter(|error| error.category.as_deref().is_some_and(|category| category.ends_with("NOT_FOUND")))
         .filter_map(|error| error.context.get("ids"))
         .flatten()
-        .any(|id| id == key.as_str())
+        .any(|id| id == key)
 }
 
 /// Combines the findings among the live records and in the recycle bin. Absence needs both.
@@ -242,6 +255,9 @@ pub fn settle(
         }
         LookupFinding::SimilarKey(record) => key_collision(course, record, facts.now),
         LookupFinding::Duplicates(ids) => duplicates(ids, facts.now),
+        LookupFinding::Archived(record) if course.is_archived => {
+            Settlement::Apply(Transition::Archived { hubspot_id: Some(record.id.clone()), remark: None })
+        }
         LookupFinding::Archived(record) => archived(course, record, policy, facts),
         LookupFinding::Absent => absent(course, policy, facts),
         LookupFinding::Interrupted => Settlement::Unchanged,
@@ -276,13 +292,18 @@ fn may_be_of(course: &UnconfirmedCourse, record: &FoundRecord) -> bool {
 
 /// The course fails with this message. Status and correlation id of its last response are kept.
 fn failed(course: &UnconfirmedCourse, category: Category, message: &str, now: Timestamp) -> Settlement {
-    let last = course.error.clone().unwrap_or_else(|| CourseError::new(category, message, now));
-    let error = CourseError {
-        http_status: last.http_status,
-        correlation_id: last.correlation_id,
-        ..CourseError::new(category, message, now)
-    };
+    let error = with_last_response(course, CourseError::new(category, message, now));
     Settlement::Apply(Transition::Failed { error })
+}
+
+/// The error, with status and correlation id of the course's last response.
+fn with_last_response(course: &UnconfirmedCourse, error: CourseError) -> CourseError {
+    let last = course.error.as_ref();
+    CourseError {
+        http_status: last.and_then(|last| last.http_status),
+        correlation_id: last.and_then(|last| last.correlation_id.clone()),
+        ..error
+    }
 }
 
 fn key_collision(course: &UnconfirmedCourse, record: &FoundRecord, now: Timestamp) -> Settlement {
@@ -305,11 +326,8 @@ fn archived(
 ) -> Settlement {
     let id = record.id.as_str();
     if record.created_at.is_some_and(|created_at| created_at >= course.created_at) {
-        let message = format!(
-            "HubSpot created this course as record {id}, and the record is now in the recycle bin. The course is not \
-             created again: restore record {id} in HubSpot, then run `course-sync retry`"
-        );
-        return failed(course, Category::RecordGone, &message, facts.now);
+        let error = with_last_response(course, record_gone(id, facts.now));
+        return Settlement::Apply(Transition::Gone { hubspot_id: record.id.clone(), error });
     }
     if course.doubt == Doubt::Conflict {
         let message = format!(
@@ -333,6 +351,8 @@ fn absent(course: &UnconfirmedCourse, policy: &RetryPolicy, facts: &SettlementFa
         // HubSpot reported a record that it does not find now. Reads may lag, so the course is not sent again.
         Doubt::Created => unconfirmed,
         Doubt::Conflict => absent_after_conflict(course, policy, facts),
+        // It concerns a record that is known, so it is not looked up by its key.
+        Doubt::Change => unconfirmed,
         // The earlier request used another unique property. If it commits late, HubSpot would not refuse a second record.
         Doubt::Unknown if course.property.as_deref() != facts.unique_property => unconfirmed,
         Doubt::Unknown => resend(course, policy, facts),

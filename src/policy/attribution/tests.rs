@@ -20,7 +20,7 @@ fn failed(reason: Reason) -> Interpretation {
 
 fn created() -> Interpretation {
     let hubspot_id = HubSpotId::parse("7").unwrap();
-    interpretation(Signal::Passed, vec![Verdict::Created { hubspot_id, warning: None }])
+    interpretation(Signal::Passed, vec![Verdict::Applied { hubspot_id, warning: None }])
 }
 
 fn refused(messages: &[&str]) -> Interpretation {

@@ -29,6 +29,7 @@ impl CourseHistory {
 
 /// The row of a course in the outbox.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct CourseRow {
     /// The catalogue's identifier.
     pub key: String,
@@ -38,6 +39,12 @@ pub struct CourseRow {
     pub revision: i64,
     /// The revision that HubSpot is known to hold.
     pub synced_revision: Option<i64>,
+    /// The catalogue has withdrawn it.
+    pub archived: bool,
+    /// When the catalogue last changed it.
+    pub changed_at: Option<Timestamp>,
+    /// Unconfirmed: it is not known whether its record has the last change.
+    pub is_change_unknown: bool,
     /// Its status.
     pub status: Status,
     /// In flight: why the outcome is known and cannot be written to the row.
@@ -68,13 +75,6 @@ pub struct CourseRow {
     pub synced_at: Option<Timestamp>,
 }
 
-impl CourseRow {
-    /// Whether the catalogue has changed the course since the revision that HubSpot holds.
-    pub(super) fn has_newer_revision(&self) -> bool {
-        self.synced_revision.is_some_and(|synced| synced < self.revision)
-    }
-}
-
 /// The kinds of events that `course_sync_history` stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,7 +85,7 @@ pub enum EventKind {
     Confirmed,
     /// HubSpot refused it for good, or its attempts are used up.
     Failed,
-    /// HubSpot did not create it; it is sent again.
+    /// HubSpot did not take it; it is sent again.
     Deferred,
     /// It was sent, and the outcome is unknown.
     Unconfirmed,
@@ -93,6 +93,12 @@ pub enum EventKind {
     Retried,
     /// An operator settled it: which record it is, or that it was not created.
     Resolved,
+    /// HubSpot updated its record, with a remark.
+    Updated,
+    /// Its record was archived.
+    Archived,
+    /// A request whose outcome was unknown changed the record late. The row's revision is sent again.
+    Repaired,
 }
 
 /// One event of a course.
@@ -106,6 +112,9 @@ pub struct CourseEvent {
     pub request: Option<BatchId>,
     /// The error at that time.
     pub error: Option<CourseError>,
+    /// The record that the event is about, if it is not the row's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hubspot_id: Option<String>,
 }
 
 /// What a request was for.
@@ -114,6 +123,10 @@ pub struct CourseEvent {
 pub enum Purpose {
     /// To create courses.
     Create,
+    /// To update their records.
+    Update,
+    /// To archive their records.
+    Archive,
     /// To look courses up.
     Read,
     /// To read the account's properties.

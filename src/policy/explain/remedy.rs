@@ -36,8 +36,13 @@ pub fn remedy(category: Option<Category>, code: Option<&str>, property: Option<&
                 .to_owned()
         }
         Some(Category::RecordGone) => {
-            "restore the record from HubSpot's recycle bin; or, to create the course again, delete the record there \
-             permanently"
+            "for a new record, run `course-sync resolve KEY --recreate`; if the course has another record, run `course-sync \
+             resolve KEY --hubspot-id ID`; or restore the record in HubSpot and run `course-sync retry`"
+                .to_owned()
+        }
+        Some(Category::RecordMerged) => {
+            "to keep the remaining record, run `course-sync resolve KEY --hubspot-id ID` with its id; for a new record, run \
+             `course-sync resolve KEY --recreate`"
                 .to_owned()
         }
         Some(Category::Refused) | None => {

@@ -16,6 +16,9 @@ fn at(seconds: i64) -> Timestamp {
 
 fn history(status: Status) -> CourseHistory {
     let course = CourseRow {
+        archived: false,
+        changed_at: None,
+        is_change_unknown: false,
         key: "A-1".into(),
         name: None,
         revision: 1,
@@ -56,7 +59,13 @@ fn synced(by: Option<EventKind>) -> CourseHistory {
     let mut history = history(Status::Synced);
     history.course.hubspot_id = Some("77".into());
     history.course.synced_at = Some(at(-10));
-    history.events.extend(by.map(|event| CourseEvent { at: at(-10), event, request: None, error: None }));
+    history.events.extend(by.map(|event| CourseEvent {
+        at: at(-10),
+        event,
+        request: None,
+        error: None,
+        hubspot_id: None,
+    }));
     history
 }
 
@@ -181,17 +190,140 @@ fn a_synced_or_failed_course_is_explained_in_each_state() {
     assert!(!explanation.summary.contains("an operator decided"), "{}", explanation.summary);
     assert!(explanation.happened.iter().any(|entry| entry.what.ends_with("the course was not created")));
     for category in Category::ALL {
-        let parts = ["HubSpot's words", "until an operator", "retry --key A-1"];
+        let parts = match category {
+            Category::RecordGone | Category::RecordMerged => {
+                ["HubSpot's words", "an operator decides about its record", "resolve A-1 --recreate"]
+            }
+            _ => ["HubSpot's words", "an operator retries it", "retry --key A-1"],
+        };
         assert_explained(failed(category), &running, DetailedStatus::Failed, parts, None);
     }
 }
 
 #[test]
 fn a_failed_course_is_explained_with_the_remedy_of_its_category() {
-    for category in Category::ALL {
+    let has_own_commands = |category| matches!(category, Category::RecordGone | Category::RecordMerged);
+    for category in Category::ALL.into_iter().filter(|category| !has_own_commands(*category)) {
         let explanation = explain(failed(category), &context(look_up()));
         assert_eq!(explanation.you_can[0], remedy(Some(category), None, None));
     }
+}
+
+/// A change of a course whose record is 77.
+fn changed(status: Status) -> CourseHistory {
+    with(history(status), |course| {
+        course.revision = 2;
+        course.synced_revision = Some(1);
+        course.changed_at = Some(at(-20));
+        course.hubspot_id = Some("77".into());
+    })
+}
+
+/// The record 77 of a course that is withdrawn.
+fn withdrawn(status: Status) -> CourseHistory {
+    with(changed(status), |course| course.archived = true)
+}
+
+#[test]
+fn a_pending_change_is_explained_with_its_record() {
+    use DetailedStatus::{ArchiveHeld, ReadBack, Waiting};
+    let running = context(look_up());
+    let update = ["record 77 is to be updated to revision 2; HubSpot holds revision 1", "next requests", ""];
+    assert_explained(changed(Status::Pending), &running, Waiting, update, Some(-60));
+    let archive = ["record 77 is to be archived", "next requests", ""];
+    assert_explained(withdrawn(Status::Pending), &running, Waiting, archive, Some(-60));
+    let no_record = with(withdrawn(Status::Pending), |course| course.hubspot_id = None);
+    let no_request = ["withdrawn before HubSpot held it", "without a request", ""];
+    assert_explained(no_record, &running, Waiting, no_request, Some(-60));
+    let mut held = paused(Reason::ArchiveLimit);
+    held.pauses[0].operation = Some("archive".into());
+    let until_released = ["archives are held", "until an operator releases", "course-sync resume --archives"];
+    assert_explained(withdrawn(Status::Pending), &held, ArchiveHeld, until_released, None);
+    // Creates and updates go on.
+    assert_explained(changed(Status::Pending), &held, Waiting, update, Some(-60));
+    let unknown = with(changed(Status::Unconfirmed), |course| {
+        course.is_change_unknown = true;
+        course.next_attempt_at = at(20);
+        course.error = Some(CourseError::new(Category::UnknownOutcome, "no response", at(-5)));
+    });
+    let read_back = ["no response; HubSpot record 77 is read and compared", "its record is read", ""];
+    assert_explained(unknown, &running, ReadBack, read_back, Some(20));
+}
+
+#[test]
+fn a_withdrawn_course_or_a_lost_record_is_explained() {
+    use DetailedStatus::{Archived, Failed};
+    let running = context(look_up());
+    let until_offered = "until the catalogue offers the course again";
+    let in_recycle_bin = ["archived: HubSpot record 77 is in the recycle bin", until_offered, ""];
+    assert_explained(withdrawn(Status::Archived), &running, Archived, in_recycle_bin, None);
+    let no_record = with(withdrawn(Status::Archived), |course| course.hubspot_id = None);
+    assert_explained(
+        no_record,
+        &running,
+        Archived,
+        ["withdrawn before HubSpot held it", until_offered, ""],
+        None,
+    );
+    for category in [Category::RecordGone, Category::RecordMerged] {
+        let lost = with(changed(Status::Failed), |course| {
+            course.error = Some(CourseError::new(category, "the record is lost", at(-5)));
+        });
+        for command in ["`course-sync resolve A-1 --recreate`", "`course-sync resolve A-1 --hubspot-id ID`"] {
+            let parts = ["the record is lost", "an operator decides about its record", command];
+            assert_explained(lost.clone(), &running, Failed, parts, None);
+        }
+    }
+}
+
+#[test]
+fn the_timeline_names_the_record_of_each_decision() {
+    let resolved = |error: Option<Category>, record: Option<&str>, request: Option<BatchId>| {
+        let mut history = changed(Status::Pending);
+        history.events.push(CourseEvent {
+            at: at(-5),
+            event: EventKind::Resolved,
+            request,
+            error: error.map(|category| CourseError::new(category, "lost", at(-9))),
+            hubspot_id: record.map(str::to_owned),
+        });
+        timeline_of(history).pop().unwrap_or_default()
+    };
+    for (decision, expected) in [
+        (
+            resolved(Some(Category::RecordGone), Some("7"), None),
+            "a new record is created in place of HubSpot record 7",
+        ),
+        (resolved(Some(Category::RecordGone), None, None), "a new record is created"),
+        (
+            resolved(None, Some("8"), None),
+            "the course is HubSpot record 8, which is updated to match the row",
+        ),
+        (resolved(None, None, Some(BATCH)), "the course was not created"),
+    ] {
+        assert_eq!(decision, format!("settled by an operator (`course-sync resolve`): {expected}"));
+    }
+    let mut history = withdrawn(Status::Archived);
+    history.course.synced_at = Some(at(-40));
+    history.course.synced_revision = Some(2);
+    history.events.push(CourseEvent {
+        at: at(-10),
+        event: EventKind::Archived,
+        request: None,
+        error: None,
+        hubspot_id: Some("77".into()),
+    });
+    history.requests = vec![request(-12, Purpose::Archive, 1, Some(204), Some("ok"))];
+    assert_eq!(
+        timeline_of(history),
+        [
+            "enqueued",
+            "synced as HubSpot record 77",
+            "withdrawn by the catalogue (revision 2)",
+            "archive sent as a single course: HubSpot answered 204 (ok, correlation id c-1)",
+            "HubSpot record 77 archived",
+        ]
+    );
 }
 
 /// The sentences of the timeline.
@@ -227,7 +359,13 @@ fn the_timeline_is_in_order_and_contains_the_requests() {
         request(-20, Purpose::Read, 2, None, None),
     ];
     let error = CourseError::new(Category::UnknownOutcome, "the response does not contain it", at(-39));
-    let event = CourseEvent { at: at(-39), event: EventKind::Unconfirmed, request: None, error: Some(error) };
+    let event = CourseEvent {
+        at: at(-39),
+        event: EventKind::Unconfirmed,
+        request: None,
+        error: Some(error),
+        hubspot_id: None,
+    };
     history.events.insert(0, event);
     assert_eq!(
         timeline_of(history),
@@ -236,7 +374,7 @@ fn the_timeline_is_in_order_and_contains_the_requests() {
             "sent with 99 other courses: HubSpot answered 207 (partial, correlation id c-1)",
             "outcome unknown: unknown_outcome: the response does not contain it",
             "looked up in HubSpot with 1 other course",
-            "found in HubSpot: the course had been created",
+            "found in HubSpot, as it was sent",
             "synced as HubSpot record 77",
         ]
     );
@@ -269,6 +407,12 @@ fn a_course_that_failed_before_sending_has_no_request_in_its_timeline() {
         outcome: Some("ok".into()),
     }];
     let error = history.course.error.clone();
-    history.events = vec![CourseEvent { at: at(-50), event: EventKind::Failed, request: Some(BATCH), error }];
+    history.events = vec![CourseEvent {
+        at: at(-50),
+        event: EventKind::Failed,
+        request: Some(BATCH),
+        error,
+        hubspot_id: None,
+    }];
     assert_eq!(timeline_of(history), ["enqueued", "failed: VALIDATION_ERROR: HubSpot's words"]);
 }

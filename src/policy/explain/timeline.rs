@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::course::CourseError;
+use crate::course::{CourseError, Status};
 use crate::policy::explain::history::{CourseEvent, CourseHistory, CourseRequest, EventKind, Purpose};
 
 /// One entry of a timeline.
@@ -25,6 +25,10 @@ impl TimelineEntry {
 pub(super) fn build_timeline(history: &CourseHistory) -> Vec<TimelineEntry> {
     let course = &history.course;
     let mut entries = vec![TimelineEntry::new(course.created_at, "enqueued")];
+    if let Some(at) = course.changed_at {
+        let what = if course.archived { "withdrawn by the catalogue" } else { "changed by the catalogue" };
+        entries.push(TimelineEntry::new(at, format!("{what} (revision {})", course.revision)));
+    }
     if history.is_truncated {
         entries.push(TimelineEntry::new(course.created_at, "(older entries are not shown)"));
     }
@@ -34,7 +38,11 @@ pub(super) fn build_timeline(history: &CourseHistory) -> Vec<TimelineEntry> {
         history.events.iter().map(|event| TimelineEntry::new(event.at, describe_event(event, history))),
     );
     if let (Some(at), Some(id)) = (course.synced_at, &course.hubspot_id) {
-        entries.push(TimelineEntry::new(at, format!("synced as HubSpot record {id}")));
+        // Otherwise the revision may be one that was archived.
+        let revision =
+            course.synced_revision.filter(|_| course.revision > 1 && course.status == Status::Synced);
+        let revision = revision.map(|revision| format!(", revision {revision}")).unwrap_or_default();
+        entries.push(TimelineEntry::new(at, format!("synced as HubSpot record {id}{revision}")));
     }
     // The sort is stable, so entries with the same time keep the order of insertion.
     entries.sort_by_key(|entry| entry.at);
@@ -65,11 +73,15 @@ fn describe_request(request: &CourseRequest) -> String {
             format!(": HubSpot answered {status} ({outcome}{})", correlation.unwrap_or_default())
         }
         (None, Some(outcome)) => format!(": no response ({outcome})"),
-        (_, None) if request.operation == Purpose::Create => ": no response is recorded".to_owned(),
+        (_, None) if !matches!(request.operation, Purpose::Read | Purpose::Schema) => {
+            ": no response is recorded".to_owned()
+        }
         (_, None) => String::new(),
     };
     match request.operation {
         Purpose::Create => format!("sent {batch}{result}"),
+        Purpose::Update => format!("update sent {batch}{result}"),
+        Purpose::Archive => format!("archive sent {batch}{result}"),
         Purpose::Read | Purpose::Schema => format!("looked up in HubSpot {batch}{result}"),
     }
 }
@@ -80,10 +92,18 @@ fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
         EventKind::Adopted => {
             "adopted: HubSpot already had a record with this key before the course was sent".to_owned()
         }
-        EventKind::Confirmed => "found in HubSpot: the course had been created".to_owned(),
+        EventKind::Confirmed => "found in HubSpot, as it was sent".to_owned(),
         EventKind::Failed => format!("failed{reason}"),
-        EventKind::Deferred => format!("not created by HubSpot, will be sent again{reason}"),
+        EventKind::Deferred => format!("not taken by HubSpot, will be sent again{reason}"),
         EventKind::Unconfirmed => format!("outcome unknown{reason}"),
+        EventKind::Updated => format!("updated in HubSpot, with a remark{reason}"),
+        EventKind::Archived => match &event.hubspot_id {
+            Some(id) => format!("HubSpot record {id} archived{reason}"),
+            None => "withdrawn before it was sent: no request was needed".to_owned(),
+        },
+        EventKind::Repaired => {
+            "an earlier request changed the record late; the course is sent again".to_owned()
+        }
         EventKind::Retried if event.request.is_some() => {
             format!("set back to pending, because the account's properties had changed{reason}")
         }
@@ -92,8 +112,21 @@ fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
             "settled by an operator (`course-sync resolve`): the course is this record".to_owned()
         }
         EventKind::Resolved => {
-            "settled by an operator (`course-sync resolve`): the course was not created".to_owned()
+            format!("settled by an operator (`course-sync resolve`): {}", describe_resolution(event))
         }
+    }
+}
+
+/// What an operator decided about a course that was not resolved as created. A decision about a lost record has no request; that
+/// to create a new one keeps the error of the old one.
+fn describe_resolution(event: &CourseEvent) -> String {
+    match (&event.request, &event.error, &event.hubspot_id) {
+        (None, Some(_), Some(lost)) => format!("a new record is created in place of HubSpot record {lost}"),
+        (None, Some(_), None) => "a new record is created".to_owned(),
+        (None, None, Some(id)) => {
+            format!("the course is HubSpot record {id}, which is updated to match the row")
+        }
+        _ => "the course was not created".to_owned(),
     }
 }
 

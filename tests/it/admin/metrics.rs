@@ -9,12 +9,20 @@ use crate::support::world::World;
 
 type Labels = &'static [(&'static str, &'static [&'static str])];
 
-const OPERATION: (&str, &[&str]) = ("operation", &["create", "read", "schema", "token"]);
+const OPERATION: (&str, &[&str]) = ("operation", &["create", "update", "archive", "read", "schema", "token"]);
 
 /// Every metric: name without prefix, kind, labels with all their values.
 const METRICS: &[(&str, &str, Labels)] = &[
-    ("courses_total", "counter", &[("outcome", &["synced", "adopted", "failed", "deferred", "unconfirmed"])]),
-    ("outbox_courses", "gauge", &[("status", &["pending", "in_flight", "unconfirmed", "synced", "failed"])]),
+    (
+        "courses_total",
+        "counter",
+        &[("outcome", &["synced", "adopted", "failed", "deferred", "unconfirmed", "updated", "archived"])],
+    ),
+    (
+        "outbox_courses",
+        "gauge",
+        &[("status", &["pending", "in_flight", "unconfirmed", "synced", "failed", "archived"])],
+    ),
     ("outbox_oldest_seconds", "gauge", &[("status", &["pending", "in_flight", "unconfirmed"])]),
     ("sync_delay_seconds", "histogram", &[]),
     (
@@ -57,6 +65,7 @@ const METRICS: &[(&str, &str, Labels)] = &[
                 "unavailable",
                 "schema",
                 "rejected",
+                "archive_limit",
             ],
         )],
     ),

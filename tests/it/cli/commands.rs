@@ -217,7 +217,8 @@ async fn status_shows_the_outbox_before_and_after_a_sync() {
     let mut sorted = keys.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected);
-    let counts = json!({ "failed": 0, "in_flight": 0, "pending": 7, "synced": 0, "unconfirmed": 0 });
+    let counts =
+        json!({ "archived": 0, "failed": 0, "in_flight": 0, "pending": 7, "synced": 0, "unconfirmed": 0 });
     assert_eq!(before["counts"], counts);
     assert!(before["leader"].is_null() && before["seconds_to_empty"].is_null());
     assert!(before["oldest_pending_seconds"].as_f64().unwrap() >= 0.0);
@@ -232,7 +233,8 @@ async fn status_shows_the_outbox_before_and_after_a_sync() {
         if status["leader"].is_object() && status["quota"]["used"] == 3 { Ok(status) } else { Err(status) }
     })
     .await;
-    let counts = json!({ "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
+    let counts =
+        json!({ "archived": 0, "failed": 0, "in_flight": 0, "pending": 0, "synced": 7, "unconfirmed": 0 });
     assert_eq!(after["counts"], counts);
     assert_eq!(after["last_minute"], json!({ "requests": 3, "courses": 7 }));
     assert_eq!(after["leader"]["term"], 1);

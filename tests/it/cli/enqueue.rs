@@ -118,6 +118,83 @@ async fn both_forms_of_ndjson_are_accepted() {
     assert_eq!(linked, 1);
 }
 
+/// `key revision archived associations properties` of each row.
+async fn revisions(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(
+        "select concat_ws(' ', course_key, revision, archived, jsonb_array_length(associations), properties)
+           from course_outbox order by id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn update_changes_what_differs_and_keeps_what_is_not_given() {
+    let database = database().await;
+    let link = r#"[{"to":{"id":"9"},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#;
+    let first = file(
+        ".ndjson",
+        format!(
+            "{{\"course_key\":\"A\",\"properties\":{{\"n\":1}},\"associations\":{link}}}\n\
+             {{\"course_key\":\"B\",\"properties\":{{\"n\":1}},\"archived\":true}}\n\
+             {{\"course_key\":\"C\",\"properties\":{{\"n\":1.0}}}}\n\
+             {{\"course_key\":\"E\",\"properties\":{{}},\"archived\":\"yes\"}}"
+        ),
+    );
+    let report = enqueue(database.pool(), &first, &["--update"]).await;
+    assert_eq!((counts(&report), report.updated), ((3, Some(0), 0, 1), 0));
+    assert!(report.refusals[0].reason.contains("neither true nor false"), "{:?}", report.refusals);
+    let before = ["A 1 f 1 {\"n\": 1}", "B 1 t 0 {\"n\": 1}", "C 1 f 0 {\"n\": 1.0}"];
+    assert_eq!(revisions(database.pool()).await, before);
+
+    let second = file(
+        ".ndjson",
+        "{\"course_key\":\"A\",\"n\":2}\n{\"course_key\":\"B\",\"properties\":{\"n\":1},\"archived\":false}\n\
+         {\"course_key\":\"C\",\"n\":1}\n{\"course_key\":\"D\",\"n\":1}\n{\"course_key\":\"D\",\"n\":2}",
+    );
+    let kept = enqueue(database.pool(), &second, &[]).await;
+    assert_eq!((counts(&kept), kept.updated), ((1, Some(3), 1, 0), 0));
+    assert_eq!(revisions(database.pool()).await[..3], before);
+    let report = enqueue(database.pool(), &second, &["--update"]).await;
+    // C: the same number, in other words.
+    assert_eq!((counts(&report), report.updated), ((0, Some(2), 1, 0), 2));
+    let after = ["A 2 f 1 {\"n\": 2}", "B 2 f 0 {\"n\": 1}", "C 1 f 0 {\"n\": 1.0}", "D 1 f 0 {\"n\": 1}"];
+    assert_eq!(revisions(database.pool()).await, after);
+    let again = enqueue(database.pool(), &second, &["--update"]).await;
+    assert_eq!((counts(&again), again.updated), ((0, Some(4), 1, 0), 0));
+    assert_eq!(revisions(database.pool()).await, after);
+}
+
+#[tokio::test]
+async fn a_late_change_of_associations_is_refused_and_the_others_are_changed() {
+    let database = database().await;
+    let content = |value: u32, associations: &str| {
+        let line = |at: u32| {
+            let link = if at == 7 { associations } else { "[]" };
+            format!(r#"{{"course_key":"K{at}","properties":{{"n":{value}}},"associations":{link}}}"#)
+        };
+        (0..20).map(line).collect::<Vec<_>>().join("\n")
+    };
+    enqueue(database.pool(), &file(".ndjson", content(1, "[]")), &[]).await;
+    sqlx::query(
+        "update course_outbox set status = 'synced', hubspot_id = id, synced_at = now(), synced_revision = 1",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let link = r#"[{"to":{"id":"9"},"types":[{"associationCategory":"WORK","associationTypeId":1}]}]"#;
+    let report = enqueue(database.pool(), &file(".ndjson", content(2, link)), &["--update"]).await;
+    assert_eq!((counts(&report), report.updated), ((0, Some(0), 0, 1), 19));
+    assert_eq!((report.refusals[0].line, report.refusals[0].key.as_deref()), (8, Some("K7")));
+    assert!(report.refusals[0].reason.contains("associations cannot be changed"), "{:?}", report.refusals);
+    let pending: i64 = sqlx::query_scalar("select count(*) from course_outbox where status = 'pending'")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    assert_eq!(pending, 19);
+}
+
 #[tokio::test]
 async fn ndjson_members_are_mapped_like_columns() {
     let database = database().await;

@@ -31,7 +31,7 @@ async fn a_refused_course_is_explained_from_its_insert_to_its_remedy() {
         "enqueued",
         "sent as a single course: HubSpot answered 207 (rejected, correlation id ",
         "failed: VALIDATION_ERROR PROPERTY_DOESNT_EXIST (credits_of_old): ",
-        "nothing, until an operator retries it",
+        "nothing, until the catalogue corrects it or an operator retries it",
         "create the property `credits_of_old` in HubSpot",
         "course-sync retry --key A-1",
     ] {

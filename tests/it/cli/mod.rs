@@ -1,11 +1,13 @@
 //! The command line, with the real program.
 
+mod archives;
 mod check;
 mod commands;
 mod demo;
 mod enqueue;
 mod explain;
 mod failures;
+mod lost_records;
 mod preview;
 mod readme;
 mod resolve;

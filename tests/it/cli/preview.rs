@@ -168,6 +168,88 @@ async fn every_fault_of_a_course_is_listed() {
     }
 }
 
+async fn execute(world: &World, statement: &'static str) {
+    sqlx::query(statement).execute(world.pool()).await.unwrap();
+}
+
+/// Courses that HubSpot holds and that are changed or withdrawn since, and one of each that it does not hold.
+async fn world_with_changes() -> World {
+    let mut world = World::new().await;
+    world.set("OUTBOX__ARCHIVE_LIMIT", "1");
+    world.create_format().await;
+    world.enqueue_many("A", 8).await;
+    let mut daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(daemon.stop().await.success());
+    for change in [
+        "update course_outbox set properties = '{\"hs_course_name\": \"New\", \"format\": \"online\"}' where course_key = 'A-1'",
+        // Changed twice: what HubSpot holds of `format` is not known.
+        "update course_outbox set properties = properties || '{\"format\": \"campus\"}' where course_key = 'A-2'",
+        "update course_outbox set properties = properties - 'format' where course_key = 'A-2'",
+        "update course_outbox set properties = properties || '{\"format\": null}' where course_key = 'A-3'",
+        "update course_outbox set properties = properties || '{\"format\": \"by post\"}' where course_key = 'A-4'",
+        "update course_outbox set archived = true where course_key in ('A-5', 'A-6')",
+        "insert into course_outbox (course_key, properties, archived) values ('B-1', '{\"hs_course_name\": \"B\"}', true)",
+    ] {
+        execute(&world, change).await;
+    }
+    world.enqueue_many("C", 1).await;
+    world
+}
+
+#[tokio::test]
+async fn changes_are_shown_with_their_old_and_new_values() {
+    let world = world_with_changes().await;
+    let (before, requests) = (row_versions(&world).await, world.hubspot.journal().len());
+    let report = preview_as_json(&world, &[]).await;
+    let counts =
+        ["created", "updated", "unchanged", "archived", "archives_held", "withdrawn", "refused", "looked_at"];
+    assert_eq!(
+        counts.map(|name| report[name].clone()),
+        [1, 2, 1, 0, 2, 1, 1, 8].map(Value::from),
+        "{report:#}"
+    );
+    // A create and an update: the archives are held.
+    assert_eq!(report["requests"], 2);
+    let change = |name: &str, old: Option<&str>, is_known: bool, new: Option<&str>| json!({ "name": name, "old": old, "old_is_known": is_known, "new": new });
+    let properties = |at: usize| report["updates"][at]["properties"].clone();
+    assert_eq!(report["updates"][0]["key"], "A-1");
+    let renamed = change("hs_course_name", Some("Course A 1"), true, Some("New"));
+    assert_eq!(properties(0), json!([change("format", None, true, Some("online")), renamed]));
+    assert_eq!(report["updates"][1]["key"], "A-2");
+    assert_eq!(properties(1), json!([change("format", None, false, None)]));
+    assert_eq!(report["refused_courses"][0]["key"], "A-4");
+    assert_eq!(report["refusals"][0]["code"], "INVALID_OPTION");
+
+    let (_, out, _) = run_preview(&world, &[]).await;
+    for words in [
+        "8 pending courses checked, nothing sent\n",
+        "         2 would be updated\n",
+        "         1 need no request",
+        "         2 archives are held: more than 1 are pending (outbox.archive_limit)",
+        "         1 are withdrawn and have no record",
+        "update A-1, HubSpot record ",
+        "    format: empty → \"online\"\n    hs_course_name: \"Course A 1\" → \"New\"\n",
+        "    format: unknown → empty\n",
+    ] {
+        assert!(out.contains(words), "{words:?} in\n{out}");
+    }
+    assert_eq!(row_versions(&world).await, before, "no row was touched");
+    let harmless = [Operation::PropertyList, Operation::BatchRead];
+    assert!(world.hubspot.journal().iter().skip(requests).all(|entry| harmless.contains(&entry.operation)));
+
+    let mut command = program(&world.settings);
+    command.args(["resume", "--archives"]);
+    assert!(output(command).await.status.success());
+    let report = preview_as_json(&world, &[]).await;
+    assert_eq!((&report["archived"], &report["archives_held"]), (&json!(2), &json!(0)), "{report:#}");
+    assert_eq!(report["requests"], 5, "a batch of archives is read, archived, and read back");
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced", "failed", "archived"]).await;
+    let counts = world.counts().await;
+    assert_eq!((counts["synced"], counts["failed"], counts["archived"]), (6, 1, 3));
+}
+
 #[tokio::test]
 async fn it_stops_at_the_limit_and_reports_that_there_are_more() {
     let world = World::new().await;

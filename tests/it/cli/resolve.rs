@@ -97,6 +97,29 @@ async fn a_course_that_was_not_created_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_course_that_was_changed_meanwhile_is_pending_as_its_record() {
+    let world = world_with_held_courses(Commit::Yes).await;
+    let one = record_id(&world, "Course A 1");
+    sqlx::query("update course_outbox set properties = properties || '{\"hs_course_id\": \"new\"}' where course_key = 'A-1'")
+        .execute(world.pool())
+        .await
+        .unwrap();
+    let output = run_command(&world.settings, &["resolve", "A-1", "--hubspot-id", &one]).await.success();
+    assert!(
+        output.contains(&format!("pending, its properties will be sent to HubSpot record {one}")),
+        "{output}"
+    );
+    let two = record_id(&world, "Course A 2");
+    run_command(&world.settings, &["resolve", "A-2", "--hubspot-id", &two]).await.success();
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    world.audit().await;
+    let records = world.hubspot.records();
+    let record = records.iter().find(|record| record.id.to_string() == one).expect("the record is there");
+    assert_eq!(record.properties["hs_course_id"], "new");
+}
+
+#[tokio::test]
 async fn json_has_the_result_of_each_course_and_a_refused_one_does_not_stop_the_others() {
     let world = world_with_held_courses(Commit::Yes).await;
     let (one, read) =

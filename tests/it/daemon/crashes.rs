@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use simulator::{Behaviour, Latency, Limits};
+use simulator::{Behaviour, Change, Latency, Limits};
+use sqlx::AssertSqlSafe;
 
 use crate::support::eventually::eventually;
 use crate::support::world::World;
@@ -70,6 +71,69 @@ async fn repeated_kills_lose_and_duplicate_nothing() {
     assert!(last.stop().await.success());
     world.audit().await;
     assert_eq!(world.hubspot.records().len(), enqueued);
+}
+
+#[tokio::test]
+async fn repeated_kills_while_courses_change_and_are_withdrawn_leave_hubspot_as_the_rows_say() {
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = world_with_short_timeouts().await;
+    world.hubspot.change_behaviour(|behaviour| behaviour.archived_hold_unique = false);
+    world.enqueue_many("A", 600).await;
+    for run in 0..kills() / 2 {
+        let daemon = world.start_daemon();
+        daemon.wait_for_event("admin_server_started").await;
+        let before = world.hubspot.versions().len();
+        if run % 2 == 0 {
+            eventually("the daemon has written records", async || match world.hubspot.versions().len() {
+                now if now > before + 20 => Ok(()),
+                now => Err(now),
+            })
+            .await;
+        }
+        // A random wait: the moment of the kill is what this test varies.
+        tokio::time::sleep(Duration::from_millis(random.u64(1..300))).await;
+        for set in [
+            "properties = properties || jsonb_build_object('hs_course_description', $3)",
+            "properties = properties - 'hs_course_description' || jsonb_build_object('hs_enrollment_capacity', length($3))",
+            "archived = $3 is not null",
+            "archived = $3 is null",
+        ] {
+            let sql =
+                AssertSqlSafe(format!("update course_outbox set {set} where id > $1 and id <= $1 + $2"));
+            let change = sqlx::query(sql)
+                .bind(random.i64(0..600))
+                .bind(random.i64(1..60))
+                .bind(format!("change {run}"));
+            change.execute(world.pool()).await.unwrap();
+        }
+        daemon.signal("KILL");
+    }
+    let versions = world.hubspot.versions();
+    let count =
+        |is_kind: fn(&Change) -> bool| versions.iter().filter(|version| is_kind(&version.change)).count();
+    let (updated, archived) =
+        (count(|change| *change == Change::Updated), count(|change| *change == Change::Archived));
+    assert!(updated > 50 && archived > 10, "{updated} updates and {archived} archives are too few");
+    let mut last = world.start_daemon();
+    eventually("every course is settled", async || {
+        let open: i64 = sqlx::query_scalar(
+            "select count(*) from course_outbox
+              where status not in ('synced', 'archived') or status = 'synced' and recheck_at is not null",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        if open == 0 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    assert!(last.stop().await.success());
+    world.audit_values().await;
+    // Each course was created once for each time that it was offered.
+    let live = world.hubspot.records().iter().filter(|record| !record.archived).count();
+    let synced = world.counts().await.get("synced").copied().unwrap_or_default();
+    assert_eq!(i64::try_from(live).unwrap(), synced);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod certificates;
+mod changes;
 mod clocks;
 mod crashes;
 mod credentials;

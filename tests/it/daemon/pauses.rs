@@ -91,6 +91,8 @@ async fn an_outage_with_503_responses_fails_no_course() {
 async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
     let mut world = World::new().await;
     world.set("LOG__FILTER", "info,course_sync=debug");
+    // Without polls, the claim that waits for the lock below is the one of new courses.
+    world.set("OUTBOX__POLL_INTERVAL", "1h");
     let daemon = world.start_daemon();
     world.warm_up().await;
     let before = world.create_requests();

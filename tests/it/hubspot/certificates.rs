@@ -71,7 +71,7 @@ async fn an_untrusted_certificate_is_refused_before_any_data_is_sent() {
         let Some((_server, url)) = UntrustedServer::start(folder.path(), name, is_ca) else {
             return eprintln!("skipped: openssl is not installed");
         };
-        let exchange = client_with(&settings(&url, token())).create(&one_course()).await;
+        let exchange = client_with(&settings(&url, token())).write(&one_course()).await;
         let Exchange::NotSent(NotSent::Unreachable(why)) = exchange else { panic!("{exchange:?}") };
         assert!(why.contains("certificate") && why.contains(advice), "{why}");
     }

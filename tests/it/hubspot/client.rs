@@ -49,7 +49,7 @@ pub fn one_course() -> Batch {
 /// The result of one create request to a server that reacts like this.
 async fn create_against(reaction: Reaction) -> (Exchange, Server) {
     let server = Server::always(reaction).await;
-    let exchange = client(&server.url).create(&one_course()).await;
+    let exchange = client(&server.url).write(&one_course()).await;
     assert!(!format!("{exchange:?}").contains("sekret"), "{exchange:?}");
     (exchange, server)
 }
@@ -70,7 +70,7 @@ async fn a_create_request_has_the_documented_form() {
         "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 938}]}]))
     .unwrap();
     let batch = batch(vec![claimed(1, "A-1", json!({})), linked], Some(UNIQUE_PROPERTY));
-    let exchange = client(&server.url).create(&batch).await;
+    let exchange = client(&server.url).write(&batch).await;
     assert!(matches!(&exchange, Exchange::Answered { meta, body: Body::Batch(_) } if meta.status == 201));
 
     let [request] = &server.requests()[..] else { panic!("not one request") };
@@ -141,7 +141,7 @@ async fn a_request_to_an_unreachable_host_was_not_sent() {
     let unknown_host = "http://no-such-host.invalid".to_owned();
     for url in [refused, tls_black_hole, chatty_url, unknown_host] {
         let began = Instant::now();
-        let exchange = client(&url).create(&one_course()).await;
+        let exchange = client(&url).write(&one_course()).await;
         let Exchange::NotSent(NotSent::Unreachable(why)) = exchange else { panic!("{url}: {exchange:?}") };
         assert!(began.elapsed() < Duration::from_secs(5), "{url} took {:?}", began.elapsed());
         assert!(!why.contains("sekret") && !why.contains("http"), "{why}");
@@ -157,7 +157,7 @@ async fn a_missing_response_is_a_timeout() {
         request_timeout: Duration::from_millis(600),
         ..settings(&server.url, token())
     };
-    let exchange = client_with(&hasty).create(&one_course()).await;
+    let exchange = client_with(&hasty).write(&one_course()).await;
     assert!(matches!(exchange, Exchange::NoAnswer(NoAnswer::Timeout)), "{exchange:?}");
     assert_eq!(server.requests().len(), 1);
 }
@@ -185,8 +185,8 @@ async fn a_lost_keep_alive_connection_is_not_retried() {
         let server =
             Server::start(move |before, _| if before == 0 { response.clone() } else { loss.clone() }).await;
         let client = client(&server.url);
-        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
-        let exchange = client.create(&one_course()).await;
+        assert!(matches!(client.write(&one_course()).await, Exchange::Answered { .. }));
+        let exchange = client.write(&one_course()).await;
         assert!(matches!(exchange, Exchange::NoAnswer(NoAnswer::Lost(_))), "{exchange:?}");
         let connections: Vec<_> = server.requests().iter().map(|request| request.connection).collect();
         assert_eq!(connections, [0, 0]);
@@ -217,7 +217,7 @@ async fn a_body_that_ends_early_is_reported_as_truncated() {
         request_timeout: Duration::from_millis(600),
         ..settings(&server.url, token())
     };
-    let exchange = client_with(&hasty).create(&one_course()).await;
+    let exchange = client_with(&hasty).write(&one_course()).await;
     assert!(
         matches!(exchange, Exchange::Answered { body: Body::Unreadable(Unreadable::Cut(_)), .. }),
         "{exchange:?}"
@@ -252,7 +252,7 @@ async fn a_stalled_large_response_does_not_delay_others() {
     let client = Arc::new(client(&server.url));
     let create = || {
         let client = client.clone();
-        tokio::spawn(async move { client.create(&one_course()).await })
+        tokio::spawn(async move { client.write(&one_course()).await })
     };
     let stalled = create();
     server.wait_for_requests(1).await;
@@ -312,7 +312,7 @@ async fn a_token_file_is_read_for_every_request() {
     let client = client_with(&settings(&server.url, Credentials::AccessToken(source)));
     for token in ["first-sekret\n", "second-sekret"] {
         std::fs::write(&path, token).unwrap();
-        client.create(&one_course()).await;
+        client.write(&one_course()).await;
     }
     let tokens: Vec<_> =
         server.requests().iter().map(|it| it.header("authorization").map(str::to_owned)).collect();
@@ -329,7 +329,7 @@ async fn a_token_file_is_read_for_every_request() {
 }
 
 async fn assert_not_sent_without_token(client: &Client, path: &std::path::Path) {
-    let exchange = client.create(&one_course()).await;
+    let exchange = client.write(&one_course()).await;
     let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
     assert!(why.contains("hubspot.access_token") && why.contains(path.to_str().unwrap()), "{why}");
     assert!(!why.contains("sekr"), "{why}");

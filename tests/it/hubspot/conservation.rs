@@ -39,7 +39,7 @@ fn assert_truthful(
     for (at, verdict) in meaning.verdicts.iter().enumerate() {
         let is_created = hubspot.outcomes[at] == Outcome::Created;
         match verdict {
-            Verdict::Created { hubspot_id, .. } => {
+            Verdict::Applied { hubspot_id, .. } => {
                 prop_assert!(
                     is_created && hubspot_id.as_str() == TruthfulHubSpot::id(at),
                     "{at}: {verdict:?}"
@@ -49,6 +49,7 @@ fn assert_truthful(
                 prop_assert!(is_created || has_foreign_record, "{at}: {verdict:?}");
                 prop_assert_eq!(error.category, Category::UnknownOutcome);
             }
+            Verdict::LookUp(_) => prop_assert!(false, "{at} is no change: {verdict:?}"),
             Verdict::Unknown(error) => prop_assert_eq!(error.category, Category::UnknownOutcome),
             Verdict::Exists { .. } | Verdict::Refused(_) | Verdict::NotTaken(_) => {
                 prop_assert!(!(is_created && (200..300).contains(&status)), "{at} was created: {verdict:?}");
@@ -85,7 +86,7 @@ proptest! {
             let is_so = match hubspot.outcomes[at] {
                 Outcome::Created => matches!(
                     verdict,
-                    Verdict::Created { hubspot_id, warning: None } if hubspot_id.as_str() == TruthfulHubSpot::id(at)
+                    Verdict::Applied { hubspot_id, warning: None } if hubspot_id.as_str() == TruthfulHubSpot::id(at)
                 ),
                 Outcome::Taken if hubspot.keyed => matches!(verdict, Verdict::Exists { candidates: 1, .. }),
                 Outcome::Taken | Outcome::Refused => matches!(verdict, Verdict::Refused(_)),
@@ -180,7 +181,7 @@ proptest! {
         let batch = hubspot.batch();
         let meaning = interpret_body(&batch, status, &body);
         let is_created = |verdict: &Verdict| {
-            matches!(verdict, Verdict::Created { .. } | Verdict::CreatedUnidentified(_))
+            matches!(verdict, Verdict::Applied { .. } | Verdict::CreatedUnidentified(_))
         };
         prop_assert!(!meaning.verdicts.iter().any(is_created) || (200..300).contains(&status));
     }

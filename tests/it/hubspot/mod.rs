@@ -9,7 +9,7 @@ mod responses;
 pub mod server;
 mod similar_courses;
 
-use course_sync::course::{Associations, Batch, BatchId, ClaimedCourse, CourseKey, Properties, RowId};
+use course_sync::course::{Associations, Batch, BatchId, ClaimedCourse, CourseKey, Properties, RowId, Write};
 use course_sync::hubspot::api::decode;
 use course_sync::hubspot::api::response::Exchange;
 use course_sync::pipeline::batch::assemble;
@@ -33,13 +33,15 @@ fn claimed(row: i64, key: &str, properties: Value) -> ClaimedCourse {
         doubts: 0,
         doubt_property: None,
         is_blamed: false,
-        created_at: NOW,
+        requested_at: NOW,
+        is_looked_up: false,
+        record: None,
     }
 }
 
 fn batch(claims: Vec<ClaimedCourse>, unique_property: Option<&str>) -> Batch {
     let id = BatchId(Uuid::from_u128(0x0192_7d9e_0000_7000_8000_0000_0000_0001));
-    let (batch, unfit) = assemble(id, claims, unique_property, NOW);
+    let (batch, unfit) = assemble(Write::Create, id, claims, unique_property, NOW);
     assert!(unfit.is_empty(), "{unfit:?}");
     batch
 }

@@ -67,7 +67,7 @@ async fn concurrent_requests_fetch_one_token() {
     let sending: Vec<_> = (0..10)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { client.create(&one_course()).await })
+            tokio::spawn(async move { client.write(&one_course()).await })
         })
         .collect();
     for sent in sending {
@@ -91,7 +91,7 @@ async fn a_token_is_renewed_before_it_expires() {
     let deadline = Instant::now() + Duration::from_secs(10);
     while count_requests(&server).0 < 2 {
         assert!(Instant::now() < deadline, "no second token was fetched");
-        client.create(&one_course()).await;
+        client.write(&one_course()).await;
     }
 }
 
@@ -100,7 +100,7 @@ async fn an_excessive_lifetime_is_capped() {
     let server = token_server("18446744073709551615").await;
     let client = client(&server);
     for _ in 0..2 {
-        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+        assert!(matches!(client.write(&one_course()).await, Exchange::Answered { .. }));
     }
     assert_eq!(count_requests(&server), (1, 2));
 }
@@ -123,14 +123,14 @@ async fn a_refused_token_is_replaced_and_a_late_refusal_keeps_the_new_one() {
     };
     let slow = tokio::spawn({
         let client = client.clone();
-        async move { client.create(&one_course()).await }
+        async move { client.write(&one_course()).await }
     });
     server.wait_for_requests(2).await;
-    assert_eq!(status(client.create(&one_course()).await), 401);
-    assert_eq!(status(client.create(&one_course()).await), 201);
+    assert_eq!(status(client.write(&one_course()).await), 401);
+    assert_eq!(status(client.write(&one_course()).await), 201);
     late.notify_one();
     assert_eq!(status(slow.await.unwrap()), 401);
-    assert_eq!(status(client.create(&one_course()).await), 201);
+    assert_eq!(status(client.write(&one_course()).await), 201);
     assert_eq!(count_requests(&server).0, 2);
 }
 
@@ -163,7 +163,7 @@ async fn a_refused_grant_is_reported_with_the_message_of_hubspot() {
         ("302 Found", "", "302"),
     ] {
         let server = Server::always(Reaction::Respond(json(status, body))).await;
-        let exchange = client(&server).create(&one_course()).await;
+        let exchange = client(&server).write(&one_course()).await;
         let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
         assert!(why.contains(words), "{why}");
         assert!(!why.contains("sekret"), "{why}");
@@ -210,13 +210,13 @@ async fn the_token_endpoint_follows_the_version_and_falls_back_once() {
             api_version: version,
             ..settings(&server.url, credentials())
         });
-        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+        assert!(matches!(client.write(&one_course()).await, Exchange::Answered { .. }));
         // The second token request shows which endpoint is remembered.
-        assert!(matches!(client.create(&one_course()).await, Exchange::Answered { .. }));
+        assert!(matches!(client.write(&one_course()).await, Exchange::Answered { .. }));
         assert_eq!(paths(&server), expected);
     }
     let server = server_with_endpoints(&[], "404 Not Found").await;
-    let exchange = client(&server).create(&one_course()).await;
+    let exchange = client(&server).write(&one_course()).await;
     let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
     assert!(why.contains("neither /oauth/v1/token nor /oauth/2026-03/token exists"), "{why}");
 }
@@ -235,7 +235,7 @@ async fn a_refusal_that_needs_an_operator_is_not_retried_until_the_credentials_c
     };
     let client = client_with(&settings(&server.url, credentials));
     for _ in 0..5 {
-        let exchange = client.create(&one_course()).await;
+        let exchange = client.write(&one_course()).await;
         let Exchange::NotSent(NotSent::NoToken(why)) = exchange else { panic!("{exchange:?}") };
         assert!(
             why.contains("invalid_grant BAD_REFRESH_TOKEN refresh token is invalid, expired or revoked"),
@@ -245,7 +245,7 @@ async fn a_refusal_that_needs_an_operator_is_not_retried_until_the_credentials_c
     }
     assert_eq!(count_requests(&server), (1, 0));
     std::fs::write(&path, "sekret-of-today").unwrap();
-    client.create(&one_course()).await;
+    client.write(&one_course()).await;
     assert_eq!(count_requests(&server), (2, 0), "changed credentials are used immediately");
 }
 
@@ -262,7 +262,7 @@ async fn a_rotated_refresh_token_is_used() {
     .await;
     let client = client(&server);
     for _ in 0..3 {
-        client.create(&one_course()).await;
+        client.write(&one_course()).await;
     }
     let shown: Vec<_> = server
         .requests()
@@ -290,7 +290,7 @@ async fn an_error_of_the_token_endpoint_counts_as_unreachable() {
             ..settings(&server.url, credentials())
         };
         let began = Instant::now();
-        let exchange = client_with(&hasty).create(&one_course()).await;
+        let exchange = client_with(&hasty).write(&one_course()).await;
         assert!(matches!(exchange, Exchange::NotSent(NotSent::Unreachable(_))), "{exchange:?}");
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         assert_eq!(count_requests(&server), (1, 0));
@@ -303,7 +303,7 @@ async fn a_token_request_is_counted() {
     let server = token_server("1800").await;
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(&settings(&server.url, credentials()), 4, metrics.clone()).unwrap();
-    client.create(&one_course()).await;
+    client.write(&one_course()).await;
     let text = metrics.encode(false);
     let line = text.lines().find(|line| {
         line.starts_with("course_sync_requests_total") && line.contains("token") && line.contains("\"ok\"")

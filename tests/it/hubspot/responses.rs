@@ -94,11 +94,12 @@ fn meaning(row: &Row) -> Interpretation {
 
 fn describe_verdict(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Created { hubspot_id, warning: None } => format!("created {}", hubspot_id.as_str()),
-        Verdict::Created { hubspot_id, warning: Some(why) } => {
+        Verdict::Applied { hubspot_id, warning: None } => format!("created {}", hubspot_id.as_str()),
+        Verdict::Applied { hubspot_id, warning: Some(why) } => {
             format!("created {}, warning {}", hubspot_id.as_str(), describe_error(why))
         }
         Verdict::CreatedUnidentified(why) => format!("created unidentified {}", describe_error(why)),
+        Verdict::LookUp(why) => format!("look up {}", describe_error(why)),
         Verdict::Exists { error: why, candidates: 1 } => format!("exists {}", describe_error(why)),
         Verdict::Exists { error: why, candidates } => {
             format!("one of {candidates} exists {}", describe_error(why))
@@ -122,8 +123,9 @@ fn describe_error(error: &CourseError) -> String {
 /// The error of a verdict, if it has one.
 fn error_of(verdict: &Verdict) -> Option<&CourseError> {
     match verdict {
-        Verdict::Created { warning, .. } => warning.as_ref(),
+        Verdict::Applied { warning, .. } => warning.as_ref(),
         Verdict::CreatedUnidentified(error)
+        | Verdict::LookUp(error)
         | Verdict::Exists { error, .. }
         | Verdict::Refused(error)
         | Verdict::NotTaken(

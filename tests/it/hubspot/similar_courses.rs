@@ -17,7 +17,7 @@ fn verdicts(courses: &[Value], records: &[(&str, Value)]) -> Vec<String> {
     let body = json!({"status": "COMPLETE", "results": results}).to_string();
     let meaning = interpret(&batch, &response(201, "", body.as_bytes()), NOW);
     let describe = |verdict: &Verdict| match verdict {
-        Verdict::Created { hubspot_id, warning: None } => hubspot_id.as_str().to_owned(),
+        Verdict::Applied { hubspot_id, warning: None } => hubspot_id.as_str().to_owned(),
         Verdict::CreatedUnidentified(_) => "!".to_owned(),
         Verdict::Unknown(_) => "?".to_owned(),
         other => panic!("{other:?}"),

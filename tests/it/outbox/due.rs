@@ -15,9 +15,9 @@ async fn the_next_due_course_of_each_kind_is_found() {
     assert_eq!(read_next_due(pool).await.unwrap().wait(), None);
 
     enqueue(pool, "sent", json!({})).await;
-    assert!(is_due(read_next_due(pool).await.unwrap().fresh));
+    assert!(is_due(read_next_due(pool).await.unwrap().creates));
     take(pool, lease, generous(), Cursor::default()).await;
-    assert_eq!(read_next_due(pool).await.unwrap().fresh, None, "courses in flight do not count");
+    assert_eq!(read_next_due(pool).await.unwrap().creates, None, "courses in flight do not count");
 
     execute(
         pool,
@@ -27,7 +27,7 @@ async fn the_next_due_course_of_each_kind_is_found() {
     )
     .await;
     let next = read_next_due(pool).await.unwrap();
-    assert!(next.fresh.is_some_and(|seconds| (3500.0..=3600.0).contains(&seconds)), "{next:?}");
+    assert!(next.creates.is_some_and(|seconds| (3500.0..=3600.0).contains(&seconds)), "{next:?}");
     assert!(is_due(next.suspects) && !is_due(next.unconfirmed), "{next:?}");
     execute(pool, "delete from course_outbox where course_key = 'no suspect'").await;
     let next = read_next_due(pool).await.unwrap();

@@ -1,6 +1,7 @@
 //! The outbox in a real Postgres: its checks, and each statement's effects.
 
 mod cancellation;
+mod changes;
 mod claim;
 mod due;
 mod evidence;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use course_sync::course::{
     BatchId, Category, ClaimedCourse, CourseError, Doubt, HubSpotId, InstanceId, Provenance, RowId,
-    Transition,
+    Transition, Write,
 };
 use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::outbox::OutboxError;
@@ -56,6 +57,8 @@ async fn leader(pool: &PgPool) -> Lease {
 fn generous() -> ClaimLimits<'static> {
     static NO_EVIDENCE: LazyLock<Isolation> = LazyLock::new(Isolation::default);
     ClaimLimits {
+        write: Write::Create,
+        holds_archives: false,
         lane: Lane::Fresh,
         order: ClaimOrder::Oldest,
         courses: 100,
@@ -205,7 +208,7 @@ async fn record_all(
     transitions: &[(RowId, Transition)],
     end: &RequestEnd,
 ) -> Result<u64, OutboxError> {
-    let done = record(pool, batch, transitions, end, None, LockedRows::Wait).await?;
+    let done = record(pool, batch, transitions, &[], end, None, LockedRows::Wait).await?;
     assert_eq!(done.waiting, [], "every row can be written");
     Ok(done.recorded)
 }

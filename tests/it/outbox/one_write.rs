@@ -9,7 +9,7 @@ use course_sync::outbox::lease::release;
 use course_sync::outbox::record::{LockedRows, RecordedCourses, RequestEnd, record};
 use course_sync::outbox::recover::{due_lookups, mark_orphans_unconfirmed, settle_unconfirmed};
 use course_sync::policy::backlog::Cursor;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{
@@ -24,7 +24,7 @@ fn all_synced(ids: &[RowId]) -> Vec<(RowId, Transition)> {
 }
 
 async fn skip_locked(pool: &PgPool, batch: BatchId, outcomes: &[(RowId, Transition)]) -> RecordedCourses {
-    record(pool, batch, outcomes, &REQUEST_END, Some("locked"), LockedRows::Skip).await.unwrap()
+    record(pool, batch, outcomes, &[], &REQUEST_END, Some("locked"), LockedRows::Skip).await.unwrap()
 }
 
 /// State, recorded courses and reason of each request.
@@ -75,7 +75,7 @@ async fn a_locked_row_stays_in_flight_and_the_others_are_recorded() {
         .await
         .unwrap();
     let waited =
-        record(pool, batch, &all_synced(&ids), &REQUEST_END, None, LockedRows::Wait).await.unwrap_err();
+        record(pool, batch, &all_synced(&ids), &[], &REQUEST_END, None, LockedRows::Wait).await.unwrap_err();
     assert!(waited.concerns_single_rows(), "{waited}");
     let done = skip_locked(pool, batch, &all_synced(&ids)).await;
     assert_eq!(done, RecordedCourses { recorded: 2, waiting: vec![ids[1]] });
@@ -135,7 +135,7 @@ async fn outcomes_of_part_of_a_request_leave_the_rest_in_flight() {
 }
 
 #[tokio::test]
-async fn a_course_that_changes_in_flight_is_synced_with_the_revision_that_was_sent() {
+async fn a_course_that_changes_in_flight_is_pending_again_with_the_revision_that_was_sent() {
     let database = database().await;
     let pool = database.pool();
     let (lease, batch, ids) = claimed(pool, &["a", "b", "c"]).await;
@@ -148,14 +148,26 @@ async fn a_course_that_changes_in_flight_is_synced_with_the_revision_that_was_se
     .await;
     let unknown = unconfirmed(Doubt::Unknown, None, Duration::ZERO);
     let outcomes = [(ids[0], synced("1")), (ids[1], synced("2")), (ids[2], unknown)];
-    record_all(pool, batch, &outcomes, &REQUEST_END).await.unwrap();
+    let done = record(pool, batch, &outcomes, &[], &REQUEST_END, None, LockedRows::Wait).await.unwrap();
+    assert_eq!((done.recorded, done.waiting), (2, vec![ids[0]]), "what was sent is needed");
+    let sent = [json!({ "hs_course_name": "old" })];
+    let done =
+        record(pool, batch, &outcomes[..1], &sent, &REQUEST_END, None, LockedRows::Wait).await.unwrap();
+    assert_eq!((done.recorded, done.waiting), (1, Vec::new()));
     settle_unconfirmed(pool, lease, &[(ids[2], batch, synced("3"))]).await.unwrap();
-    let revisions: Vec<(i64, Option<i64>)> =
-        sqlx::query_as("select revision, synced_revision from course_outbox order by id")
-            .fetch_all(pool)
-            .await
-            .unwrap();
-    assert_eq!(revisions, [(2, Some(1)), (1, Some(1)), (2, Some(1))]);
+    let rows: Vec<(String, i64, Option<i64>, Option<Value>)> = sqlx::query_as(
+        "select status, revision, synced_revision, hubspot_properties from course_outbox order by id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let expected = [
+        ("pending".to_owned(), 2, Some(1), Some(sent[0].clone())),
+        ("synced".to_owned(), 1, Some(1), None),
+        // What was sent is not known, so the names alone are: here none.
+        ("pending".to_owned(), 2, Some(1), Some(json!({}))),
+    ];
+    assert_eq!(rows, expected);
 }
 
 #[tokio::test]

@@ -239,7 +239,11 @@ async fn each_status_requires_its_columns() {
     let database = database().await;
     for (set, constraint) in [
         ("status = 'synced'", "course_outbox_synced_has_id"),
-        ("hubspot_id = '1', synced_at = now()", "course_outbox_synced_has_id"),
+        (
+            "status = 'synced', hubspot_id = '1', synced_at = now(), synced_revision = 2",
+            "course_outbox_synced_revision",
+        ),
+        ("status = 'archived'", "course_outbox_archived_is_archived"),
         ("status = 'in_flight'", "course_outbox_sent_has_batch"),
         ("status = 'unconfirmed'", "course_outbox_sent_has_batch"),
         ("status = 'failed'", "course_outbox_failed_has_error"),

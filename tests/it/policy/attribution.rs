@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use course_sync::course::{Category, CourseError, HubSpotId, Requeue, Suspicion, Transition};
-use course_sync::course::{NotTaken, Verdict};
+use course_sync::course::{NotTaken, Verdict, Write};
 use course_sync::hubspot::api::outcome::RequestOutcome;
 use course_sync::pipeline::transition::SentCourse;
 use course_sync::policy::attribution::{
@@ -227,11 +227,13 @@ impl World {
             let row = &mut self.rows[*at];
             (row.batch, row.attempts) = (batch, row.attempts + 1);
             let sent_course = SentCourse {
+                write: Write::Create,
                 batch_size: rows.len(),
                 attempts: row.attempts,
                 faults: row.faults,
                 is_blamed,
                 may_exist: false,
+                may_be_created_late: false,
                 lane,
                 others: decision.others,
                 settle: SETTLE,
@@ -250,8 +252,8 @@ impl World {
     fn record(&mut self, at: usize, transition: &Transition) {
         let (now, row) = (self.now, &mut self.rows[at]);
         match transition {
-            Transition::Synced { .. } => row.state = State::Synced,
-            Transition::Failed { .. } => row.state = State::Failed,
+            Transition::Synced { .. } | Transition::Archived { .. } => row.state = State::Synced,
+            Transition::Failed { .. } | Transition::Gone { .. } => row.state = State::Failed,
             Transition::Unconfirmed { look_after, .. } => row.state = State::LookUpAt(now + *look_after),
             Transition::Pending(Requeue::NotSent | Requeue::Held) => row.state = State::Pending,
             Transition::Pending(Requeue::Later { after, suspicion, .. }) => {
@@ -294,7 +296,7 @@ impl World {
 
     fn respond(&self, rows: &[usize]) -> Interpretation {
         let is_bad = |at: &usize| self.is_down || self.poisoned.contains(at);
-        let created = || Verdict::Created { hubspot_id: HubSpotId::parse("7").unwrap(), warning: None };
+        let created = || Verdict::Applied { hubspot_id: HubSpotId::parse("7").unwrap(), warning: None };
         let failed = |reason| Signal::Failed(Incident { reason, retry_after: None, message: "why".into() });
         let all = |verdict: Verdict, signal| (vec![verdict; rows.len()], signal);
         let (verdicts, signal) = match self.poison {

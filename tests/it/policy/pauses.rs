@@ -36,7 +36,9 @@ const DAY: u64 = 86_400;
 const MAX_WAIT: Duration = Duration::from_secs(3_601);
 
 fn reasons() -> impl Strategy<Value = Reason> {
-    select(Reason::ALL.into_iter().filter(|reason| *reason != Reason::Operator).collect::<Vec<_>>())
+    // No response begins the pause of an operator, or holds archives.
+    let by_response = |reason: &Reason| !matches!(reason, Reason::Operator | Reason::ArchiveLimit);
+    select(Reason::ALL.into_iter().filter(by_response).collect::<Vec<_>>())
 }
 
 fn event() -> impl Strategy<Value = Event> {

@@ -34,6 +34,10 @@ pub struct Plan {
 pub enum Step {
     /// The catalogue enqueues good courses, and bad ones, which HubSpot can never accept.
     Enqueue { good: usize, bad: usize },
+    /// The catalogue changes courses, from this one on.
+    Change { first: usize, courses: usize },
+    /// The catalogue withdraws courses, from this one on, or offers them again.
+    Withdraw { first: usize, courses: usize, archived: bool },
     /// HubSpot has another fault from now on.
     AddFault(Fault),
     /// HubSpot stops: open connections end, new ones are refused.
@@ -138,6 +142,11 @@ impl Plan {
         if rng.bool() {
             steps.iter_mut().for_each(fail_within);
         }
+        if rng.u8(..3) > 0 {
+            change_courses(&mut rng, &mut steps);
+            // Otherwise a withdrawn course could not be offered again.
+            behaviour.archived_hold_unique = false;
+        }
         Self { unique, listen, behaviour, steps }
     }
 
@@ -187,6 +196,31 @@ fn draw_step(rng: &mut Rng, kind: StepKind) -> Step {
         StepKind::EndSessions => Step::EndSessions,
         StepKind::DatabaseOutage => Step::DatabaseOutage { ms: rng.u64(20..400) },
         StepKind::Answer(kind) => Step::AddFault(fault(rng, kind)),
+    }
+}
+
+/// Lets the catalogue change and withdraw courses all the time, and faults concern these requests, too.
+fn change_courses(rng: &mut Rng, steps: &mut Vec<Step>) {
+    for step in steps.iter_mut() {
+        if let Step::AddFault(fault) = step
+            && rng.bool()
+        {
+            let on = if rng.u8(..3) > 0 { Operation::BatchUpdate } else { Operation::BatchArchive };
+            *fault = fault.clone().on(on);
+        }
+    }
+    let mut place = 1;
+    while place <= steps.len() {
+        if rng.bool() {
+            let (first, courses) = (rng.usize(..100), rng.usize(1..30));
+            let step = match rng.u8(..4) {
+                0 => Step::Withdraw { first, courses, archived: true },
+                1 => Step::Withdraw { first, courses, archived: false },
+                _ => Step::Change { first, courses },
+            };
+            steps.insert(place, step);
+        }
+        place += 2;
     }
 }
 

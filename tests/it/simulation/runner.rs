@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use super::audit;
 use super::engine::Engine;
 use super::plan::{BATCH, PER_MS, Plan, Step, TIMEOUT_MS};
+use crate::support::eventually::eventually;
 use crate::support::postgres;
 use crate::support::world::World;
 
@@ -24,6 +25,7 @@ struct Runner {
     /// The oldest first.
     engines: Vec<Engine>,
     enqueued: usize,
+    changes: usize,
     is_hubspot_stopped: bool,
 }
 
@@ -60,17 +62,30 @@ impl Runner {
             ("OUTBOX__POLL_INTERVAL", "50ms"),
             ("OUTBOX__LISTEN", &plan.listen.to_string()),
             ("OUTBOX__LEASE", "300ms"),
-            ("OUTBOX__SETTLE", "100ms"),
+            // Records are read once more four times as long after a resend: later than any late commit.
+            ("OUTBOX__SETTLE", "250ms"),
         ] {
             world.set(name, value);
         }
         let engines = vec![Engine::start(&world.settings)];
-        Self { world, engines, enqueued: 0, is_hubspot_stopped: false }
+        Self { world, engines, enqueued: 0, changes: 0, is_hubspot_stopped: false }
     }
 
     async fn run_step(&mut self, step: &Step) {
         match step {
             Step::Enqueue { good, bad } => self.enqueue(*good, *bad).await,
+            Step::Change { first, courses } => {
+                self.change(
+                    *first,
+                    *courses,
+                    "properties = properties || jsonb_build_object('hs_course_description', $3)",
+                )
+                .await;
+            }
+            Step::Withdraw { first, courses, archived } => {
+                let set = if *archived { "archived = $3 is not null" } else { "archived = $3 is null" };
+                self.change(*first, *courses, set).await;
+            }
             Step::AddFault(fault) => self.world.hubspot.add_fault(fault.clone()),
             Step::StopHubSpot => {
                 self.world.stop_hubspot().await;
@@ -117,6 +132,16 @@ impl Runner {
         }
     }
 
+    /// Changes some of the courses.
+    async fn change(&mut self, first: usize, courses: usize, set: &'static str) {
+        self.changes += 1;
+        let first = i64::try_from(first % self.enqueued.max(1)).expect("a small number");
+        let courses = i64::try_from(courses).expect("a small number");
+        let sql = AssertSqlSafe(format!("update course_outbox set {set} where id > $1 and id <= $1 + $2"));
+        let change = sqlx::query(sql).bind(first).bind(courses).bind(format!("change {}", self.changes));
+        change.execute(self.world.pool()).await.expect("the courses are changed");
+    }
+
     async fn end_sessions(&self) {
         let ended: Vec<bool> = sqlx::query_scalar(
             "select pg_terminate_backend(pid) from pg_stat_activity
@@ -161,9 +186,20 @@ impl Runner {
 
     /// Waits until the engine will change no course any more.
     async fn wait_until_settled(&self, unique: bool) {
-        let settled: &[&str] =
-            if unique { &["synced", "failed"] } else { &["synced", "failed", "unconfirmed"] };
-        self.world.wait_until_all_are(settled).await;
+        let unconfirmed = if unique { "synced" } else { "unconfirmed" };
+        self.world.wait_until_all_are(&["synced", "failed", "archived", unconfirmed]).await;
+        eventually("no record is to be read once more", async || {
+            let open: i64 = sqlx::query_scalar(
+                "select count(*) from course_outbox
+                  where status = 'synced' and recheck_at is not null or status = 'pending'
+                     or status = 'unconfirmed' and doubt = 'change'",
+            )
+            .fetch_one(self.world.pool())
+            .await
+            .expect("the outbox can be read");
+            if open == 0 { Ok(()) } else { Err(open) }
+        })
+        .await;
     }
 }
 

@@ -25,17 +25,24 @@ fn every_example_is_accepted() {
     serde_json::from_str::<Fault>(curl).unwrap();
 }
 
-#[test]
-fn every_switch_in_the_table_exists() {
-    let all = serde_json::to_value(Behaviour::default()).unwrap();
-    let table = PAGE.split("| Switch |").nth(1).unwrap();
+/// The names in the first column of the table with this heading.
+fn named_in_table(heading: &str) -> Vec<&'static str> {
+    let table = PAGE.split(heading).nth(1).unwrap();
     let rows =
         table.lines().take_while(|line| line.starts_with('|') || line.is_empty() || line.starts_with(' '));
-    let first_cells: Vec<&str> = rows.skip(2).filter_map(|row| row.split('|').nth(1)).collect();
-    assert!(first_cells.len() > 10, "{first_cells:?}");
-    for cell in first_cells {
-        for name in cell.split('`').skip(1).step_by(2) {
-            assert!(all.get(name).is_some(), "{name}");
-        }
+    let first_cells = rows.skip(2).filter_map(|row| row.split('|').nth(1));
+    first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_switch_in_the_tables_exists() {
+    let all = serde_json::to_value(Behaviour::default()).unwrap();
+    let (switches, lifecycle) = (named_in_table("| Switch |"), named_in_table("| Member of `lifecycle` |"));
+    assert!(switches.len() > 10 && lifecycle.len() > 10, "{switches:?} {lifecycle:?}");
+    for name in switches {
+        assert!(all.get(name).is_some(), "{name}");
+    }
+    for name in lifecycle {
+        assert!(all["lifecycle"].get(name).is_some(), "{name}");
     }
 }

@@ -72,7 +72,7 @@ fn invalid_options_are_reported_with_a_fix() {
 fn entities_are_decoded_in_values_only_and_constants_added() {
     let plan = plan(&["--decode-entities", "--set", "term=a&amp;b"]).unwrap();
     let properties = Map::from_iter([("n".to_owned(), Value::from("Racial &amp; Ethnic &#233;"))]);
-    let course = plan.make_course("a&amp;b".to_owned(), properties, Value::Array(Vec::new())).unwrap();
+    let course = plan.make_course("a&amp;b".to_owned(), properties, None).unwrap();
     assert_eq!(course.key.as_str(), "a&amp;b");
     assert_eq!(course.properties.to_json().to_string(), r#"{"n":"Racial & Ethnic é","term":"a&amp;b"}"#);
 }

@@ -13,6 +13,7 @@ fn now() -> Timestamp {
 
 fn unconfirmed(key: &str, doubt: Doubt) -> UnconfirmedCourse {
     UnconfirmedCourse {
+        is_archived: false,
         id: RowId(1),
         batch: BatchId(Uuid::nil()),
         key: CourseKey::parse(key).unwrap(),
@@ -248,8 +249,13 @@ fn a_record_in_the_recycle_bin_is_never_adopted() {
     let older = LookupFinding::Archived(record("7", Some(Timestamp::UNIX_EPOCH - HOUR)));
     let newer = LookupFinding::Archived(record("7", Some(Timestamp::UNIX_EPOCH + HOUR / 2)));
     for doubt in Doubt::ALL {
-        let error = failed(settled(&unconfirmed("A", doubt), &newer));
+        let Settlement::Apply(Transition::Gone { hubspot_id, error }) =
+            settled(&unconfirmed("A", doubt), &newer)
+        else {
+            panic!("{doubt:?} is not settled as gone");
+        };
         assert!(error.category == Category::RecordGone && error.message.contains("record 7"), "{error:?}");
+        assert_eq!(hubspot_id.as_str(), "7");
     }
     let error = failed(settled(&unconfirmed("A", Doubt::Conflict), &older));
     assert!(error.category == Category::Conflict && error.message.contains("Restore record 7"), "{error:?}");
