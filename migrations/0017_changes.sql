@@ -1,9 +1,10 @@
 -- Courses change and are withdrawn. The row is the desired state of the course: a change makes it pending again, and the
--- record in HubSpot is updated, archived, or created anew.
+-- record in HubSpot is updated, archived, or created again.
 
 -- Constant defaults: the table is not rewritten.
 alter table course_outbox
     add column archived           boolean not null default false,
+    add column archive_released   boolean not null default false,
     add column changed_at         timestamptz,
     add column offered_at         timestamptz,
     add column hubspot_properties jsonb,
@@ -11,6 +12,8 @@ alter table course_outbox
     add column recheck_at         timestamptz;
 comment on column course_outbox.archived is
     'The course is withdrawn: its record goes to HubSpot''s recycle bin. false again: a new record is created.';
+comment on column course_outbox.archive_released is
+    'An operator has released this withdrawal: its record is archived, however many are pending.';
 comment on column course_outbox.changed_at is 'When the catalogue last changed the course; null: not since it was enqueued.';
 comment on column course_outbox.offered_at is
     'When the course was offered again after its record was archived. An older record in the recycle bin is not the new one.';
@@ -64,7 +67,7 @@ alter table course_sync_batch
     add column knows_changes boolean;
 comment on column course_sync_batch.operation is
     'create, update, archive: courses are sent. read: records are read. schema: the account''s settings are read.';
-comment on column course_sync_batch.knows_changes is 'The version that wrote it tells a change from a new course.';
+comment on column course_sync_batch.knows_changes is 'true: the version that wrote the request distinguishes changes from new courses. null: an earlier version, which does not.';
 
 alter table course_sync_history add column hubspot_id text;
 comment on column course_sync_history.hubspot_id is 'The record that the event is about, where the row may name another one later.';
@@ -74,21 +77,14 @@ alter table course_sync_history
         check (event in ('adopted', 'confirmed', 'failed', 'deferred', 'unconfirmed', 'retried', 'resolved',
                          'updated', 'archived', 'repaired')) not valid;
 
-alter table course_sync_leader add column archives_released_at timestamptz;
-comment on column course_sync_leader.archives_released_at is
-    'Archives that were requested until then are sent, however many they are: a person has said so.';
-
--- Whether an open request lists the course. Only a change of associations asks, as the catalogue's role.
-create function course_sync_is_listed(schema_name name, course bigint) returns boolean language plpgsql stable
-    security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    is_listed boolean;
-begin
-    execute format('select exists (select from %I.course_sync_batch where state = ''open'' and row_ids @> array[$1])', schema_name)
-       into is_listed using course;
-    return is_listed;
-end $$;
-comment on function course_sync_is_listed(name, bigint) is 'Whether an open request lists the course.';
+-- Whether an open request lists the course. Called only when associations change. Security definer, because the catalogue's
+-- role may not read the journal; the table is bound when the function is created, so no caller can put another one before it.
+create function course_sync_is_listed(course bigint) returns boolean language sql stable
+    security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select exists (select from course_sync_batch where state = 'open' and row_ids @> array[course]);
+end;
+comment on function course_sync_is_listed(bigint) is 'Whether an open request lists the course.';
 
 -- course-sync sends associations only when it creates a record.
 create function course_outbox_refuse_late_associations() returns trigger language plpgsql
@@ -96,8 +92,9 @@ create function course_outbox_refuse_late_associations() returns trigger languag
 declare
     is_sent boolean := true;
 begin
-    if old.hubspot_id is null and old.status in ('pending', 'failed') then
-        execute format('select %I.course_sync_is_listed(%L, $1)', tg_table_schema, tg_table_schema)
+    -- A request with an unknown outcome may still create it.
+    if old.hubspot_id is null and old.doubts = 0 and old.status in ('pending', 'failed', 'archived') then
+        execute format('select %I.course_sync_is_listed($1)', tg_table_schema)
            into is_sent using old.id;
     end if;
     if is_sent then
@@ -116,7 +113,8 @@ create trigger course_outbox_late_associations before update of associations on 
     for each row when (new.associations is distinct from old.associations)
     execute function course_outbox_refuse_late_associations();
 
--- A write that changes nothing leaves no row version. The name comes first, so that no other trigger looks at it.
+-- A write that changes nothing leaves no row version. Triggers fire in the order of their
+-- names: this name sorts first, so the others do not run.
 create trigger course_outbox_absorb_repeats before update of properties, associations, archived on course_outbox
     for each row when (old is not distinct from new)
     execute function suppress_redundant_updates_trigger();
@@ -126,6 +124,7 @@ create or replace function course_outbox_revise() returns trigger language plpgs
     set search_path = pg_catalog, pg_temp as $$
 begin
     new.revision := old.revision + 1;
+    new.archive_released := false;
     new.changed_at := now();
     new.updated_at := now();
     if old.status in ('pending', 'unconfirmed', 'in_flight') then
@@ -173,7 +172,7 @@ create trigger course_outbox_revision before update of properties, associations,
           or new.archived is distinct from old.archived)
     execute function course_outbox_revise();
 
--- A result of an older revision does not end the course's way: the newer one is still to be sent.
+-- A result of an older revision is not final: the newer revision is still to be sent.
 create function course_outbox_go_on() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if new.status = 'archived' and new.archived then
@@ -226,7 +225,7 @@ create constraint trigger course_outbox_wake_change after update of properties, 
     execute function course_outbox_wake_change();
 comment on trigger course_outbox_wake_change on course_outbox is 'Notifies the daemon when the transaction commits.';
 
--- An earlier version takes a change for a new course, and would create it a second time.
+-- An earlier version would treat a change as a new course and create it a second time.
 create function course_sync_batch_refuse_changes() returns trigger language plpgsql
     set search_path = pg_catalog, pg_temp as $$
 declare

@@ -99,7 +99,7 @@ impl Outbox {
         let isolation = Isolation::default();
         let limits = ClaimLimits {
             write: Write::Create,
-            holds_archives: false,
+            archive_limit: 1000,
             lane: Lane::Fresh,
             order: ClaimOrder::Oldest,
             courses: COURSES,

@@ -286,7 +286,9 @@ async fn wait_for_canaries(
     let (started, mut last_progress) = (Instant::now(), Instant::now());
     loop {
         let courses = retry::course_states(database, keys).await?;
-        let synced = count_with_status(&courses, Status::Synced);
+        // A withdrawn course ends as archived.
+        let synced =
+            count_with_status(&courses, Status::Synced) + count_with_status(&courses, Status::Archived);
         let failed = count_with_status(&courses, Status::Failed);
         if synced == courses.len() {
             print_progress("all of these are synced");

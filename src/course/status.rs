@@ -176,7 +176,7 @@ pub enum Transition {
         /// Why.
         error: CourseError,
     },
-    /// HubSpot created it, and its record was deleted since. A person decides.
+    /// HubSpot created it, and its record was deleted since. An operator decides.
     Gone {
         /// The record.
         hubspot_id: HubSpotId,

@@ -75,6 +75,8 @@ fn log_line(context: &Context, progress: &Progress, seconds: u64, pending: Optio
         seconds,
         synced = progress.synced,
         adopted = progress.adopted,
+        updated = progress.updated,
+        archived = progress.archived,
         failed = progress.failed,
         deferred = progress.deferred,
         unconfirmed = progress.unconfirmed,

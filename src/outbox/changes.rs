@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use jiff_sqlx::Timestamp;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 
@@ -234,7 +233,7 @@ pub enum ChangeSettlement {
     Repair(HeldProperties),
     /// No late request changed the record.
     Checked,
-    /// A person has to decide.
+    /// An operator decides.
     Failed(CourseError),
     /// Nothing is known. The record is read again after this time.
     Postponed(Duration, Option<CourseError>),
@@ -401,9 +400,7 @@ pub async fn count_held_archives(
     const COUNT: &str = "-- count archives
         select count(*) from (
             select from course_outbox
-             where status = 'pending' and archived and hubspot_id is not null
-               and coalesce(changed_at, created_at)
-                   > coalesce((select archives_released_at from course_sync_leader), '-infinity'::timestamptz)
+             where status = 'pending' and archived and hubspot_id is not null and not archive_released
              limit $1) held";
     let query = sqlx::query_scalar(COUNT).bind(i64::from(limit) + 1);
     let count: i64 = run_statement(database, async |session| query.fetch_one(session).await)
@@ -412,18 +409,19 @@ pub async fn count_held_archives(
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// Releases the archives that are requested until now. Returns their number.
+/// Releases the archives that are pending now. Returns their number.
 ///
 /// Index: `course_outbox_archives`.
 pub async fn release_archives(database: impl Into<DatabaseRef<'_>>) -> Result<u64, OutboxError> {
     const RELEASE: &str = "-- release archives
         with released as (
-            update course_sync_leader set archives_released_at = clock_timestamp() returning archives_released_at
+            update course_outbox set archive_released = true
+             where status = 'pending' and archived and hubspot_id is not null and not archive_released
+            returning id
         )
-        select (select count(*) from course_outbox where status = 'pending' and archived and hubspot_id is not null),
-               (select min(archives_released_at) from released), pg_notify('course_outbox', '')::text";
+        select count(*), pg_notify('course_outbox', '')::text from released";
     let query = sqlx::query_as(RELEASE);
-    let (count, _at, _woken): (i64, Option<Timestamp>, Option<String>) =
+    let (count, _woken): (i64, Option<String>) =
         run_statement(database, async |session| query.fetch_one(session).await)
             .await
             .map_err(OutboxError::failed_to("release the archives"))?;

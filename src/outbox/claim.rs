@@ -23,8 +23,8 @@ use crate::policy::backlog::{Cursor, Remaining};
 pub struct ClaimLimits<'a> {
     /// What the requests do.
     pub write: Write,
-    /// Archives that a person has not released are left out: there are too many of them.
-    pub holds_archives: bool,
+    /// If more archives than this are pending, those that an operator has not released are left out.
+    pub archive_limit: u32,
     /// Which courses.
     pub lane: Lane,
     /// Which of them first.
@@ -103,7 +103,7 @@ const ENVELOPE_BYTES: i64 = 160;
 ///
 /// Parameters: 1 holder, 2 term, 3 margin in seconds, 4 and 5 cursor, 6 courses in a batch, 7 bytes of a batch, 8 unique
 /// property, 9 the ids of the batches, 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and
-/// their limits, 14 blamed requests, 15 the largest row, 16 whether archives are held.
+/// their limits, 14 blamed requests, 15 the largest row, 16 the limit of archives.
 macro_rules! claim_statement {
     ($write:literal, $what:literal, $is_looked_up:literal, $due:literal, $order:literal) => {
         concat!(
@@ -242,19 +242,27 @@ macro_rules! claim_statements {
 }
 
 fn statement(limits: &ClaimLimits<'_>) -> &'static str {
-    const CREATES: ClaimStatements =
-        claim_statements!("create", "hubspot_id is null and not archived and $16::bool is not null", "false");
+    const CREATES: ClaimStatements = claim_statements!(
+        "create",
+        "hubspot_id is null and not archived and $16::bigint is not null",
+        "false"
+    );
     const UPDATES: ClaimStatements = claim_statements!(
         "update",
-        "hubspot_id is not null and not archived and $16::bool is not null",
+        "hubspot_id is not null and not archived and $16::bigint is not null",
         "false"
     );
     // A course that HubSpot does not hold needs no request, so it is not held. If it was looked up after an
     // earlier claim for an archive, nothing can be created late.
     const ARCHIVES: ClaimStatements = claim_statements!(
         "archive",
-        "archived and (hubspot_id is null or not $16::bool or coalesce(changed_at, created_at)
-                       <= (select archives_released_at from course_sync_leader))",
+        "archived and (hubspot_id is null
+                       or archive_released
+                       -- Counted in the same snapshot, or a mass withdrawal could be committed in between.
+                       or (select count(*) from (select from course_outbox held
+                                                  where held.status = 'pending' and held.archived and held.hubspot_id is not null
+                                                    and not held.archive_released
+                                                  limit $16::bigint + 1) held) <= $16::bigint)",
         // No request is executed an hour late.
         "coalesce(doubted_since < now() - interval '1 hour', false)
          or exists (select from course_sync_batch b where b.batch_id = course_outbox.batch_id and b.operation = 'archive')"
@@ -318,7 +326,7 @@ pub async fn claim(
             .bind(&limits.isolation.narrowed.1)
             .bind(&limits.isolation.blamed)
             .bind(MAX_ROW_BYTES)
-            .bind(limits.holds_archives)
+            .bind(i64::from(limits.archive_limit))
             .fetch_all(session)
             .await
     })

@@ -135,7 +135,7 @@ mod tests {
         (
             17,
             "changes",
-            "b9359a8567ee91493479c8d6c3c1788b9fe5abfcf844fbd80383943efa05fe08e66551eadd68daf12e45f404aae07cf0",
+            "8634a250b85e6c11d9a0850564bea9ce92747e8b6708eb21c297042ef57c45f7c115c13a1965a5d66e72a528e14d46a9",
         ),
     ];
 

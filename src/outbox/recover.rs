@@ -238,7 +238,9 @@ pub async fn settle_unconfirmed(
                    synced_revision = case when f.status = 'archived' and o.archived then o.revision
                                           when f.status = 'archived' then least(coalesce(o.synced_revision, 0), o.revision - 1)
                                           when f.status <> 'synced' then o.synced_revision
-                                          when o.hubspot_properties is not null or o.doubt = 'conflict' or o.archived then 0
+                                          when o.hubspot_properties is not null or o.doubt = 'conflict' or o.archived
+                                            or exists (select from course_sync_batch b
+                                                        where b.batch_id = f.batch_id and b.operation = 'read') then 0
                                           else coalesce(course_sync_sent_revision(f.batch_id, f.id), o.revision) end,
                    error = case when f.keeps_error then o.error else f.error end,
                    next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
@@ -307,9 +309,10 @@ pub async fn postpone_lookups(
     const POSTPONE: &str = "-- postpone look-ups
         update course_outbox o
            set next_attempt_at = now() + make_interval(secs => r.wait), error = coalesce(r.error, o.error),
+               recheck_at = case when o.recheck_at <= now() then now() + make_interval(secs => r.wait) else o.recheck_at end,
                updated_at = now()
           from unnest($1::bigint[], $2::float8[], $3::jsonb[]) as r (id, wait, error)
-         where o.id = r.id and o.status = 'unconfirmed'
+         where o.id = r.id and (o.status = 'unconfirmed' or o.recheck_at is not null)
            and o.id in (select free.id from course_outbox free where free.id = any($1) for no key update skip locked)";
     let ids: Vec<RowId> = postponed.iter().map(|it| it.id).collect();
     let waits: Vec<f64> = postponed.iter().map(|it| it.wait.as_secs_f64()).collect();

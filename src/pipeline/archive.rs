@@ -166,7 +166,7 @@ async fn read(
     match records::read(context, held, &ids, &names, state, permit).await {
         Ok(ReadEnd::Found(findings)) => findings.into_iter().map(Ok).collect(),
         Ok(ReadEnd::NotPossible) => vec![Err(None); courses.len()],
-        Ok(ReadEnd::Failed(why)) => vec![Err(Some(why)); courses.len()],
+        Ok(ReadEnd::Halved(why) | ReadEnd::Failed(why)) => vec![Err(Some(why)); courses.len()],
         Err(error) => vec![Err(Some(error.to_string())); courses.len()],
     }
 }
@@ -185,8 +185,8 @@ fn before_archive(
             let held = unique.and_then(|name| values.get(name)).filter(|key| !key.is_empty())?;
             (fold_key(held) != fold_key(course.key.as_str())).then(|| {
                 let message = format!(
-                    "record {id} has the key {held:?} of another course, so it is not archived. Correct the key in HubSpot, \
-                     or run `course-sync resolve` with the id of this course's record"
+                    "record {id} has the key {held:?} of another course, so it is not archived. Correct the key in HubSpot \
+                     and run `course-sync retry`, or run `course-sync resolve` with --hubspot-id and the id of this course's record"
                 );
                 Verdict::Refused(CourseError::new(Category::Conflict, &message, now))
             })
@@ -214,10 +214,8 @@ fn after_archive(course: &ClaimedCourse, finding: &Result<RecordFinding, Option<
         Ok(RecordFinding::Present(_)) => Verdict::Applied { hubspot_id: record.id.clone(), warning: None },
         // Not archived, or deleted permanently: a look-up shows which.
         Ok(RecordFinding::Absent | RecordFinding::Merged(_)) => {
-            let message = format!(
-                "HubSpot answered the archive, but record {} is not in the recycle bin",
-                record.id.as_str()
-            );
+            let message =
+                format!("record {} is not in HubSpot's recycle bin after the archive", record.id.as_str());
             Verdict::LookUp(CourseError::new(Category::Refused, &message, now))
         }
         Ok(RecordFinding::Inconclusive) | Err(_) => {

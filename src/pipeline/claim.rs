@@ -218,7 +218,9 @@ struct ClaimStatement {
 impl ClaimStatement {
     async fn run(self, context: Arc<Context>) -> Result<ClaimResult, OutboxError> {
         let (settings, database) = (&context.settings, &context.edges.database);
-        let holds_archives = self.write == Write::Archive && holds_archives(&context).await?;
+        if self.write == Write::Archive {
+            report_held_archives(&context).await?;
+        }
         let isolation = match self.lane {
             Lane::Fresh => Isolation::default(),
             Lane::Suspects => {
@@ -233,7 +235,7 @@ impl ClaimStatement {
         };
         let limits = ClaimLimits {
             write: self.write,
-            holds_archives,
+            archive_limit: settings.archive_limit,
             lane: self.lane,
             order: self.order,
             courses: self.courses.min(settings.max_size),
@@ -246,16 +248,16 @@ impl ClaimStatement {
     }
 }
 
-/// Whether archives are held: more of them are pending at once than is allowed.
-async fn holds_archives(context: &Context) -> Result<bool, OutboxError> {
+/// Shows whether archives are held: more of them are pending at once than is allowed.
+async fn report_held_archives(context: &Context) -> Result<(), OutboxError> {
     let limit = context.settings.archive_limit;
     let is_held = changes::count_held_archives(&context.edges.database, limit).await? > u64::from(limit);
     let why = format!(
         "more than {limit} courses are withdrawn at once (outbox.archive_limit). Their records are not archived until \
-         `course-sync resume --archives`; creates and updates go on"
+         `course-sync resume --archives`; creates and updates continue"
     );
     context.account.hold_archives(is_held.then_some(why.as_str()));
-    Ok(is_held)
+    Ok(())
 }
 
 /// Withdraws a claim whose result was lost. Repeats this until the claim is withdrawn or can no longer commit. Its courses

@@ -199,8 +199,8 @@ fn unconfirmed(
 pub(crate) fn exhausted_error(last: &CourseError, faults: u32, now: Timestamp) -> CourseError {
     let times = if faults == 1 { "once".to_owned() } else { format!("{faults} times") };
     let message = format!(
-        "HubSpot failed at this course {times} when it was sent on its own, while other courses passed. HubSpot did not \
-         take it. Last error: {}",
+        "the request failed {times} when this course was sent on its own, while other courses succeeded. HubSpot did not \
+         execute it. Last error: {}",
         last.message
     );
     CourseError {

@@ -158,13 +158,13 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
     match state {
         DetailedStatus::Waiting => match (&course.hubspot_id, course.archived) {
             (None, false) => format!("pending, {sent}: waiting to be sent"),
-            (None, true) => "pending: withdrawn before HubSpot held it".to_owned(),
+            (None, true) => "pending: withdrawn, and HubSpot has no record of it".to_owned(),
             (Some(id), false) => format!(
-                "pending: HubSpot record {id} is to be updated to revision {}{}",
+                "pending: HubSpot record {id} will be updated to revision {}{}",
                 course.revision,
                 describe_held(course)
             ),
-            (Some(id), true) => format!("pending: HubSpot record {id} is to be archived"),
+            (Some(id), true) => format!("pending: HubSpot record {id} will be archived"),
         },
         DetailedStatus::ArchiveHeld => {
             "pending: withdrawn, and archives are held, because too many courses are withdrawn at once"
@@ -176,7 +176,7 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
         ),
         DetailedStatus::Archived => match &course.hubspot_id {
             Some(id) => format!("archived: HubSpot record {id} is in the recycle bin"),
-            None => "archived: withdrawn before HubSpot held it".to_owned(),
+            None => "archived: withdrawn, and HubSpot has no record of it".to_owned(),
         },
         DetailedStatus::BackingOff if course.is_suspect => {
             format!(
@@ -216,7 +216,11 @@ fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {
 
 /// Which revision HubSpot holds, if it is known.
 fn describe_held(course: &CourseRow) -> String {
-    course.synced_revision.map(|held| format!("; HubSpot holds revision {held}")).unwrap_or_default()
+    match course.synced_revision {
+        None => String::new(),
+        Some(0) => "; it is not known which revision HubSpot holds".to_owned(),
+        Some(held) => format!("; HubSpot holds revision {held}"),
+    }
 }
 
 /// How course-sync learned which record a synced course is, if it was not from the response of a create.
@@ -296,12 +300,16 @@ fn describe_next(
         DetailedStatus::Isolating => {
             (format!("it is sent with one of the next requests, in a batch of at most {}", course.batch_limit), due)
         }
+        DetailedStatus::LookedUp if course.archived => (
+            "it is looked up in HubSpot: if found, its record is archived; if not found, the course becomes archived".to_owned(),
+            due,
+        ),
         DetailedStatus::LookedUp => (
             "it is looked up in HubSpot: if found, it becomes synced; if not found, it is sent again".to_owned(),
             due,
         ),
         DetailedStatus::ReadBack => (
-            "its record is read: if it is as the row says, the course is settled; otherwise the change is sent again".to_owned(),
+            "its record is read: if it matches the row, the course is settled; otherwise the change is sent again".to_owned(),
             due,
         ),
         DetailedStatus::SentAgain => ("it is sent again, which may create a duplicate".to_owned(), due),
@@ -332,7 +340,7 @@ fn list_actions(state: DetailedStatus, course: &CourseRow, context: &ExplainCont
             let property = error.and_then(|error| error.property.as_deref());
             vec![
                 remedy(error.map(|error| error.category), code, property),
-                format!("then run `course-sync retry --key {key}`"),
+                format!("if you fixed it in HubSpot and not in the row, run `course-sync retry --key {key}`"),
             ]
         }
         DetailedStatus::Held => vec![

@@ -56,7 +56,7 @@ macro_rules! events {
 events! {
     "Courses and requests" {
         PROGRESS_REPORTED = "progress_reported", INFO,
-            [seconds, synced, adopted, failed, deferred, unconfirmed, requests, outcomes, delay_p50_seconds,
+            [seconds, synced, adopted, updated, archived, failed, deferred, unconfirmed, requests, outcomes, delay_p50_seconds,
              delay_p95_seconds, pending, quota_interval, quota_daily, paused],
             "The work since the last such line, at most a minute ago. Courses by outcome; requests by operation and \
              outcome; how long half and 95 % of the courses took from their last change to sync; courses still pending; calls \
@@ -65,17 +65,17 @@ events! {
         COURSE_FAILED = "course_failed", WARN,
             [batch, course_key, row, category, code, property, correlation_id],
             "HubSpot refused the course permanently, or the course cannot be sent.",
-            "Run `course-sync explain KEY`. Correct the course, then run `course-sync retry`.";
+            "Run `course-sync explain KEY`. Correct the row: it is sent automatically. If you fixed the cause in HubSpot, run `course-sync retry`. If the record was deleted or merged, run `course-sync resolve`.";
         FURTHER_COURSES_FAILED = "further_courses_failed", WARN, [courses, hint],
             "More courses failed in this minute than are logged one by one.",
             "Run `course-sync failures` to see them grouped.";
         BATCH_REQUEST_FAILED = "batch_request_failed", INFO,
             [batch, courses, status, outcome, took, correlation_id],
-            "A request with courses failed as a whole. `outcome` has the values of `course_sync_requests_total`. Its courses \
+            "A create, update or archive request failed as a whole. `outcome` has the values of `course_sync_requests_total`. Its courses \
              are retried, bisected or looked up.",
             "Nothing, unless it keeps happening.";
         BATCH_SENT = "batch_sent", DEBUG, [batch, courses, status, outcome, took, correlation_id],
-            "A request with courses completed. Some of its courses may have been refused (`outcome` = `partial`).",
+            "A create, update or archive request completed. Some of its courses may have been refused (`outcome` = `partial`).",
             "Nothing.";
         BATCH_HELD = "batch_held", DEBUG, [batch, courses],
             "A pause began before the batch was sent. Its courses are pending again.",
@@ -112,10 +112,10 @@ events! {
             "Results of a look-up were discarded because another writer had changed the rows.",
             "Nothing after a leader change. Otherwise find out what else writes to the outbox.";
         ARCHIVES_HELD = "archives_held", ERROR, [detail],
-            "More courses are withdrawn at once than `outbox.archive_limit` allows. Their records are not archived; creates and updates go on.",
+            "More courses are withdrawn at once than `outbox.archive_limit` allows. Their records are not archived; creates and updates continue.",
             "Find out whether the catalogue withdrew them on purpose. Then run `course-sync resume --archives`, or correct the rows.";
         ARCHIVES_RELEASED = "archives_released", INFO, [],
-            "Archives are sent again.",
+            "Archives are no longer held: an operator released them, or the catalogue corrected its rows.",
             "Nothing.";
         RECORD_REPAIRED = "record_repaired", WARN, [course_key, hubspot_id],
             "A request whose outcome was unknown was executed late and changed the record. The course is sent again.",

@@ -163,7 +163,7 @@ impl Metrics {
         );
         registry.register(
             "paused",
-            "1 while no course is created for this reason. A pause of look-ups only is not counted",
+            "1 while sending is paused for this reason; archive_limit: while archives are held. A pause of look-ups only is not counted",
             self.paused.clone(),
         );
         registry.register("leader", "1 on the instance that sends", self.leader.clone());

@@ -93,7 +93,7 @@ fn suggest_fix(pause: &PauseReport) -> &'static str {
         }
         Some(Reason::ArchiveLimit) => {
             "Find out whether the catalogue withdrew these courses on purpose. Then run `course-sync resume \
-             --archives`, or correct the rows. Creates and updates go on."
+             --archives`, or correct the rows. Creates and updates continue."
         }
         None => "See the log of the leader.",
     }

@@ -45,6 +45,10 @@ impl Engine {
         for (write, _) in fresh.into_iter().filter(|(_, due)| due::is_due(*due)) {
             self.queues.expect(write, Lane::Fresh);
         }
+        if due.archives.is_none() {
+            // No archive is pending any more, so none is held.
+            self.context.account.hold_archives(None);
+        }
         if due::is_due(due.suspects) {
             self.queues.expect_all(Lane::Suspects);
         }

@@ -91,8 +91,7 @@ pub async fn read_pending_page(
                false as is_blamed, coalesce(changed_at, created_at) as requested_at, false as is_looked_up, hubspot_id,
                case when size <= $4 then hubspot_properties end as hubspot_properties, archived,
                -- As in the claim of archives.
-               coalesce(coalesce(changed_at, created_at) <= (select archives_released_at from course_sync_leader), false)
-                   as is_released,
+               archive_released as is_released,
                next_attempt_at as due, 0::bigint as candidates, gen_random_uuid() as batch,
                next_attempt_at::text as time
           from course_outbox

@@ -1,7 +1,8 @@
 //! Records of known ids: what a read shows, and what happens to a course of which it is not known what its record holds. Pure.
 //!
-//! After an unknown outcome the record is read and compared. If it holds what the row says, the change is there. Otherwise the
-//! change is sent again; and because the first request may still be executed late, the record is read once more afterwards.
+//! After an unknown outcome the record is read and compared. If it has the values of the row, the change is there.
+//! Otherwise the change is sent again. In both cases the record is read once more later, because the first request may be executed
+//! late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -158,7 +159,7 @@ fn settle_unconfirmed(
         Whereabouts::Merged(survivor) => ChangeSettlement::Failed(record_merged(id, survivor, facts.now)),
         Whereabouts::InRecycleBin if record.is_archived => ChangeSettlement::Archived(None),
         Whereabouts::Gone if record.is_archived => {
-            ChangeSettlement::Archived(Some(record_gone(id, facts.now)))
+            ChangeSettlement::Archived(Some(already_deleted(id, facts.now)))
         }
         // The course was withdrawn, and is offered again: it gets a new record.
         Whereabouts::InRecycleBin | Whereabouts::Gone if is_archived_by_us => {
@@ -260,7 +261,7 @@ fn recheck(record: &UncertainRecord, finding: &Whereabouts, facts: &Facts<'_>) -
             ChangeSettlement::ArchivedBefore
         }
         Whereabouts::Unknown(_) => ChangeSettlement::Postponed(facts.settle.max(MIN_READ_INTERVAL), None),
-        // What a person did to the record is left alone.
+        // Changes that users made to the record are left alone.
         Whereabouts::Merged(_) | Whereabouts::InRecycleBin | Whereabouts::Gone => ChangeSettlement::Checked,
     }
 }
@@ -281,8 +282,18 @@ fn late_changes(wanted: &Properties, late: &HeldProperties, values: &BTreeMap<St
 /// The error of a course whose record was deleted.
 pub(in crate::pipeline) fn record_gone(id: &str, now: Timestamp) -> CourseError {
     let message = format!(
-        "HubSpot's record {id} of this course was deleted. It is not created again on its own: run `course-sync resolve` with \
-         --recreate for a new record, or with --hubspot-id if the course has another one"
+        "HubSpot's record {id} of this course was deleted. course-sync does not create a new record automatically. For a new \
+         record, run `course-sync resolve KEY --recreate`; if the course has another record, run `course-sync resolve KEY \
+         --hubspot-id ID`"
+    );
+    CourseError::new(Category::RecordGone, &message, now)
+}
+
+/// The remark on a withdrawn course whose record was deleted before.
+fn already_deleted(id: &str, now: Timestamp) -> CourseError {
+    let message = format!(
+        "HubSpot's record {id} of this course was already deleted permanently, so it is not in the recycle bin. Nothing has \
+         to be done"
     );
     CourseError::new(Category::RecordGone, &message, now)
 }

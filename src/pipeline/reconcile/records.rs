@@ -16,6 +16,7 @@ use crate::hubspot::api::record_state::RecordState;
 use crate::outbox::OutboxError;
 use crate::outbox::changes::{self, ChangeSettlement, UncertainRecord};
 use crate::outbox::journal;
+use crate::outbox::recover::{self, PostponedLookup};
 use crate::pipeline::context::Context;
 use crate::pipeline::single_rows::{Halves, log_not_writable};
 use crate::pipeline::{account_request, record as record_stage};
@@ -29,9 +30,11 @@ use crate::telemetry::metrics::{CourseOutcome, Operation};
 pub(in crate::pipeline) enum ReadEnd {
     /// One finding per record.
     Found(Vec<RecordFinding>),
-    /// Reads are paused, the lease has ended, or the shutdown has begun. Or it failed, and the next read contains fewer records.
+    /// Reads are paused, the lease has ended, or the shutdown has begun.
     NotPossible,
-    /// It failed, with this message.
+    /// It failed with this message, and the next read contains fewer records.
+    Halved(String),
+    /// The read of a single record failed, with this message.
     Failed(String),
 }
 
@@ -76,9 +79,8 @@ pub(in crate::pipeline) async fn read(
     account_request::record_request_end(context, request, end).await;
     Ok(match (failure, signal) {
         (None, Signal::Passed | Signal::Judged) => ReadEnd::Found(findings),
-        (None, Signal::Pause(_) | Signal::Failed(_)) | (Some(LookupFailure::Halved), _) => {
-            ReadEnd::NotPossible
-        }
+        (None, Signal::Pause(_) | Signal::Failed(_)) => ReadEnd::NotPossible,
+        (Some(LookupFailure::Halved), signal) => ReadEnd::Halved(failure_message(signal)),
         (Some(LookupFailure::SetAside | LookupFailure::SetAsideAndPause), signal) => {
             ReadEnd::Failed(failure_message(signal))
         }
@@ -90,15 +92,22 @@ pub(super) async fn settle_due(context: &Arc<Context>, held: HeldLease) -> Resul
     if !context.account.may_look_up() {
         return Ok(false);
     }
-    let (due, _invalid) =
-        changes::due_records(&context.edges.database, context.account.lookup_size()).await?;
+    let (due, invalid) = changes::due_records(&context.edges.database, context.account.lookup_size()).await?;
+    if !invalid.is_empty() {
+        // They must not take the places of others.
+        let wait = context.settings.retry.max_interval;
+        let postponed: Vec<_> =
+            invalid.into_iter().map(|id| PostponedLookup { id, wait, error: None }).collect();
+        recover::postpone_lookups(&context.edges.database, &postponed).await?;
+    }
     if due.is_empty() {
         return Ok(false);
     }
     let found = match find(context, held, &due).await? {
         Found::Whereabouts(found) => found,
+        Found::NotPossible => return Ok(false),
         // The records are still due: the next run reads fewer of them.
-        Found::NotPossible => return Ok(context.account.may_look_up() && held.is_valid() && due.len() > 1),
+        Found::Halved => return Ok(true),
         Found::Failed(why) => vec![Whereabouts::Unknown(Some(why)); due.len()],
     };
     let facts = Facts {
@@ -121,6 +130,7 @@ enum Found {
     /// One per record.
     Whereabouts(Vec<Whereabouts>),
     NotPossible,
+    Halved,
     Failed(String),
 }
 
@@ -137,6 +147,7 @@ async fn find(
     let live = match read(context, held, &records, &names, RecordState::Live, None).await? {
         ReadEnd::Found(live) => live,
         ReadEnd::NotPossible => return Ok(Found::NotPossible),
+        ReadEnd::Halved(_) => return Ok(Found::Halved),
         ReadEnd::Failed(why) => return Ok(Found::Failed(why)),
     };
     let mut absent = Vec::new();

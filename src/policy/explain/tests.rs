@@ -228,12 +228,12 @@ fn withdrawn(status: Status) -> CourseHistory {
 fn a_pending_change_is_explained_with_its_record() {
     use DetailedStatus::{ArchiveHeld, ReadBack, Waiting};
     let running = context(look_up());
-    let update = ["record 77 is to be updated to revision 2; HubSpot holds revision 1", "next requests", ""];
+    let update = ["record 77 will be updated to revision 2; HubSpot holds revision 1", "next requests", ""];
     assert_explained(changed(Status::Pending), &running, Waiting, update, Some(-60));
-    let archive = ["record 77 is to be archived", "next requests", ""];
+    let archive = ["record 77 will be archived", "next requests", ""];
     assert_explained(withdrawn(Status::Pending), &running, Waiting, archive, Some(-60));
     let no_record = with(withdrawn(Status::Pending), |course| course.hubspot_id = None);
-    let no_request = ["withdrawn before HubSpot held it", "without a request", ""];
+    let no_request = ["withdrawn, and HubSpot has no record", "without a request", ""];
     assert_explained(no_record, &running, Waiting, no_request, Some(-60));
     let mut held = paused(Reason::ArchiveLimit);
     held.pauses[0].operation = Some("archive".into());
@@ -262,7 +262,7 @@ fn a_withdrawn_course_or_a_lost_record_is_explained() {
         no_record,
         &running,
         Archived,
-        ["withdrawn before HubSpot held it", until_offered, ""],
+        ["withdrawn, and HubSpot has no record", until_offered, ""],
         None,
     );
     for category in [Category::RecordGone, Category::RecordMerged] {

@@ -99,7 +99,7 @@ fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
         EventKind::Updated => format!("updated in HubSpot, with a remark{reason}"),
         EventKind::Archived => match &event.hubspot_id {
             Some(id) => format!("HubSpot record {id} archived{reason}"),
-            None => "withdrawn before it was sent: no request was needed".to_owned(),
+            None => "archived without a request: HubSpot has no record of the course".to_owned(),
         },
         EventKind::Repaired => {
             "an earlier request changed the record late; the course is sent again".to_owned()

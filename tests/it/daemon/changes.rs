@@ -290,10 +290,8 @@ async fn a_mass_withdrawal_is_held_until_a_person_releases_it() {
     world.wait_until_settled("B", "synced").await;
     assert!(world.received(Operation::BatchArchive).is_empty());
     assert_eq!(daemon.metric("course_sync_paused{reason=\"archive_limit\"}").await, "1");
-    sqlx::query("update course_sync_leader set archives_released_at = clock_timestamp()")
-        .execute(world.pool())
-        .await
-        .unwrap();
+    let released = world.run(&["resume", "--archives"]).await;
+    assert_eq!(released.0, Some(0), "{}", released.1);
     world.wait_until_settled("A", "archived").await;
     world.wait_until_all_are(&["archived", "synced"]).await;
     daemon.wait_for_event("archives_released").await;
@@ -443,5 +441,56 @@ async fn a_course_that_was_withdrawn_before_a_late_create_is_archived() {
     world.wait_until_settled("A", "archived").await;
     let records = world.hubspot.records();
     assert!(records.len() == 1 && records[0].archived, "{records:?}");
+    world.audit_values().await;
+}
+
+#[tokio::test]
+async fn a_hold_ends_when_the_catalogue_takes_the_withdrawals_back() {
+    let (world, daemon) = with_settings(&[("OUTBOX__ARCHIVE_LIMIT", "0")]).await;
+    world.withdraw("A", true).await;
+    daemon.wait_for_event("archives_held").await;
+    world.withdraw("A", false).await;
+    daemon.wait_for_event("archives_released").await;
+    world.wait_until_settled("A", "synced").await;
+    assert!(world.received(Operation::BatchArchive).is_empty());
+    world.audit_values().await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_or_updated_delays_no_other_course() {
+    let (world, _daemon) = with_a_synced_course().await;
+    world.warm_up().await;
+    let (unreadable, poison) = (record_of(&world, "warm-7").await, record_of(&world, "warm-9").await);
+    let broken = || Answer::Error { status: 500, body: ErrorForm::Json, retry_after: None };
+    world
+        .hubspot
+        .add_fault(Fault::new(broken()).on(Operation::BatchRead).containing(&format!("\"{unreadable}\"")));
+    world.hubspot.add_fault(Fault::new(broken()).on(Operation::BatchUpdate).containing("poison"));
+    sqlx::query(
+        "update course_outbox
+            set archived = id % 2 = 0 and course_key <> 'warm-9' or course_key = 'warm-7',
+                properties = properties || jsonb_build_object('hs_course_description',
+                                                              case course_key when 'warm-9' then 'poison' else 'new' end)",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    eventually("the others are settled", async || {
+        let open: Vec<String> = sqlx::query_scalar(
+            "select course_key from course_outbox where synced_revision is distinct from revision order by id",
+        )
+        .fetch_all(world.pool())
+        .await
+        .unwrap();
+        if open.iter().all(|key| ["warm-7", "warm-9"].contains(&key.as_str())) { Ok(()) } else { Err(open) }
+    })
+    .await;
+    // Their requests wait longer and longer.
+    let requests = || world.hubspot.summary().requests;
+    assert!(requests() < 150, "{} requests", requests());
+    world.hubspot.clear_faults();
+    world.wait_until_settled("warm-7", "archived").await;
+    world.wait_until_settled("warm-9", "synced").await;
+    assert!(world.hubspot.records().iter().any(|record| record.id == poison && !record.archived));
     world.audit_values().await;
 }

@@ -126,12 +126,13 @@ async fn archives_are_held_until_they_are_released() {
     execute(pool, "update course_outbox set archived = true").await;
     let lease = leader(pool).await;
     assert_eq!(count_held_archives(pool, 1).await.unwrap(), 2);
-    let held = ClaimLimits { holds_archives: true, ..of(Write::Archive) };
+    let held = ClaimLimits { archive_limit: 1, ..of(Write::Archive) };
     assert_eq!(keys(&take(pool, lease, held, Cursor::default()).await.1), [""; 0]);
     assert_eq!(release_archives(pool).await.unwrap(), 2);
     assert_eq!(count_held_archives(pool, 1).await.unwrap(), 0);
     // Later ones are held again.
     execute(pool, "update course_outbox set properties = '{\"name\": \"new\"}' where course_key = 'b'").await;
+    let held = ClaimLimits { archive_limit: 0, ..held };
     assert_eq!(keys(&take(pool, lease, held, Cursor::default()).await.1), ["a"]);
 }
 

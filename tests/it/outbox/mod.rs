@@ -58,7 +58,7 @@ fn generous() -> ClaimLimits<'static> {
     static NO_EVIDENCE: LazyLock<Isolation> = LazyLock::new(Isolation::default);
     ClaimLimits {
         write: Write::Create,
-        holds_archives: false,
+        archive_limit: 1000,
         lane: Lane::Fresh,
         order: ClaimOrder::Oldest,
         courses: 100,
