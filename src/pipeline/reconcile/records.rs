@@ -26,6 +26,9 @@ use crate::runtime::lease::HeldLease;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{CourseOutcome, Operation};
 
+/// The most records of a run that are read on their own.
+const SINGLE_READS: usize = 5;
+
 /// How a read of records ended.
 pub(in crate::pipeline) enum ReadEnd {
     /// One finding per record.
@@ -144,12 +147,13 @@ async fn find(
     let names: Vec<&str> = names.into_iter().collect();
     let records: Vec<(RowId, &HubSpotId)> =
         due.iter().map(|record| (record.id, &record.hubspot_id)).collect();
-    let live = match read(context, held, &records, &names, RecordState::Live, None).await? {
+    let mut live = match read(context, held, &records, &names, RecordState::Live, None).await? {
         ReadEnd::Found(live) => live,
         ReadEnd::NotPossible => return Ok(Found::NotPossible),
         ReadEnd::Halved(_) => return Ok(Found::Halved),
         ReadEnd::Failed(why) => return Ok(Found::Failed(why)),
     };
+    read_single_records(context, held, &records, &names, &mut live).await?;
     let mut absent = Vec::new();
     for (record, finding) in records.iter().zip(&live) {
         if *finding == RecordFinding::Absent {
@@ -170,6 +174,29 @@ async fn find(
         whereabouts(live, archived)
     };
     Ok(Found::Whereabouts(live.into_iter().map(combine).collect()))
+}
+
+/// Reads records on their own about which the response showed nothing. A record that was merged shows up as another one, which
+/// only the response to a single id proves if the other one does not name it.
+async fn read_single_records(
+    context: &Arc<Context>,
+    held: HeldLease,
+    records: &[(RowId, &HubSpotId)],
+    names: &[&str],
+    live: &mut [RecordFinding],
+) -> Result<(), OutboxError> {
+    if records.len() < 2 {
+        return Ok(());
+    }
+    let unclear = records.iter().zip(live).filter(|(_, finding)| **finding == RecordFinding::Inconclusive);
+    for (record, finding) in unclear.take(SINGLE_READS) {
+        let end = read(context, held, std::slice::from_ref(record), names, RecordState::Live, None).await?;
+        let ReadEnd::Found(found) = end else { return Ok(()) };
+        if let Some(found) = found.into_iter().next() {
+            *finding = found;
+        }
+    }
+    Ok(())
 }
 
 /// Records the settlements. Returns the rows that were changed.

@@ -129,7 +129,7 @@ async fn the_console_works_in_a_browser() {
     wait_for_text(&browser, "What you can do").await;
     let address = browser.window.current_url().await.unwrap();
     assert_eq!(address.query(), Some("course=no-number"));
-    wait_for_text(&browser, "Then run course-sync retry --key no-number").await;
+    wait_for_text(&browser, "run course-sync retry --key no-number").await;
     assert_eq!(browser.console_errors().await, [""; 0]);
 
     // The hostile key is found through its group, and shown in each width and colour scheme.

@@ -378,12 +378,16 @@ impl World {
                 .map(|record| record.id.to_string())
                 .collect();
             match row.status.as_str() {
-                "synced" => assert_eq!(
-                    own,
-                    [row.hubspot_id.clone().unwrap()],
-                    "{} must have exactly its own record",
-                    row.course_key
-                ),
+                "synced" => {
+                    let id = row.hubspot_id.clone().unwrap();
+                    let history = id.parse().map(|id| self.hubspot.versions_of(id));
+                    assert_eq!(
+                        own,
+                        [id],
+                        "{} must have exactly its own record; its changes: {history:#?}",
+                        row.course_key
+                    );
+                }
                 // A change of it may have failed.
                 "failed" if row.hubspot_id.is_some() => {}
                 "failed" => assert!(own.is_empty(), "{} failed, but has the records {own:?}", row.course_key),

@@ -5,10 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Facts, Whereabouts, settle};
+use super::{Facts, RecordFinding, Whereabouts, interpret_records, settle};
 use crate::course::{
     BatchId, Category, CourseError, CourseKey, HeldProperties, HubSpotId, Properties, RowId, Write,
 };
+use crate::hubspot::api::decode::decode_body;
+use crate::hubspot::api::response::{Exchange, Meta};
 use crate::outbox::changes::{Cause, ChangeSettlement, LateWrites, UncertainRecord};
 use crate::policy::backoff::RetryPolicy;
 
@@ -141,4 +143,35 @@ fn only_what_a_late_request_wrote_is_repaired() {
     assert_eq!(repaired(decide(&first(), &Whereabouts::InRecycleBin)), None);
     let archives = LateWrites { archives: true, ..LateWrites::default() };
     assert_eq!(decide(&rechecked(archives), &Whereabouts::InRecycleBin), ChangeSettlement::ArchivedBefore);
+}
+
+#[test]
+fn what_a_read_by_ids_shows() {
+    let read = |ids: &[&str], body: &str| {
+        let ids: Vec<HubSpotId> = ids.iter().map(|id| HubSpotId::parse(id).unwrap()).collect();
+        let meta = Meta { status: 207, ..Meta::default() };
+        let exchange = Exchange::Answered { meta, body: decode_body(body.as_bytes()) };
+        interpret_records(&ids.iter().collect::<Vec<_>>(), &exchange).0
+    };
+    let reply = |results: &str, missing: &str| {
+        format!(
+            r#"{{"status":"COMPLETE","results":[{results}],"errors":[{{"category":"OBJECT_NOT_FOUND","context":{{"ids":[{missing}]}}}}]}}"#
+        )
+    };
+    let merged = |id: &str| RecordFinding::Merged(HubSpotId::parse(id).unwrap());
+    let named = r#"{"id":"9","properties":{"hs_merged_object_ids":"1;2"}}"#;
+    assert_eq!(read(&["1", "2"], &reply(named, "")), [merged("9"), merged("9")]);
+    // Of two, either may be the one that was merged; a single one is.
+    let unnamed = r#"{"id":"9","properties":{}}"#;
+    assert_eq!(
+        read(&["1", "2"], &reply(unnamed, "\"2\"")),
+        [RecordFinding::Inconclusive, RecordFinding::Absent]
+    );
+    assert_eq!(read(&["1"], &reply(unnamed, "")), [merged("9")]);
+    // A record that the response does not mention is not proved to be absent.
+    assert_eq!(read(&["1"], &reply("", "\"2\"")), [RecordFinding::Inconclusive]);
+    assert_eq!(
+        read(&["1"], &reply(r#"{"id":"1","properties":{"name":null}}"#, "")),
+        [RecordFinding::Present([("name".to_owned(), String::new())].into())]
+    );
 }
