@@ -51,7 +51,7 @@ fn claimed() -> Vec<ClaimedCourse> {
         doubt_property: None,
         is_blamed: false,
         requested_at: Timestamp::UNIX_EPOCH,
-        is_looked_up: false,
+        is_doubt_recent: false,
         record: None,
     };
     (0..COURSES).map(course).collect()

@@ -60,7 +60,7 @@ pub fn body() -> anyhow::Result<Vec<u8>> {
             doubt_property: None,
             is_blamed: false,
             requested_at: Timestamp::UNIX_EPOCH,
-            is_looked_up: false,
+            is_doubt_recent: false,
             record: None,
         })
     };

@@ -32,17 +32,17 @@ pub struct ClaimedCourse {
     pub is_blamed: bool,
     /// When the catalogue enqueued it or changed it last.
     pub requested_at: Timestamp,
-    /// Withdrawn: no request with an unknown outcome can create it any more.
-    pub is_looked_up: bool,
+    /// A request with an unknown outcome is so recent that HubSpot may still execute it.
+    pub is_doubt_recent: bool,
     /// Its record; `None` while none is known.
     pub record: Option<HeldRecord>,
 }
 
 impl ClaimedCourse {
-    /// The course is withdrawn, and an earlier request may still create a record of it. A look-up by its key shows whether it did.
+    /// For a withdrawn course: an earlier request may still create a record of it. A look-up by its key shows whether it did.
     #[must_use]
     pub fn may_be_created_late(&self) -> bool {
-        self.doubts > 0 && self.doubt_property.is_some() && !self.is_looked_up
+        self.doubts > 0 && self.doubt_property.is_some() && self.is_doubt_recent
     }
 }
 

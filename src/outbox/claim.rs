@@ -105,7 +105,7 @@ const ENVELOPE_BYTES: i64 = 160;
 /// property, 9 the ids of the batches, 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and
 /// their limits, 14 blamed requests, 15 the largest row, 16 the limit of archives.
 macro_rules! claim_statement {
-    ($write:literal, $what:literal, $is_looked_up:literal, $due:literal, $order:literal) => {
+    ($write:literal, $what:literal, $due:literal, $order:literal) => {
         concat!(
             "-- claim
         with lead as materialized (
@@ -128,9 +128,9 @@ macro_rules! claim_statement {
         ), due as materialized (
             select id, course_key, properties, associations, revision, attempts + 1 as attempts, faults, doubts,
                    doubt_property, coalesce(changed_at, created_at) as requested_at, hubspot_id, hubspot_properties,
-                   ",
-            $is_looked_up,
-            " as is_looked_up, next_attempt_at as due, batch_id = any($14) as is_blamed,
+                   -- No request is executed an hour late.
+                   coalesce(doubted_since > now() - interval '1 hour', false) as is_doubt_recent,
+                   next_attempt_at as due, batch_id = any($14) as is_blamed,
                    -- The evidence of other requests may narrow the batch of a group that failed.
                    least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
                                         where n.batch_id = course_outbox.batch_id)) as batch_limit,
@@ -189,7 +189,7 @@ macro_rules! claim_statement {
         -- More candidates than courses: some that were due did not fit.
         select batch_id as batch, id, course_key, case when size <= $15 then properties end as properties,
                case when size <= $15 then associations end as associations, attempts, faults, doubts, doubt_property,
-               coalesce(is_blamed, false) as is_blamed, requested_at, is_looked_up, hubspot_id,
+               coalesce(is_blamed, false) as is_blamed, requested_at, is_doubt_recent, hubspot_id,
                case when size <= $15 then hubspot_properties end as hubspot_properties, due, (select count(*) from due) as candidates
           from taken t
          order by t.batch, due, id"
@@ -207,33 +207,29 @@ struct ClaimStatements {
 }
 
 macro_rules! claim_statements {
-    ($write:literal, $what:literal, $is_looked_up:literal) => {
+    ($write:literal, $what:literal) => {
         ClaimStatements {
             fresh: claim_statement!(
                 $write,
                 $what,
-                $is_looked_up,
                 "suspected_at is null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
                 ""
             ),
             newest: claim_statement!(
                 $write,
                 $what,
-                $is_looked_up,
                 "suspected_at is null and $4::timestamptz is null and $5::bigint is not null",
                 "desc"
             ),
             suspects: claim_statement!(
                 $write,
                 $what,
-                $is_looked_up,
                 "suspected_at is not null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
                 ""
             ),
             newest_suspects: claim_statement!(
                 $write,
                 $what,
-                $is_looked_up,
                 "suspected_at is not null and $4::timestamptz is null and $5::bigint is not null",
                 "desc"
             ),
@@ -242,18 +238,11 @@ macro_rules! claim_statements {
 }
 
 fn statement(limits: &ClaimLimits<'_>) -> &'static str {
-    const CREATES: ClaimStatements = claim_statements!(
-        "create",
-        "hubspot_id is null and not archived and $16::bigint is not null",
-        "false"
-    );
-    const UPDATES: ClaimStatements = claim_statements!(
-        "update",
-        "hubspot_id is not null and not archived and $16::bigint is not null",
-        "false"
-    );
-    // A course that HubSpot does not hold needs no request, so it is not held. If it was looked up after an
-    // earlier claim for an archive, nothing can be created late.
+    const CREATES: ClaimStatements =
+        claim_statements!("create", "hubspot_id is null and not archived and $16::bigint is not null");
+    const UPDATES: ClaimStatements =
+        claim_statements!("update", "hubspot_id is not null and not archived and $16::bigint is not null");
+    // A course that HubSpot does not hold needs no request, so it is not held.
     const ARCHIVES: ClaimStatements = claim_statements!(
         "archive",
         "archived and (hubspot_id is null
@@ -262,10 +251,7 @@ fn statement(limits: &ClaimLimits<'_>) -> &'static str {
                        or (select count(*) from (select from course_outbox held
                                                   where held.status = 'pending' and held.archived and held.hubspot_id is not null
                                                     and not held.archive_released
-                                                  limit $16::bigint + 1) held) <= $16::bigint)",
-        // No request is executed an hour late.
-        "coalesce(doubted_since < now() - interval '1 hour', false)
-         or exists (select from course_sync_batch b where b.batch_id = course_outbox.batch_id and b.operation = 'archive')"
+                                                  limit $16::bigint + 1) held) <= $16::bigint)"
     );
     let statements = match limits.write {
         Write::Create => &CREATES,

@@ -210,7 +210,7 @@ pub type SettledCourse = (RowId, BatchId, Transition);
 /// and status, because the response itself may have been recorded meanwhile. A row that another session holds is left out.
 /// Returns the number of rows that were settled.
 ///
-/// Index: the primary key of `course_outbox`.
+/// Index: the primary keys of `course_outbox` and `course_sync_batch`.
 pub async fn settle_unconfirmed(
     database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
@@ -223,10 +223,14 @@ pub async fn settle_unconfirmed(
             select from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
         ), finding as (
-            select * from unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bool[],
-                                 $9::float8[], $10::int[], $11::smallint[], $12::bool[], $13::text[], $14::text[])
+            select f.*, b.operation,
+                   -- The look-up before an archive: it came when no earlier request could be executed any more.
+                   b.operation is not distinct from 'archive' and f.status <> 'unconfirmed' as ends_doubts
+              from unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::bool[],
+                          $9::float8[], $10::int[], $11::smallint[], $12::bool[], $13::text[], $14::text[])
                 as f (id, batch_id, status, hubspot_id, error, keeps_error, wait, fault, batch_limit, is_suspect, doubt,
                       event)
+              left join course_sync_batch b using (batch_id)
         ), settled as (
             -- The course may have been sent again meanwhile, under another batch: then this result is stale.
             update course_outbox o
@@ -239,8 +243,7 @@ pub async fn settle_unconfirmed(
                                           when f.status = 'archived' then least(coalesce(o.synced_revision, 0), o.revision - 1)
                                           when f.status <> 'synced' then o.synced_revision
                                           when o.hubspot_properties is not null or o.doubt = 'conflict' or o.archived
-                                            or exists (select from course_sync_batch b
-                                                        where b.batch_id = f.batch_id and b.operation = 'read') then 0
+                                            or f.operation = 'read' then 0
                                           else coalesce(course_sync_sent_revision(f.batch_id, f.id), o.revision) end,
                    error = case when f.keeps_error then o.error else f.error end,
                    next_attempt_at = coalesce(now() + make_interval(secs => f.wait), o.next_attempt_at),
@@ -248,6 +251,9 @@ pub async fn settle_unconfirmed(
                    batch_limit = coalesce(f.batch_limit, o.batch_limit),
                    suspected_at = case when f.is_suspect then now() else o.suspected_at end,
                    doubt = f.doubt,
+                   doubts = case when f.ends_doubts then 0 else o.doubts end,
+                   doubt_property = case when not f.ends_doubts then o.doubt_property end,
+                   doubted_since = case when not f.ends_doubts then o.doubted_since end,
                    updated_at = now()
               from finding f
              where o.id = f.id and o.batch_id = f.batch_id and o.status = 'unconfirmed' and exists (select from lead)

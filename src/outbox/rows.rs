@@ -32,7 +32,7 @@ pub(super) struct ClaimedRow {
     doubt_property: Option<String>,
     is_blamed: bool,
     requested_at: Lenient<Timestamp>,
-    is_looked_up: bool,
+    is_doubt_recent: bool,
     hubspot_id: Option<String>,
     hubspot_properties: Option<Lenient<Json<Value>>>,
     pub due: Lenient<Timestamp>,
@@ -51,7 +51,7 @@ impl_from_row!(ClaimedRow {
     doubt_property,
     is_blamed,
     requested_at,
-    is_looked_up,
+    is_doubt_recent,
     hubspot_id,
     hubspot_properties,
     due,
@@ -90,7 +90,7 @@ impl TryFrom<ClaimedRow> for ClaimedCourse {
             doubt_property: row.doubt_property,
             is_blamed: row.is_blamed,
             requested_at: read_time(id, "created_at", row.requested_at)?,
-            is_looked_up: row.is_looked_up,
+            is_doubt_recent: row.is_doubt_recent,
             record,
         })
     }

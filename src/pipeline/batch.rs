@@ -126,7 +126,7 @@ pub(crate) mod tests {
             doubt_property: None,
             is_blamed: false,
             requested_at: Timestamp::UNIX_EPOCH,
-            is_looked_up: false,
+            is_doubt_recent: false,
             record: None,
         }
     }

@@ -142,8 +142,8 @@ impl ClaimedCourses {
     }
 }
 
-/// Separates the changes that need no request, and their outcomes: HubSpot holds the properties already, or never held the
-/// course.
+/// Separates the changes that need no request now, and their outcomes: HubSpot holds the properties already, never held the
+/// course, or may still create it.
 fn split_done(
     write: Write,
     courses: Vec<ClaimedCourse>,
@@ -154,9 +154,15 @@ fn split_done(
     let mut open = Vec::with_capacity(courses.len());
     let (mut unsent, mut done) = (Vec::new(), Vec::new());
     for mut course in courses {
+        let may_be_created_late = course.may_be_created_late();
         match (write, &mut course.record) {
+            // First, or a record that is created late would be live after the archive.
+            (Write::Archive, _) if may_be_created_late => {
+                done.push((course.id, look_up_withdrawn(settle, now)));
+                unsent.push(course);
+            }
             (Write::Archive, None) => {
-                done.push((course.id, withdraw_without_record(&course, settle, now)));
+                done.push((course.id, Transition::Archived { hubspot_id: None, remark: None }));
                 unsent.push(course);
             }
             (Write::Update, Some(record)) => {
@@ -176,15 +182,6 @@ fn split_done(
         }
     }
     (open, unsent, done)
-}
-
-/// The course is withdrawn, and no record of it is known. If an earlier request may still create one, it is looked up once more
-/// later.
-fn withdraw_without_record(course: &ClaimedCourse, settle: Duration, now: Timestamp) -> Transition {
-    if !course.may_be_created_late() {
-        return Transition::Archived { hubspot_id: None, remark: None };
-    }
-    look_up_withdrawn(settle, now)
 }
 
 /// Separates the courses that a request under `unique_property` could create a second time.

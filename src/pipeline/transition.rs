@@ -47,7 +47,6 @@ pub fn decide_transitions(
             faults: course.faults,
             is_blamed: course.is_blamed,
             may_exist: course.doubts > 0 && may_look_up,
-            may_be_created_late: course.may_be_created_late(),
             lane: facts.lane,
             others: facts.others,
             settle: facts.settle,
@@ -80,8 +79,6 @@ pub struct SentCourse {
     pub is_blamed: bool,
     /// An earlier request may have created it, and it can be looked up.
     pub may_exist: bool,
-    /// It is withdrawn, and an earlier request may still create another record of it.
-    pub may_be_created_late: bool,
     /// Whether its request contained fresh courses or suspects.
     pub lane: Lane,
     /// The results of other requests.
@@ -102,7 +99,6 @@ impl RetryPolicy {
             Verdict::Applied { hubspot_id, warning } => match sent.write {
                 Write::Create => Transition::Synced { hubspot_id, provenance: Provenance::Created, warning },
                 Write::Update => Transition::Synced { hubspot_id, provenance: Provenance::Updated, warning },
-                Write::Archive if sent.may_be_created_late => look_up_withdrawn(sent.settle, sent.now),
                 Write::Archive => Transition::Archived { hubspot_id: Some(hubspot_id), remark: warning },
             },
             Verdict::LookUp(error) => unconfirmed(error, Doubt::Change, None, Duration::ZERO),
@@ -178,7 +174,7 @@ impl RetryPolicy {
 }
 
 /// The course is withdrawn, and an earlier request may still create a record of it: it is looked up when that cannot happen any
-/// more.
+/// more, and archived after that.
 pub(crate) fn look_up_withdrawn(settle: Duration, now: Timestamp) -> Transition {
     let message =
         "the course is withdrawn, and an earlier request may still create it; it is looked up once more";
@@ -237,7 +233,6 @@ mod tests {
             faults: 0,
             is_blamed: false,
             may_exist: false,
-            may_be_created_late: false,
             lane: Lane::Fresh,
             others: OtherRequests::Pass,
             settle: Duration::from_secs(30),

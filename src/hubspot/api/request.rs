@@ -206,7 +206,7 @@ mod tests {
             doubt_property: None,
             is_blamed: false,
             requested_at: Timestamp::UNIX_EPOCH,
-            is_looked_up: false,
+            is_doubt_recent: false,
             record: None,
         }
     }

@@ -88,7 +88,7 @@ pub async fn read_pending_page(
     const PENDING: &str = "-- pending page
         select id, course_key, case when size <= $4 then properties end as properties,
                case when size <= $4 then associations end as associations, attempts, faults, doubts, doubt_property,
-               false as is_blamed, coalesce(changed_at, created_at) as requested_at, false as is_looked_up, hubspot_id,
+               false as is_blamed, coalesce(changed_at, created_at) as requested_at, false as is_doubt_recent, hubspot_id,
                case when size <= $4 then hubspot_properties end as hubspot_properties, archived,
                -- As in the claim of archives.
                archive_released as is_released,

@@ -444,6 +444,38 @@ async fn a_course_that_was_withdrawn_before_a_late_create_is_archived() {
     world.audit_values().await;
 }
 
+/// The outcome of its creation was unknown once, so it is looked up once more before its record is archived.
+#[tokio::test]
+async fn a_course_that_is_withdrawn_after_an_unknown_creation_can_be_offered_again_at_any_time() {
+    for is_archived in [true, false] {
+        let mut world = World::new().await;
+        world.set("OUTBOX__SETTLE", "1s");
+        world.hubspot.change_behaviour(|behaviour| behaviour.archived_hold_unique = false);
+        world.hubspot.add_fault(lost(Operation::BatchCreate, Commit::Yes));
+        world.enqueue("A", &course("Algebra", "old")).await;
+        let _daemon = world.start_daemon();
+        world.wait_until_settled("A", "synced").await;
+        let record = record_of(&world, "A").await;
+        world.hubspot.add_fault(slow(Operation::BatchArchive));
+        world.withdraw("A", true).await;
+        eventually("the look-up waits, or the archive is in flight", async || {
+            let row = world.row("A").await;
+            let is_reached =
+                if is_archived { world.hubspot.records()[0].archived } else { row.status == "unconfirmed" };
+            if is_reached { Ok(()) } else { Err(row) }
+        })
+        .await;
+        world.withdraw("A", false).await;
+        world.wait_until_settled("A", "synced").await;
+        assert_eq!(
+            record_of(&world, "A").await != record,
+            is_archived,
+            "only an archived record is replaced"
+        );
+        world.audit_values().await;
+    }
+}
+
 #[tokio::test]
 async fn a_hold_ends_when_the_catalogue_takes_the_withdrawals_back() {
     let (world, daemon) = with_settings(&[("OUTBOX__ARCHIVE_LIMIT", "0")]).await;

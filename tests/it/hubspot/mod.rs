@@ -34,7 +34,7 @@ fn claimed(row: i64, key: &str, properties: Value) -> ClaimedCourse {
         doubt_property: None,
         is_blamed: false,
         requested_at: NOW,
-        is_looked_up: false,
+        is_doubt_recent: false,
         record: None,
     }
 }

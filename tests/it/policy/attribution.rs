@@ -233,7 +233,6 @@ impl World {
                 faults: row.faults,
                 is_blamed,
                 may_exist: false,
-                may_be_created_late: false,
                 lane,
                 others: decision.others,
                 settle: SETTLE,

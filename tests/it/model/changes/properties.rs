@@ -21,7 +21,9 @@ pub fn properties_of(protocol: &Protocol) -> Vec<Property<Protocol>> {
     let mut properties = vec![
         Property::always(CONVERGES, converges),
         Property::always(ONE_OPEN, |_, state: &State| state.open() <= 1),
-        Property::always(SYNCED_IS_TRUE, |_, state| synced_is_true(state)),
+        Property::always(SYNCED_IS_TRUE, |_, state: &State| {
+            state.row.synced_revision <= state.history.reached
+        }),
         Property::always(IN_ORDER, |_, state: &State| {
             !state.history.sent_older && !state.history.sent_unnoticed
         }),
@@ -42,7 +44,7 @@ pub fn properties_of(protocol: &Protocol) -> Vec<Property<Protocol>> {
                 settles(state, |it| matches!(it, Settlement::Found { is_sent: false, .. }))
             }),
             Property::sometimes("a record is created after the course was withdrawn", |_, state| {
-                settles(state, |it| matches!(it, Settlement::CreatedLate(_)))
+                settles(state, |it| matches!(it, Settlement::FoundFirst(_)))
             }),
         ]);
     } else {
@@ -85,10 +87,4 @@ fn settles(state: &State, is_meant: fn(&Settlement) -> bool) -> bool {
 fn converges(protocol: &Protocol, state: &State) -> bool {
     let is_settled = matches!(state.row.status, Status::Synced | Status::Archived) && state.matches();
     state.row.status != Status::Failed && (is_settled || !protocol.regular_steps(state).is_empty())
-}
-
-/// A withdrawn course that a late request may create counts as archived before it is looked up once more.
-fn synced_is_true(state: &State) -> bool {
-    let is_looked_up_again = state.row.content.archived && state.row.doubts;
-    state.row.synced_revision <= state.history.reached || is_looked_up_again
 }

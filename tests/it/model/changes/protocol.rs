@@ -61,8 +61,10 @@ impl Protocol {
         }
         match (&state.reading, state.row.status) {
             (Some(_), _) => steps.push(Action::Settle),
-            (None, Status::Unconfirmed) => steps.push(Action::LookUp),
-            (None, Status::Synced | Status::Archived) if is_recheck_due(state) => steps.push(Action::Recheck),
+            (None, Status::Unconfirmed) if state.unknown().is_some() => steps.push(Action::LookUp),
+            (None, Status::Synced | Status::Unconfirmed) if is_recheck_due(state) => {
+                steps.push(Action::Recheck);
+            }
             (None, _) => {}
         }
         for (id, request) in state.requests.iter().enumerate() {

@@ -77,8 +77,8 @@ pub fn recheck(state: &State) -> Reading {
     let row = &state.row;
     let record = row.record.map(|record| state.records[record]);
     let settlement = match record {
-        _ if row.status == Status::Archived => {
-            state.live().map_or(Settlement::Checked, Settlement::CreatedLate)
+        _ if row.status == Status::Unconfirmed => {
+            state.live().map_or(Settlement::AbsentFirst, Settlement::FoundFirst)
         }
         Some(record) if record.is_live => {
             let is_late = match row.late.value {
@@ -103,16 +103,17 @@ impl Protocol {
     pub fn settle(&self, next: &mut State) {
         let Some(Reading { revision, settlement }) = next.reading.take() else { return };
         // `settle_unconfirmed` notes the revision that was sent instead.
-        let is_by_key = matches!(settlement, Settlement::Found { .. } | Settlement::Absent);
+        let is_first = matches!(settlement, Settlement::FoundFirst(_) | Settlement::AbsentFirst);
+        let is_by_key = is_first || matches!(settlement, Settlement::Found { .. } | Settlement::Absent);
         if next.row.revision != revision && !is_by_key && self.has(Part::RevisionOfSettlement) {
             return;
         }
         let unknown = next.unknown();
-        let is_recheck =
-            matches!(settlement, Settlement::Repair(_) | Settlement::Checked | Settlement::CreatedLate(_));
+        let is_recheck = is_first || matches!(settlement, Settlement::Repair(_) | Settlement::Checked);
         let is_still_due = match unknown {
             Some(_) => !is_recheck,
-            None => next.row.recheck && matches!(next.row.status, Status::Synced | Status::Archived),
+            None if is_first => next.row.status == Status::Unconfirmed,
+            None => next.row.recheck && next.row.status == Status::Synced,
         };
         if !is_still_due {
             return;
@@ -125,12 +126,12 @@ impl Protocol {
                     self.remember(next, late);
                 }
             }
-            Settlement::Archived => self.archived(next, revision),
+            Settlement::Archived => next.archived(revision),
             Settlement::ArchivedBefore if self.has(Part::RevisionOfArchive) => {
                 let revision = next.row.synced_revision.min(revision - 1);
-                self.archived(next, revision);
+                next.archived(revision);
             }
-            Settlement::ArchivedBefore => self.archived(next, revision - 1),
+            Settlement::ArchivedBefore => next.archived(revision - 1),
             Settlement::Resend { held, late } => {
                 next.row.status = Status::Pending;
                 next.row.held = held;
@@ -149,18 +150,14 @@ impl Protocol {
                 next.row.held = Held::Is(actual);
                 next.forget_late();
             }
-            Settlement::Checked => {
-                if next.row.status == Status::Archived {
-                    next.row.doubts = false;
-                    next.row.held = Held::Null;
-                }
-                next.forget_late();
-            }
-            Settlement::CreatedLate(record) => {
+            Settlement::Checked => next.forget_late(),
+            Settlement::FoundFirst(record) => {
+                // What the record holds is not certain.
+                next.row.synced_revision = 0;
                 next.row.record = Some(record);
-                next.row.status = Status::Pending;
-                next.forget_late();
+                next.end_doubts();
             }
+            Settlement::AbsentFirst => next.end_doubts(),
             Settlement::Failed => next.row.status = Status::Failed,
         }
         if let Some(id) = unknown {
@@ -178,6 +175,13 @@ impl Protocol {
 }
 
 impl State {
+    /// The look-up of a withdrawn course has settled it.
+    fn end_doubts(&mut self) {
+        self.row.status = Status::Pending;
+        self.row.doubts = false;
+        self.row.recheck = self.row.late != Late::default();
+    }
+
     fn forget_late(&mut self) {
         self.row.late = Late::default();
         self.row.recheck = false;

@@ -171,6 +171,8 @@ pub enum Verdict {
     /// Certainly not executed, or not sent.
     NotTaken,
     Unknown,
+    /// Nothing is sent: the course is withdrawn, and may still be created by an earlier request.
+    LookUpFirst,
 }
 
 /// The decision that follows from a read, before it is recorded.
@@ -209,8 +211,10 @@ pub enum Settlement {
     Repair(Value),
     /// Recheck: no late request changed anything.
     Checked,
-    /// Recheck of a withdrawn course: a late request created this record.
-    CreatedLate(RecordId),
+    /// The look-up of a withdrawn course before its archive: this record has its key.
+    FoundFirst(RecordId),
+    /// The same: no record has its key.
+    AbsentFirst,
     Failed,
 }
 

@@ -15,7 +15,7 @@ impl Protocol {
         next.faults_left -= u8::from(is_fault(action));
         match action {
             Action::Revise(content) => next.revise(*content),
-            Action::Claim => next.claim(),
+            Action::Claim => self.claim(&mut next),
             Action::Send(id) => next.send(*id),
             Action::LeaseCheckFails(id) => next.requests[*id].task = Task::Answered(Verdict::NotTaken),
             Action::Execute(id) => next.execute(*id),
@@ -89,11 +89,46 @@ impl Protocol {
                 };
                 self.synced(next, request.revision, held);
             }
-            Verdict::Archived => self.archived(next, request.revision),
+            Verdict::Archived => next.archived(request.revision),
             Verdict::NotTaken => next.row.status = Status::Pending,
             Verdict::Exists | Verdict::NotFound => self.leave_unconfirmed(next, id, true),
             Verdict::Unknown => self.leave_unconfirmed(next, id, false),
+            Verdict::LookUpFirst => {
+                next.row.status = Status::Unconfirmed;
+                next.schedule_recheck();
+            }
         }
+    }
+
+    /// A request of the kind that the row needs.
+    fn claim(&self, next: &mut State) {
+        let row = &next.row;
+        let write = match row.record {
+            record if row.content.archived => Write::Archive(record),
+            Some(record) => Write::Update(record, patch(row.held, row.content.value)),
+            None => Write::Create,
+        };
+        let task = match write {
+            Write::Archive(_) if row.doubts && self.has(Part::LookUpOfWithdrawn) => {
+                Task::Answered(Verdict::LookUpFirst)
+            }
+            Write::Archive(None) => Task::Answered(Verdict::Archived),
+            Write::Update(record, None) => Task::Answered(Verdict::Applied(record)),
+            _ => Task::Claimed,
+        };
+        if matches!(task, Task::Answered(Verdict::Archived | Verdict::Applied(_))) {
+            next.history.reached = next.history.reached.max(row.revision);
+        }
+        next.requests.push(Request {
+            write,
+            revision: row.revision,
+            value: row.content.value,
+            is_current: true,
+            intent: Intent::Open,
+            task,
+            wire: Wire::Nothing,
+            is_awaited: false,
+        });
     }
 
     /// The row becomes synced with this revision; `course_outbox_go_on` makes it pending if there is a newer one. `held`:
@@ -107,27 +142,22 @@ impl Protocol {
             row.held = Held::Null;
         }
     }
-
-    /// The record is in the recycle bin. If the course has been offered again, it gets a new one.
-    pub fn archived(&self, next: &mut State, revision: Revision) {
-        // A request to create the record may still be executed, with any earlier revision.
-        next.row.doubts &= self.has(Part::RecheckOfWithdrawn);
-        next.row.held = if next.row.doubts { Held::Unknown } else { Held::Null };
-        if next.row.content.archived {
-            next.row.status = Status::Archived;
-            next.row.synced_revision = next.row.revision;
-            if next.row.doubts {
-                next.schedule_recheck();
-            }
-        } else {
-            next.row.synced_revision = revision;
-            next.row.status = Status::Pending;
-            next.offer();
-        }
-    }
 }
 
 impl State {
+    /// The record is in the recycle bin. If the course has been offered again, it gets a new one.
+    pub fn archived(&mut self, revision: Revision) {
+        self.row.held = Held::Null;
+        if self.row.content.archived {
+            self.row.status = Status::Archived;
+            self.row.synced_revision = self.row.revision;
+        } else {
+            self.row.synced_revision = revision;
+            self.row.status = Status::Pending;
+            self.offer();
+        }
+    }
+
     fn change_leader(&mut self) {
         self.reading = None;
         for request in &mut self.requests {
@@ -162,34 +192,6 @@ impl State {
         self.row.record = None;
         self.row.late = Late::default();
         self.row.recheck = false;
-    }
-
-    /// A request of the kind that the row needs.
-    fn claim(&mut self) {
-        let row = &self.row;
-        let write = match row.record {
-            record if row.content.archived => Write::Archive(record),
-            Some(record) => Write::Update(record, patch(row.held, row.content.value)),
-            None => Write::Create,
-        };
-        let task = match write {
-            Write::Archive(None) => Task::Answered(Verdict::Archived),
-            Write::Update(record, None) => Task::Answered(Verdict::Applied(record)),
-            _ => Task::Claimed,
-        };
-        if task != Task::Claimed {
-            self.history.reached = self.history.reached.max(row.revision);
-        }
-        self.requests.push(Request {
-            write,
-            revision: row.revision,
-            value: row.content.value,
-            is_current: true,
-            intent: Intent::Open,
-            task,
-            wire: Wire::Nothing,
-            is_awaited: false,
-        });
     }
 
     fn send(&mut self, id: RequestId) {

@@ -46,8 +46,8 @@ pub enum Part {
     ContentOfFoundRecord,
     /// A record that was archived for an earlier revision does not count as a later one.
     RevisionOfArchive,
-    /// A withdrawn course is looked up by its key once more if a request to create it may be executed late.
-    RecheckOfWithdrawn,
+    /// A withdrawn course is looked up by its key before its archive if a request to create it may be executed late.
+    LookUpOfWithdrawn,
 }
 
 /// What the catalogue may write. A withdrawal keeps the value of the row.
@@ -108,7 +108,7 @@ pub fn broken_variants() -> Vec<BrokenVariant> {
         variant(Part::ContentOfFoundRecord, new_course(1, 1), CONVERGES),
         variant(Part::ContentOfFoundRecord, lifecycle(3, 1), CONVERGES),
         variant(Part::RevisionOfArchive, lifecycle(3, 1), SYNCED_IS_TRUE),
-        variant(Part::RecheckOfWithdrawn, new_course(1, 1), CONVERGES),
-        variant(Part::RecheckOfWithdrawn, lifecycle(3, 1), CONVERGES),
+        variant(Part::LookUpOfWithdrawn, new_course(1, 1), CONVERGES),
+        variant(Part::LookUpOfWithdrawn, lifecycle(3, 1), CONVERGES),
     ]
 }
