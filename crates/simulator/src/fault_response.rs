@@ -30,12 +30,14 @@ pub(super) async fn respond_with_fault(
     pending: PendingResponse,
 ) -> Response {
     let correlation = call.correlation.clone();
+    let cleared = shared.faults_cleared.notified();
     call.input_fault = input_fault(shared, &call, &fault);
     // An answer that is made from the normal response needs the request executed, whatever `commit` is.
     let uses_normal = uses_normal_response(&fault.answer);
     let commit = if uses_normal { Commit::Yes } else { fault.commit };
     let normal = execute_request(shared, call, commit).await;
-    tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+    // The delay ends early if the faults are cleared.
+    tokio::time::timeout(Duration::from_millis(fault.delay_ms), cleared).await.ok();
     let reply = normal.filter(|_| uses_normal).unwrap_or_else(|| Reply::empty(201));
     match fault.answer {
         Answer::Real | Answer::InputError { .. } => pending.finish(reply),

@@ -23,7 +23,7 @@ pub struct Fault {
     /// `trickle`, `patched`, …): the request is always executed then.
     #[serde(default)]
     pub commit: Commit,
-    /// Milliseconds between executing the request and responding.
+    /// Milliseconds between executing the request and responding. Removing all faults ends the delay.
     #[serde(default)]
     pub delay_ms: u64,
     /// What the client receives.
@@ -305,7 +305,7 @@ impl Fault {
         self
     }
 
-    /// Delays the response, in milliseconds.
+    /// Delays the response, in milliseconds, or until all faults are removed.
     #[must_use]
     pub fn after_ms(mut self, delay_ms: u64) -> Self {
         self.delay_ms = delay_ms;

@@ -67,8 +67,9 @@ impl Handle {
         self.shared.lock().faults.list()
     }
 
-    /// Removes all faults.
+    /// Removes all faults. Responses that a fault delays are sent at once.
     pub fn clear_faults(&self) {
+        self.shared.faults_cleared.notify_waiters();
         self.shared.lock().faults.clear();
     }
 

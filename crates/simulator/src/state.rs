@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::sync::Notify;
 
 use super::Settings;
 use super::behaviour::Behaviour;
@@ -24,6 +25,8 @@ const FIRST_ID: u64 = 49_130_000_000;
 pub(super) struct Shared {
     started: Instant,
     state: Mutex<State>,
+    /// Signals that all faults were removed.
+    pub(super) faults_cleared: Notify,
 }
 
 /// The simulator's state.
@@ -67,7 +70,7 @@ pub(super) struct Call {
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let state = Mutex::new(State::new(settings, Timestamp::now()));
-        Self { started: Instant::now(), state }
+        Self { started: Instant::now(), state, faults_cleared: Notify::new() }
     }
 
     /// Microseconds since the start.

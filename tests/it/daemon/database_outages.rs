@@ -292,7 +292,7 @@ async fn polling_continues_while_notifications_are_lost() {
 async fn a_result_is_kept_while_the_table_is_locked() {
     let mut world = World::new().await;
     world.set("OUTBOX__POLL_INTERVAL", "100ms");
-    world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchCreate).after_ms(500));
+    world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchCreate).after_ms(60_000));
     world.enqueue_many("A", 10).await;
     let mut daemon = world.start_daemon();
     eventually("a request is open", async || match world.hubspot.summary().open {
@@ -302,6 +302,7 @@ async fn a_result_is_kept_while_the_table_is_locked() {
     .await;
     let mut other = world.pool().begin().await.unwrap();
     other.execute("lock table course_outbox in access exclusive mode").await.unwrap();
+    world.hubspot.clear_faults();
     // Recording the result waits, and perhaps a claim as well.
     world.wait_for_lock_waiters(1).await;
     other.commit().await.unwrap();

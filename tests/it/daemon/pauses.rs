@@ -96,14 +96,14 @@ async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
     let daemon = world.start_daemon();
     world.warm_up().await;
     let before = world.create_requests();
-    let refused = Answer::RateLimited { dialect: Dialect::TenSecondlyRolling, retry_after: Some(2) };
-    world.hubspot.add_fault(Fault::new(refused).on(Operation::BatchCreate).times(1).after_ms(1_500));
+    let refused = Answer::RateLimited { dialect: Dialect::TenSecondlyRolling, retry_after: Some(3) };
+    world.hubspot.add_fault(Fault::new(refused).on(Operation::BatchCreate).times(1).after_ms(60_000));
     world.enqueue("A", &json!({ "hs_course_name": "A" })).await;
     eventually("the first course is being sent", async || {
         if world.create_requests() > before { Ok(()) } else { Err(()) }
     })
     .await;
-    // The second claim waits for this lock until the response for the first course has arrived.
+    // The second claim waits for this lock until after the response for the first course has arrived.
     let mut lock = world.pool().begin().await.unwrap();
     sqlx::query("lock table course_sync_batch in share mode").execute(&mut *lock).await.unwrap();
     // Due in the past, so that a claim that began before the insert takes it as well.
@@ -115,6 +115,8 @@ async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
     .await
     .unwrap();
     world.wait_for_lock_waiters(1).await;
+    // The response for the first course, held until now.
+    world.hubspot.clear_faults();
     daemon.wait_for_event("sending_paused").await;
     lock.rollback().await.unwrap();
     daemon.wait_for_event("batch_held").await;
