@@ -202,8 +202,8 @@ create trigger course_outbox_superseded before update of status on course_outbox
     for each row when (new.status in ('synced', 'archived') and new.synced_revision < new.revision)
     execute function course_outbox_go_on();
 
--- Notifies the daemon of changes as of new courses. The setting lasts as long as the transaction, and the word tells the daemon
--- where to look.
+-- The daemon is notified of changes in the same way as of new courses: once per transaction, when it commits. The setting
+-- holds the transaction that was seen last. The word "changed" in the notification makes the daemon look for changes.
 create function course_outbox_is_first_change() returns boolean language sql volatile
     return case when current_setting('course_sync.changed', true) = pg_current_xact_id()::text then false
                 else set_config('course_sync.changed', pg_current_xact_id()::text, true) is not null end;

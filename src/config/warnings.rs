@@ -23,6 +23,7 @@ impl Config {
             self.outbox.lease,
             "a slow request may outlast the lease under which it was sent",
         ));
+        warnings.extend(self.short_settle());
         warnings.extend(self.secrets().into_iter().filter_map(SecretSource::permission_warning));
         warnings
     }
@@ -34,6 +35,19 @@ impl Config {
                 "hubspot.request_timeout ({}) is not below {limit_name} ({}): {consequence}",
                 humantime::format_duration(timeout),
                 humantime::format_duration(limit)
+            )
+        })
+    }
+
+    /// Nothing in HubSpot prevents a late archive or update. Only the look afterwards notices it.
+    fn short_settle(&self) -> Option<String> {
+        let (settle, timeout) = (self.outbox.settle, self.hubspot.request_timeout);
+        (settle < timeout).then(|| {
+            format!(
+                "outbox.settle ({}) is below hubspot.request_timeout ({}): a lost request may be executed after its record \
+                 was read, and its effect may stay unnoticed",
+                humantime::format_duration(settle),
+                humantime::format_duration(timeout)
             )
         })
     }

@@ -105,9 +105,13 @@ const ENVELOPE_BYTES: i64 = 160;
 /// property, 9 the ids of the batches, 10 send window in seconds, 11 envelope bytes, 12 and 13 narrowed requests and
 /// their limits, 14 blamed requests, 15 the largest row, 16 the limit of archives.
 macro_rules! claim_statement {
-    ($write:literal, $what:literal, $due:literal, $order:literal) => {
+    ($name:literal, $write:literal, $what:literal, $due:literal, $order:literal) => {
         concat!(
-            "-- claim
+            "-- claim ",
+            $name,
+            " for ",
+            $write,
+            "
         with lead as materialized (
             -- Only the leader claims. The share lock makes a takeover wait until this claim has committed, so that it
             -- finds the intent; a renewal changes no key and does not wait.
@@ -210,24 +214,28 @@ macro_rules! claim_statements {
     ($write:literal, $what:literal) => {
         ClaimStatements {
             fresh: claim_statement!(
+                "fresh courses",
                 $write,
                 $what,
                 "suspected_at is null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
                 ""
             ),
             newest: claim_statement!(
+                "the newest fresh courses",
                 $write,
                 $what,
                 "suspected_at is null and $4::timestamptz is null and $5::bigint is not null",
                 "desc"
             ),
             suspects: claim_statement!(
+                "suspects",
                 $write,
                 $what,
                 "suspected_at is not null and (next_attempt_at, id) > (coalesce($4, '-infinity'::timestamptz), $5)",
                 ""
             ),
             newest_suspects: claim_statement!(
+                "the newest suspects",
                 $write,
                 $what,
                 "suspected_at is not null and $4::timestamptz is null and $5::bigint is not null",

@@ -135,7 +135,7 @@ mod tests {
         (
             17,
             "changes",
-            "8634a250b85e6c11d9a0850564bea9ce92747e8b6708eb21c297042ef57c45f7c115c13a1965a5d66e72a528e14d46a9",
+            "45563bc035ec8831f1e102205917645eb614d8ee4422af34f157651345bace34df3d8bf8ddbaeeb976d504ca19a2a371",
         ),
     ];
 

@@ -44,8 +44,9 @@ pub async fn mark_pending_unconfirmed(
             select from course_sync_leader
              where holder = $1 and term = $2 and expires_at > clock_timestamp() for key share
         ), chunk as materialized (
-            -- A change of a known record can be sent again without harm. A bounded number of rows per statement, so that no lock is held for long. Rows that another session holds
-            -- are waited for: none may be left out.
+            -- Only new courses: a change of a known record can be sent again without harm. A bounded number of rows per
+            -- statement, so that no lock is held for long. Rows that another session holds are waited for: none may be
+            -- left out.
             select id, next_attempt_at from course_outbox
              where status = 'pending' and hubspot_id is null and (next_attempt_at, id) > (coalesce($3, '-infinity'::timestamptz), $4)
                and exists (select from lead)

@@ -5,27 +5,23 @@
 //! that it is live under its own id, and it counts as archived only after a read has shown it in the recycle bin.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::context::Context;
-use super::interpret::interpret;
+use super::reconcile::read::ReadEnd;
 use super::reconcile::record_meaning::{RecordFinding, record_gone, record_merged};
-use super::reconcile::records::{self, ReadEnd};
-use super::record::request_end;
-use super::send::{Response, SendSkipped, check_may_send};
+use super::reconcile::records;
+use super::send::{Response, SendSkipped, check_may_send, send_with_permit};
 use crate::account::rate_limiter::{Permit, ReservedPermit};
 use crate::course::{Batch, Category, ClaimedCourse, CourseError, NotTaken, Verdict, Write, fold_key};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::record_state::RecordState;
 use crate::outbox::record::RequestEnd;
-use crate::policy::attribution::{Lane, OtherRequests, SentRequest};
+use crate::policy::attribution::{Lane, OtherRequests};
 use crate::policy::signal::{Interpretation, Signal};
 use crate::runtime::lease::{Deadline, HeldLease};
-use crate::telemetry::events;
-use crate::telemetry::metrics::Operation;
-use crate::telemetry::traces::{BatchStep, Span};
+use crate::telemetry::traces::Span;
 
 /// Archives the batch, unless the deadline has passed or the gate has closed.
 pub(super) async fn archive(
@@ -52,12 +48,13 @@ pub(super) async fn archive(
         .map(|(course, finding)| before_archive(context, course, finding))
         .collect();
     let live = select(batch, &verdicts, Option::is_none);
-    let mut sent = SentArchive::nothing();
+    let mut sent = None;
     if !live.is_empty() {
-        sent = send(context, begin_by, batch, lane, &live, span).await?;
-        for (position, verdict) in live.iter().zip(&sent.interpretation.verdicts) {
-            set(&mut verdicts, *position, verdict.clone());
+        let mut response = send(context, begin_by, batch, lane, &live, span).await?;
+        for (position, verdict) in live.iter().zip(response.interpretation.verdicts.drain(..)) {
+            set(&mut verdicts, *position, verdict);
         }
+        sent = Some(response);
     }
     // Both the records that were archived now, and those that were not live before.
     let unproved = select(batch, &verdicts, |verdict| {
@@ -71,35 +68,34 @@ pub(super) async fn archive(
             set(&mut verdicts, *position, after_archive(course, &finding));
         }
     }
-    let counted = context.runtime.unrecorded.count(batch.courses().len());
     let missing = || Verdict::NotTaken(NotTaken::NotSent);
     let verdicts = verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(missing)).collect();
-    Ok(Response {
-        interpretation: Interpretation { verdicts, ..sent.interpretation },
-        others: sent.others,
-        end: sent.end,
-        counted,
-    })
+    Ok(response_for_all(context, sent, verdicts))
 }
 
-/// The end of the request that archives.
-struct SentArchive {
-    interpretation: Interpretation,
-    others: OtherRequests,
-    end: RequestEnd,
-}
-
-impl SentArchive {
-    /// No record was left to archive.
-    fn nothing() -> Self {
-        let interpretation = Interpretation {
-            verdicts: Vec::new(),
-            signal: Signal::Judged,
-            outcome: RequestOutcome::Ok,
-            surplus: 0,
-            may_be_size: false,
-        };
-        Self { interpretation, others: OtherRequests::Pass, end: RequestEnd::NOT_SENT }
+/// The response for all courses of the batch, whether an archive was sent for some of them or for none.
+fn response_for_all(context: &Context, sent: Option<Response>, verdicts: Vec<Verdict>) -> Response {
+    // Before the count of the archived courses ends: a claim must always find them counted.
+    let counted = context.runtime.unrecorded.count(verdicts.len());
+    match sent {
+        Some(sent) => Response {
+            interpretation: Interpretation { verdicts, ..sent.interpretation },
+            others: sent.others,
+            end: sent.end,
+            counted,
+        },
+        None => Response {
+            interpretation: Interpretation {
+                verdicts,
+                signal: Signal::Judged,
+                outcome: RequestOutcome::Ok,
+                surplus: 0,
+                may_be_size: false,
+            },
+            others: OtherRequests::Pass,
+            end: RequestEnd::NOT_SENT,
+            counted,
+        },
     }
 }
 
@@ -111,7 +107,7 @@ async fn send(
     lane: Lane,
     positions: &[usize],
     span: &Span,
-) -> Result<SentArchive, SendSkipped> {
+) -> Result<Response, SendSkipped> {
     let courses: Vec<ClaimedCourse> =
         positions.iter().filter_map(|position| batch.courses().get(*position)).cloned().collect();
     let count = courses.len();
@@ -125,30 +121,7 @@ async fn send(
         permit.release_unused();
         return Err(skipped);
     }
-    let span = span.start_step(BatchStep::Send);
-    context.reporting.metrics.observe_batch(count);
-    let began = Instant::now();
-    let exchange = request.await;
-    let took = began.elapsed();
-    let interpretation = interpret(&part, &exchange, Timestamp::now());
-    context.reporting.metrics.observe_request(Operation::Archive, interpretation.outcome, took);
-    let sent = SentRequest { courses: count, lane, began };
-    let decision = context.account.on_write_response(sent, &interpretation, exchange.quota());
-    context.account.rate_limiter.record_end(permit, &exchange, &interpretation.signal);
-    let end = request_end(interpretation.outcome, &exchange, decision.passed);
-    span.record_response(interpretation.outcome, end.http_status, end.correlation_id.as_deref());
-    let (outcome, correlation_id) = (interpretation.outcome.as_str(), end.correlation_id.as_deref());
-    tracing::debug!(
-        event = events::BATCH_SENT,
-        batch = %batch.id(),
-        courses = count,
-        status = end.http_status,
-        outcome,
-        ?took,
-        correlation_id,
-        "batch sent"
-    );
-    Ok(SentArchive { interpretation, others: decision.others, end })
+    Ok(send_with_permit(context, &part, lane, request, permit, span).await)
 }
 
 /// Reads the records of these courses. One finding per course.

@@ -5,6 +5,7 @@
 
 mod lookup;
 pub mod meaning;
+pub(super) mod read;
 pub(super) mod record_meaning;
 pub(super) mod records;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::lookup::LookupEnd;
 use self::meaning::{LookupFinding, Settlement, SettlementFacts};
+use self::read::ReadEnd;
 use crate::config::Unconfirmed;
 use crate::course::{BatchId, Category, CourseError, Doubt, MAX_COURSES, RowId, UnconfirmedCourse};
 use crate::outbox::OutboxError;
@@ -65,11 +66,11 @@ async fn look_up_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Ou
     };
     courses.retain(|course| course.property.as_deref() == Some(property.as_str()));
     let findings = match lookup::look_up(context, held, &property, &courses).await? {
-        LookupEnd::Found(findings) => findings,
-        LookupEnd::NotPossible => return Ok(false),
+        ReadEnd::Found(findings) => findings,
+        ReadEnd::NotPossible => return Ok(false),
         // The courses are still due: the next run looks up fewer of them.
-        LookupEnd::Halved => return Ok(true),
-        LookupEnd::Failed(why) => {
+        ReadEnd::Halved(_) => return Ok(true),
+        ReadEnd::Failed(why) => {
             postpone_failed_lookups(context, &courses, &why).await?;
             return Ok(true);
         }

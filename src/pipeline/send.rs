@@ -8,9 +8,10 @@ use super::context::Context;
 use super::interpret::interpret;
 use super::record::request_end;
 use super::transition::{self, RequestFacts};
-use crate::account::rate_limiter::ReservedPermit;
+use crate::account::rate_limiter::{Permit, ReservedPermit};
 use crate::course::{Batch, RowId, Transition, Verdict};
 use crate::hubspot::api::outcome::RequestOutcome;
+use crate::hubspot::api::response::Exchange;
 use crate::outbox::record::RequestEnd;
 use crate::policy::attribution::{Lane, OtherRequests, SentRequest};
 use crate::policy::signal::Interpretation;
@@ -63,6 +64,19 @@ pub(crate) async fn send(
         permit.release_unused();
         return Err(skipped);
     }
+    Ok(send_with_permit(context, batch, lane, request, permit, span).await)
+}
+
+/// Sends the prepared request of a batch. The caller has just checked that it may be sent.
+pub(super) async fn send_with_permit(
+    context: &Context,
+    batch: &Batch,
+    lane: Lane,
+    request: impl Future<Output = Exchange>,
+    permit: Permit,
+    span: &Span,
+) -> Response {
+    let courses = batch.courses().len();
     let span = span.start_step(BatchStep::Send);
     context.reporting.metrics.observe_batch(courses);
     let began = Instant::now();
@@ -79,7 +93,7 @@ pub(crate) async fn send(
     let end = request_end(interpretation.outcome, &exchange, decision.passed);
     span.record_response(interpretation.outcome, end.http_status, end.correlation_id.as_deref());
     log_request(context, batch, &interpretation, &end, took);
-    Ok(Response { interpretation, others: decision.others, end, counted })
+    Response { interpretation, others: decision.others, end, counted }
 }
 
 pub(super) fn check_may_send(

@@ -106,7 +106,7 @@ events! {
             "A request that looks up unconfirmed courses failed. It is retried.",
             "Nothing, unless it keeps happening.";
         LOOKUP_COMPLETED = "lookup_completed", DEBUG, [batch, courses, place, outcome, took, correlation_id],
-            "A request that looks up unconfirmed courses completed.",
+            "A read completed: of courses whose outcome is unknown, or of records before and after an archive.",
             "Nothing.";
         STALE_LOOKUPS_DISCARDED = "stale_lookups_discarded", WARN, [courses],
             "Results of a look-up were discarded because another writer had changed the rows.",
@@ -119,9 +119,6 @@ events! {
             "Nothing.";
         RECORD_REPAIRED = "record_repaired", WARN, [course_key, hubspot_id],
             "A request whose outcome was unknown was executed late and changed the record. The course is sent again.",
-            "Nothing.";
-        RECORDS_READ = "records_read", DEBUG, [batch, courses, place, outcome, took, correlation_id],
-            "Records were read because it was not known what they hold, or before and after an archive.",
             "Nothing.";
         CLAIM_REFUSED = "claim_refused", DEBUG, [],
             "A claim took no courses, because another one was committed at the same time. It is repeated.",

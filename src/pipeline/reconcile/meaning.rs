@@ -59,11 +59,11 @@ pub struct FoundRecord {
     pub created_at: Option<Timestamp>,
 }
 
-/// The meaning of one look-up.
+/// The meaning of one read.
 #[derive(Debug, Clone)]
-pub struct LookupResult {
-    /// One finding per key, in the order of the keys.
-    pub findings: Vec<LookupFinding>,
+pub struct Reading<F> {
+    /// One finding per key or record, in the order of the request.
+    pub findings: Vec<F>,
     /// What the response shows about the account.
     pub signal: Signal,
     /// The outcome for the metrics.
@@ -77,14 +77,14 @@ pub fn interpret_read(
     unique_property: &str,
     state: RecordState,
     exchange: &Exchange,
-) -> LookupResult {
+) -> Reading<LookupFinding> {
     match conclusive_reply(exchange) {
         Ok(reply) => {
             let findings = keys.iter().map(|key| finding_of(key, unique_property, state, reply)).collect();
-            LookupResult { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
+            Reading { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
         }
         Err((outcome, signal)) => {
-            LookupResult { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
+            Reading { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
         }
     }
 }

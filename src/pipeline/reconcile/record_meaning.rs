@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::meaning::{conclusive_reply, is_listed_as_missing};
+use super::meaning::{Reading, conclusive_reply, is_listed_as_missing};
 use crate::course::{Category, CourseError, HeldProperties, HubSpotId, Patch, Properties, Write, patch};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{BatchReply, Exchange};
@@ -65,17 +65,16 @@ pub(super) fn whereabouts(live: RecordFinding, archived: Option<RecordFinding>) 
     }
 }
 
-/// What a read of these records shows: one finding per record, its outcome, and what it shows about the account.
-pub(super) fn interpret_records(
-    ids: &[&HubSpotId],
-    exchange: &Exchange,
-) -> (Vec<RecordFinding>, RequestOutcome, Signal) {
+/// Interprets the end of a read of these records.
+pub(super) fn interpret_records(ids: &[&HubSpotId], exchange: &Exchange) -> Reading<RecordFinding> {
     match conclusive_reply(exchange) {
         Ok(reply) => {
             let findings = ids.iter().map(|id| finding_of(id, ids, reply)).collect();
-            (findings, RequestOutcome::Ok, Signal::Passed)
+            Reading { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
         }
-        Err((outcome, signal)) => (vec![RecordFinding::Inconclusive; ids.len()], outcome, signal),
+        Err((outcome, signal)) => {
+            Reading { findings: vec![RecordFinding::Inconclusive; ids.len()], signal, outcome }
+        }
     }
 }
 

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::lookup::{failure_message, prepare_request};
+use super::read::ReadEnd;
 use super::record_meaning::{self, Facts, RecordFinding, Whereabouts, interpret_records, whereabouts};
 use crate::account::rate_limiter::Permit;
 use crate::course::{HubSpotId, RowId};
@@ -19,27 +18,12 @@ use crate::outbox::journal;
 use crate::outbox::recover::{self, PostponedLookup};
 use crate::pipeline::context::Context;
 use crate::pipeline::single_rows::{Halves, log_not_writable};
-use crate::pipeline::{account_request, record as record_stage};
-use crate::policy::lookup_size::LookupFailure;
-use crate::policy::signal::Signal;
 use crate::runtime::lease::HeldLease;
 use crate::telemetry::events;
-use crate::telemetry::metrics::{CourseOutcome, Operation};
+use crate::telemetry::metrics::CourseOutcome;
 
 /// The most records of a run that are read on their own.
 const SINGLE_READS: usize = 5;
-
-/// How a read of records ended.
-pub(in crate::pipeline) enum ReadEnd {
-    /// One finding per record.
-    Found(Vec<RecordFinding>),
-    /// Reads are paused, the lease has ended, or the shutdown has begun.
-    NotPossible,
-    /// It failed with this message, and the next read contains fewer records.
-    Halved(String),
-    /// The read of a single record failed, with this message.
-    Failed(String),
-}
 
 /// Reads these records with one request, from the live ones or from the recycle bin. `permit`: one that is usable, if there is
 /// one already.
@@ -50,44 +34,15 @@ pub(in crate::pipeline) async fn read(
     properties: &[&str],
     state: RecordState,
     permit: Option<Permit>,
-) -> Result<ReadEnd, OutboxError> {
+) -> Result<ReadEnd<RecordFinding>, OutboxError> {
     let (rows, ids): (Vec<RowId>, Vec<&HubSpotId>) = records.iter().copied().unzip();
-    let Some((permit, request)) = prepare_request(context, held, &rows, permit).await? else {
-        return Ok(ReadEnd::NotPossible);
-    };
-    let span = context.reporting.traces.start_lookup(request, ids.len());
-    let began = Instant::now();
     let mut names = vec![record_meaning::MERGED_IDS];
     names.extend(properties);
-    let exchange = context.edges.client.read_records(&ids, &names, state).await;
-    let took = began.elapsed();
-    let (findings, outcome, signal) = interpret_records(&ids, &exchange);
-    context.reporting.metrics.observe_request(Operation::Read, outcome, took);
-    let failure = context.account.on_lookup_response(ids.len(), &signal, exchange.quota(), began);
-    // After `on_lookup_response`: a request that gets this permit must find the gate closed if this response closed it.
-    context.account.rate_limiter.record_end(permit, &exchange, &signal);
-    let end = record_stage::request_end(outcome, &exchange, None);
-    span.record_response(outcome, end.http_status, end.correlation_id.as_deref());
-    let (courses, outcome, correlation_id) = (ids.len(), outcome.as_str(), end.correlation_id.as_deref());
-    tracing::debug!(
-        event = events::RECORDS_READ,
-        batch = %request,
-        courses,
-        place = ?state,
-        outcome,
-        ?took,
-        correlation_id,
-        "records read"
-    );
-    account_request::record_request_end(context, request, end).await;
-    Ok(match (failure, signal) {
-        (None, Signal::Passed | Signal::Judged) => ReadEnd::Found(findings),
-        (None, Signal::Pause(_) | Signal::Failed(_)) => ReadEnd::NotPossible,
-        (Some(LookupFailure::Halved), signal) => ReadEnd::Halved(failure_message(signal)),
-        (Some(LookupFailure::SetAside | LookupFailure::SetAsideAndPause), signal) => {
-            ReadEnd::Failed(failure_message(signal))
-        }
+    let request = context.edges.client.read_records(&ids, &names, state);
+    super::read::read(context, held, &rows, state, permit, request, |exchange| {
+        interpret_records(&ids, exchange)
     })
+    .await
 }
 
 /// Reads the records that are due and settles their courses. False if none is due or no read is possible now.

@@ -260,6 +260,9 @@ fn warnings_name_the_settings_and_the_consequence() {
              under which it was sent",
         ]
     );
+    let hasty = valid(&format!("{quiet}outbox.settle = \"10s\"\n"), &[]).warnings();
+    assert!(hasty[0].starts_with("outbox.settle (10s) is below hubspot.request_timeout (20s)"), "{hasty:?}");
+    assert_eq!(hasty.len(), 1);
     let hold = valid("", &[]).warnings();
     assert!(hold.len() == 1 && hold[0].contains("held for an operator"), "{hold:?}");
     let resend = valid("outbox.unconfirmed = \"resend\"", &[]).warnings();

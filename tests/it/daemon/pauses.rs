@@ -103,18 +103,29 @@ async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
         if world.create_requests() > before { Ok(()) } else { Err(()) }
     })
     .await;
-    // The second claim waits for this lock until after the response for the first course has arrived.
-    let mut lock = world.pool().begin().await.unwrap();
-    sqlx::query("lock table course_sync_batch in share mode").execute(&mut *lock).await.unwrap();
-    // Due in the past, so that a claim that began before the insert takes it as well.
-    sqlx::query(
-        "insert into course_outbox (course_key, properties, next_attempt_at)
-         values ('B', '{\"hs_course_name\": \"B\"}', now() - interval '1 hour')",
-    )
-    .execute(world.pool())
-    .await
-    .unwrap();
-    world.wait_for_lock_waiters(1).await;
+    // The claim of the next course waits for this lock until after the response for the first course has arrived. Claims of
+    // other kinds run in turn: if one of them waits instead, the next course is sent and another one is tried.
+    let mut course = 0;
+    let lock = loop {
+        course += 1;
+        let key = format!("B-{course}");
+        let mut lock = world.pool().begin().await.unwrap();
+        sqlx::query("lock table course_sync_batch in share mode").execute(&mut *lock).await.unwrap();
+        // Due in the past, so that a claim that began before the insert takes it as well.
+        sqlx::query(
+            "insert into course_outbox (course_key, properties, next_attempt_at)
+             values ($1, '{\"hs_course_name\": \"B\"}', now() - interval '1 hour')",
+        )
+        .bind(&key)
+        .execute(world.pool())
+        .await
+        .unwrap();
+        if waiting_query(&world).await.starts_with("-- claim fresh courses for create") {
+            break lock;
+        }
+        lock.rollback().await.unwrap();
+        world.wait_until_settled(&key, "synced").await;
+    };
     // The response for the first course, held until now.
     world.hubspot.clear_faults();
     daemon.wait_for_event("sending_paused").await;
@@ -130,6 +141,17 @@ async fn courses_claimed_before_a_pause_are_not_sent_during_it() {
     .await
     .unwrap();
     assert_eq!(unsent, 1);
+}
+
+/// A query that waits for a lock, as soon as there is one.
+async fn waiting_query(world: &World) -> String {
+    let waiting =
+        "select query from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("a query waits for a lock", async || {
+        let query: Option<String> = sqlx::query_scalar(waiting).fetch_optional(world.pool()).await.unwrap();
+        query.ok_or("none")
+    })
+    .await
 }
 
 /// Without a unique property the course is held, so no course is left that could be sent as a probe.

@@ -151,7 +151,7 @@ fn what_a_read_by_ids_shows() {
         let ids: Vec<HubSpotId> = ids.iter().map(|id| HubSpotId::parse(id).unwrap()).collect();
         let meta = Meta { status: 207, ..Meta::default() };
         let exchange = Exchange::Answered { meta, body: decode_body(body.as_bytes()) };
-        interpret_records(&ids.iter().collect::<Vec<_>>(), &exchange).0
+        interpret_records(&ids.iter().collect::<Vec<_>>(), &exchange).findings
     };
     let reply = |results: &str, missing: &str| {
         format!(
