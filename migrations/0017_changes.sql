@@ -51,6 +51,10 @@ create index course_outbox_archives on course_outbox (next_attempt_at, id) where
 comment on index course_outbox_archives is 'Serves the claims of courses that are withdrawn, and their count.';
 create index course_outbox_archived on course_outbox (id) where status = 'archived';
 comment on index course_outbox_archived is 'Serves the count of withdrawn courses.';
+create index course_outbox_changes_in_doubt on course_outbox (next_attempt_at, id)
+    where status = 'unconfirmed' and doubt = 'change';
+comment on index course_outbox_changes_in_doubt is
+    'Serves the look at records of which it is not known whether they hold the last change, however many courses are unconfirmed.';
 create index course_outbox_rechecks on course_outbox (recheck_at) where recheck_at is not null;
 comment on index course_outbox_rechecks is 'Serves the second look at records that a late request may have changed.';
 

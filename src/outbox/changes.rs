@@ -165,7 +165,7 @@ impl UncertainRow {
 /// The records to be read now, oldest first: of courses whose last change has an unknown outcome, and of synced courses that a
 /// late request may have changed. Rows that another session holds are left out. Rows that cannot be parsed come second.
 ///
-/// Index: `course_outbox_unconfirmed`, `course_outbox_rechecks` and the primary key of `course_sync_batch`.
+/// Index: `course_outbox_changes_in_doubt`, `course_outbox_rechecks` and the primary key of `course_sync_batch`.
 pub async fn due_records(
     database: impl Into<DatabaseRef<'_>>,
     limit: u16,
@@ -328,6 +328,9 @@ pub async fn settle_changes(
             select * from unnest($3::bigint[], $4::bigint[], $5::uuid[], $6::text[], $7::jsonb[], $8::jsonb[], $9::float8[],
                                  $10::float8[], $11::int[], $12::jsonb[], $13::text[], $14::text[])
                 as f (id, revision, batch_id, status, held, late, recheck, wait, fault, error, event, hubspot_id)
+        ), free as materialized (
+            -- Rows that another session holds are left out.
+            select id from course_outbox where id = any($3) for no key update skip locked
         ), settled as (
             update course_outbox o
                set status = f.status,
@@ -350,12 +353,11 @@ pub async fn settle_changes(
                    error = f.error,
                    doubt = case when f.status = 'unconfirmed' then o.doubt end,
                    updated_at = now()
-              from finding f
+              from finding f join free using (id)
              where o.id = f.id and o.revision = f.revision and exists (select from lead)
-               -- Another result may have been recorded meanwhile.
+               -- Another result may have been recorded meanwhile. An expression: see `settle_unconfirmed`.
                and case when f.batch_id is null then o.status = 'synced' and o.recheck_at is not null
                         else o.status = 'unconfirmed' and o.batch_id = f.batch_id and o.doubt = 'change' end
-               and o.id in (select free.id from course_outbox free where free.id = any($3) for no key update skip locked)
             returning o.id, o.course_key, o.batch_id, o.error, f.event, f.hubspot_id
         ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error, hubspot_id)

@@ -351,7 +351,9 @@ pub async fn withdraw(database: impl Into<DatabaseRef<'_>>, batches: &[BatchId])
             update course_outbox o
                set status = 'pending', attempts = o.attempts - 1, doubt = null, next_attempt_at = now(), updated_at = now()
               from course_sync_batch b
-             where b.batch_id = any($1) and o.id = any(b.row_ids) and o.batch_id = b.batch_id and o.status = 'unconfirmed'
+             where b.batch_id = any($1) and o.id = any(b.row_ids) and o.batch_id = b.batch_id
+               -- An expression: see `recover::settle_unconfirmed`.
+               and case o.status when 'unconfirmed' then true else false end
         )
         select count(*) from withdrawn";
     let count: i64 = run_statement(database, async |session| {

@@ -135,7 +135,7 @@ mod tests {
         (
             17,
             "changes",
-            "45563bc035ec8831f1e102205917645eb614d8ee4422af34f157651345bace34df3d8bf8ddbaeeb976d504ca19a2a371",
+            "bd7c6b6202da7782aa98a620285246c6e4d3b2c516f11f2ade6430548c8e96845f98d48784210412fe024eb7242c4d43",
         ),
     ];
 

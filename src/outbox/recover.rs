@@ -74,8 +74,9 @@ const ORPHAN: &str = "-- mark orphans unconfirmed
         update course_sync_batch b
            set state = case when exists (select from waiting w where w.batch_id = b.batch_id) then 'open'
                             when exists (select from doubted d where d.batch_id = b.batch_id) or b.recorded <> '{}'
-                                 or exists (select from course_outbox o where o.id = any(b.row_ids)
-                                               and o.batch_id = b.batch_id and o.status = 'unconfirmed') then 'unknown'
+                                 -- An expression: see `settle_unconfirmed`.
+                                 or exists (select from course_outbox o where o.id = any(b.row_ids) and o.batch_id = b.batch_id
+                                               and case o.status when 'unconfirmed' then true else false end) then 'unknown'
                             else 'closed' end,
                recorded = case when exists (select from waiting w where w.batch_id = b.batch_id)
                                then array(select unnest(b.row_ids) except
@@ -231,6 +232,9 @@ pub async fn settle_unconfirmed(
                 as f (id, batch_id, status, hubspot_id, error, keeps_error, wait, fault, batch_limit, is_suspect, doubt,
                       event)
               left join course_sync_batch b using (batch_id)
+        ), free as materialized (
+            -- Rows that another session holds are left out.
+            select id from course_outbox where id = any($3) for no key update skip locked
         ), settled as (
             -- The course may have been sent again meanwhile, under another batch: then this result is stale.
             update course_outbox o
@@ -255,9 +259,11 @@ pub async fn settle_unconfirmed(
                    doubt_property = case when not f.ends_doubts then o.doubt_property end,
                    doubted_since = case when not f.ends_doubts then o.doubted_since end,
                    updated_at = now()
-              from finding f
-             where o.id = f.id and o.batch_id = f.batch_id and o.status = 'unconfirmed' and exists (select from lead)
-               and o.id in (select free.id from course_outbox free where free.id = any($3) for no key update skip locked)
+              from finding f join free using (id)
+             where o.id = f.id and o.batch_id = f.batch_id and exists (select from lead)
+               -- As an expression: otherwise Postgres may read all unconfirmed rows for each finding, instead of one row by
+               -- its primary key, because the statistics show few of them.
+               and case o.status when 'unconfirmed' then true else false end
             returning o.id, o.course_key, o.batch_id, o.error, f.event
         ), history as (
             insert into course_sync_history (course_id, course_key, batch_id, event, error)
@@ -313,13 +319,17 @@ pub async fn postpone_lookups(
     postponed: &[PostponedLookup],
 ) -> Result<(), OutboxError> {
     const POSTPONE: &str = "-- postpone look-ups
+        with free as materialized (
+            select id from course_outbox where id = any($1) for no key update skip locked
+        )
         update course_outbox o
            set next_attempt_at = now() + make_interval(secs => r.wait), error = coalesce(r.error, o.error),
                recheck_at = case when o.recheck_at <= now() then now() + make_interval(secs => r.wait) else o.recheck_at end,
                updated_at = now()
-          from unnest($1::bigint[], $2::float8[], $3::jsonb[]) as r (id, wait, error)
-         where o.id = r.id and (o.status = 'unconfirmed' or o.recheck_at is not null)
-           and o.id in (select free.id from course_outbox free where free.id = any($1) for no key update skip locked)";
+          from unnest($1::bigint[], $2::float8[], $3::jsonb[]) as r (id, wait, error) join free using (id)
+         where o.id = r.id
+           -- As an expression, so that rows are read by their primary keys: see `settle_unconfirmed`.
+           and case o.status when 'unconfirmed' then true else o.recheck_at is not null end";
     let ids: Vec<RowId> = postponed.iter().map(|it| it.id).collect();
     let waits: Vec<f64> = postponed.iter().map(|it| it.wait.as_secs_f64()).collect();
     let errors: Vec<Option<serde_json::Value>> = postponed

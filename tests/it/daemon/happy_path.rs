@@ -1,5 +1,7 @@
 //! Without faults: courses are enqueued, and each gets the id of its own record.
 
+use std::time::Instant;
+
 use serde_json::json;
 use simulator::{Behaviour, Normalise, Operation};
 
@@ -169,13 +171,16 @@ async fn a_small_batch_waits_for_more_courses() {
     daemon.wait_for_event("lease_acquired").await;
     world.wait_until_listening().await;
     world.warm_up().await;
-    let before = world.create_requests();
+    let (before, began) = (world.create_requests(), Instant::now());
     for n in 1..=20 {
         world.enqueue(&format!("A-{n}"), &json!({ "hs_course_name": format!("Course A {n}") })).await;
     }
+    // On a busy machine the linger may end several times before the last course is enqueued.
+    let lingers = began.elapsed().as_secs() / 3;
     world.wait_until_all_are(&["synced"]).await;
     // The last linger of the warm-up may end while the courses are being enqueued.
-    assert!(world.create_requests() <= before + 2, "{} requests", world.create_requests() - before);
+    let requests = world.create_requests() - before;
+    assert!(requests as u64 <= lingers + 2, "{requests} requests in {lingers} lingers");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use course_sync::course::{
     BatchId, Category, CourseError, Doubt, HubSpotId, InstanceId, Provenance, Requeue, Suspicion, Transition,
 };
+use course_sync::outbox::changes::due_records;
 use course_sync::outbox::claim::{ClaimLimits, withdraw};
 use course_sync::outbox::journal::{close_settled_batches, recent_requests};
 use course_sync::outbox::lease::release;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use super::{
     REQUEST_END, claimed, enqueue, generous, leader, record_all, rows, statuses, synced, take, unconfirmed,
 };
+use crate::support::eventually::eventually;
 use crate::support::postgres::database;
 
 fn later(error: Option<CourseError>, suspicion: Suspicion) -> Transition {
@@ -355,6 +357,36 @@ async fn a_look_up_that_settled_nothing_is_postponed_with_its_reason() {
         ]
     );
     assert!(due_lookups(pool, Some("key"), false, 100).await.unwrap().courses.is_empty());
+}
+
+/// The statistics are older than the unconfirmed rows, so to read all of these looks cheap to the planner.
+#[tokio::test]
+async fn the_cost_of_a_settlement_does_not_grow_with_the_unconfirmed_rows() {
+    let database = database().await;
+    let pool = database.pool();
+    let (lease, batch, mut ids) = claimed(pool, &["a", "b", "c"]).await;
+    let others = "insert into course_outbox (course_key, properties) select 'other ' || i, '{}' from generate_series(1, 3000) i";
+    sqlx::query(others).execute(pool).await.unwrap();
+    sqlx::query("analyze course_outbox").execute(pool).await.unwrap();
+    let doubted = "update course_outbox set status = 'unconfirmed', batch_id = $1, attempts = 1, doubts = 1, doubt = 'unknown'";
+    sqlx::query(doubted).bind(batch).execute(pool).await.unwrap();
+    let last = ids.split_off(1);
+    assert_eq!(settle_unconfirmed(pool, lease, &[(ids[0], batch, synced("7"))]).await.unwrap(), 1);
+    let wait = Duration::from_mins(1);
+    let postponed: Vec<_> = last.iter().map(|id| PostponedLookup { id: *id, wait, error: None }).collect();
+    postpone_lookups(pool, &postponed).await.unwrap();
+    withdraw(pool, &[batch]).await.unwrap();
+    assert!(due_records(pool, 100).await.unwrap().0.is_empty());
+    let pending = statuses(pool).await.into_iter().filter(|(_, status, _)| status == "pending").count();
+    assert_eq!(pending, 2, "of the rows that the request lists, those that are not settled");
+    let reads = "select (select idx_scan from pg_stat_user_indexes where indexrelname = 'course_outbox_pkey'),
+                        (select idx_tup_read from pg_stat_user_indexes where indexrelname = 'course_outbox_unconfirmed')";
+    let unconfirmed_rows = eventually("the statistics arrive", async || {
+        let (by_key, unconfirmed): (i64, i64) = sqlx::query_as(reads).fetch_one(pool).await.unwrap();
+        if by_key >= 4 { Ok(unconfirmed) } else { Err(by_key) }
+    })
+    .await;
+    assert!(unconfirmed_rows < 1_000, "{unconfirmed_rows} entries of the unconfirmed rows were read");
 }
 
 #[tokio::test]
