@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0015_bounded_rows"),
     migration!("0016_earlier_versions"),
     migration!("0017_changes"),
+    migration!("0018_room_for_outcomes"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 15] = [
+    const CHECKSUMS: [(i64, &str, &str); 16] = [
         (
             1,
             "outbox",
@@ -136,6 +137,11 @@ mod tests {
             17,
             "changes",
             "bd7c6b6202da7782aa98a620285246c6e4d3b2c516f11f2ade6430548c8e96845f98d48784210412fe024eb7242c4d43",
+        ),
+        (
+            18,
+            "room for outcomes",
+            "23a14fa6d90250fcee18ef424814c44f929acfe743d4c1fb5598e8332d6e323067c7240f0ac509066b2085088c91ca86",
         ),
     ];
 
