@@ -1,4 +1,4 @@
-//! A minimal fake HubSpot in its own process: responds to every create with a 201 that repeats what was sent, after a
+//! A minimal fake HubSpot in its own process: responds to every create and update by repeating what was sent, after a
 //! fixed time, and records when each request arrived. It validates nothing, so that it does not become the bottleneck.
 
 use std::process::{ExitCode, Stdio};
@@ -133,6 +133,12 @@ async fn serve_connection(
                 sleep_until_precisely(respond_at).await;
                 ("201 Created", answer)
             }
+            Some(path) if path.ends_with("/batch/update") => {
+                let answer = updated(&String::from_utf8_lossy(&body), at, seen);
+                drop(body);
+                sleep_until_precisely(respond_at).await;
+                ("200 OK", answer)
+            }
             _ => ("404 Not Found", r#"{"status":"error","message":"not here"}"#.to_owned()),
         };
         let length = answer.len();
@@ -176,6 +182,21 @@ fn created(body: &str, at: f64, seen: &Mutex<Seen>) -> String {
         keys.extend(key.filter(|_| is_small).map(str::to_owned));
     }
     seen.arrivals.push(Arrival { at, keys });
+    answer.push_str(&format!(r#"],"requestedAt":"{NOW}","startedAt":"{NOW}","completedAt":"{NOW}"}}"#));
+    answer
+}
+
+/// The response to an update. Its records are copied from the text of the request, without parsing it.
+fn updated(body: &str, at: f64, seen: &Mutex<Seen>) -> String {
+    let mut answer = String::from(r#"{"status":"COMPLETE","results":["#);
+    for (number, input) in body.split(r#"{"id":""#).skip(1).enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let record = input.split(r#","objectWriteTraceId""#).next().unwrap_or_default();
+        answer.push_str(&format!(
+            r#"{comma}{{"id":"{record},"createdAt":"{NOW}","updatedAt":"{NOW}","archived":false}}"#
+        ));
+    }
+    seen.lock().unwrap_or_else(PoisonError::into_inner).arrivals.push(Arrival { at, keys: Vec::new() });
     answer.push_str(&format!(r#"],"requestedAt":"{NOW}","startedAt":"{NOW}","completedAt":"{NOW}"}}"#));
     answer
 }
