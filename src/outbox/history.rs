@@ -26,6 +26,7 @@ struct HistoryRow {
     revision: i64,
     synced_revision: Option<i64>,
     archived: bool,
+    archive_released: bool,
     changed_at: Option<ClampedTimestamp>,
     is_change_unknown: bool,
     status: String,
@@ -52,6 +53,7 @@ impl_from_row!(HistoryRow {
     revision,
     synced_revision,
     archived,
+    archive_released,
     changed_at,
     is_change_unknown,
     status,
@@ -119,7 +121,7 @@ pub async fn read_history(
              order by b.claimed_at desc limit $3
         )
         select course_key, left(properties ->> 'hs_course_name', 65536) as name, revision, synced_revision, archived,
-               changed_at, doubt is not distinct from 'change' as is_change_unknown,
+               archive_released, changed_at, doubt is not distinct from 'change' as is_change_unknown,
                case when status = 'pending' and open_request is not null then 'in_flight' else status end as status,
                (select blocked from course_sync_batch b where b.batch_id = open_request) as blocked, attempts, faults, doubts, batch_limit,
                next_attempt_at, hubspot_id, error, created_at, updated_at, synced_at,
@@ -158,6 +160,7 @@ fn history_of(row: HistoryRow) -> Option<CourseHistory> {
         revision: row.revision,
         synced_revision: row.synced_revision,
         archived: row.archived,
+        archive_released: row.archive_released,
         changed_at: row.changed_at.map(|time| time.0),
         is_change_unknown: row.is_change_unknown,
         status: Status::parse(&row.status)?,

@@ -144,7 +144,10 @@ fn classify(course: &CourseRow, context: &ExplainContext) -> DetailedStatus {
 /// Whether the course waits for a person to release archives.
 fn holds_archives(course: &CourseRow, context: &ExplainContext) -> bool {
     let limit = ReportedReason::Known(Reason::ArchiveLimit);
-    course.archived && course.hubspot_id.is_some() && context.pauses.iter().any(|pause| pause.reason == limit)
+    course.archived
+        && !course.archive_released
+        && course.hubspot_id.is_some()
+        && context.pauses.iter().any(|pause| pause.reason == limit)
 }
 
 fn summarize(state: DetailedStatus, history: &CourseHistory) -> String {

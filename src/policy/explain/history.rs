@@ -41,6 +41,8 @@ pub struct CourseRow {
     pub synced_revision: Option<i64>,
     /// The catalogue has withdrawn it.
     pub archived: bool,
+    /// An operator has released this withdrawal: it is not held.
+    pub archive_released: bool,
     /// When the catalogue last changed it.
     pub changed_at: Option<Timestamp>,
     /// Unconfirmed: it is not known whether its record has the last change.

@@ -17,6 +17,7 @@ fn at(seconds: i64) -> Timestamp {
 fn history(status: Status) -> CourseHistory {
     let course = CourseRow {
         archived: false,
+        archive_released: false,
         changed_at: None,
         is_change_unknown: false,
         key: "A-1".into(),
@@ -239,7 +240,9 @@ fn a_pending_change_is_explained_with_its_record() {
     held.pauses[0].operation = Some("archive".into());
     let until_released = ["archives are held", "until an operator releases", "course-sync resume --archives"];
     assert_explained(withdrawn(Status::Pending), &held, ArchiveHeld, until_released, None);
-    // Creates and updates go on.
+    // A released archive, creates and updates go on.
+    let released = with(withdrawn(Status::Pending), |course| course.archive_released = true);
+    assert_explained(released, &held, Waiting, archive, Some(-60));
     assert_explained(changed(Status::Pending), &held, Waiting, update, Some(-60));
     let unknown = with(changed(Status::Unconfirmed), |course| {
         course.is_change_unknown = true;
