@@ -14,6 +14,7 @@ use crate::telemetry::metrics::Metrics;
 mod account;
 mod database;
 mod probe;
+mod properties;
 mod result;
 mod scopes;
 mod unique;
@@ -30,9 +31,16 @@ pub(super) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Create the property named by `hubspot.unique_property`, with unique values, if it does not exist
+    /// Create what is missing in HubSpot: the property named by `hubspot.unique_property`, with unique values, the
+    /// properties that pending and failed courses use, and options of their values
+    ///
+    /// The values decide the type of a new property. Nothing is deleted or renamed, and names that look like misspellings
+    /// are left out. Needs the scope crm.schemas.courses.write
     #[arg(long)]
     fix: bool,
+    /// With --fix: show what would be created, without creating it
+    #[arg(long, requires = "fix")]
+    dry_run: bool,
     /// Test whether HubSpot enforces unique values for simultaneous requests (sandbox accounts only)
     ///
     /// Creates records with the same value over many connections at once, counts the records that were created,
@@ -44,8 +52,29 @@ pub(super) struct CheckArgs {
     confirm_sandbox: bool,
 }
 
+/// What happens to what is missing in HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fix {
+    /// It is reported.
+    Report,
+    /// It is shown how it would be created.
+    DryRun,
+    /// It is created.
+    Apply,
+}
+
+impl CheckArgs {
+    fn fix(&self) -> Fix {
+        match (self.fix, self.dry_run) {
+            (false, _) => Fix::Report,
+            (true, true) => Fix::DryRun,
+            (true, false) => Fix::Apply,
+        }
+    }
+}
+
 /// The checks after the configuration, in their order.
-const LATER_CHECKS: [&str; 10] = [
+const LATER_CHECKS: [&str; 11] = [
     "database",
     "schema",
     "grants",
@@ -56,6 +85,7 @@ const LATER_CHECKS: [&str; 10] = [
     "quota",
     "record_limit",
     "unique_property",
+    "properties",
 ];
 
 pub(super) async fn run(
@@ -76,14 +106,17 @@ pub(super) async fn run(
             return Err(problems.into());
         }
     };
-    if (args.fix || args.probe_uniqueness) && config.hubspot.unique_property.is_none() {
-        let message = "--fix and --probe-uniqueness need hubspot.unique_property, the name of the property";
+    if args.probe_uniqueness && config.hubspot.unique_property.is_none() {
+        let message = "--probe-uniqueness needs hubspot.unique_property, the name of the property";
         return Err(UsageError(message.into()).into());
     }
     let client = Arc::new(Client::new(&config.hubspot, probe::CONNECTIONS, Arc::new(Metrics::new()))?);
     let mut results = vec![CheckResult::ok("configuration", "all settings are valid")];
     results.extend(database::check_database(&config).await?);
-    results.extend(account::check_account(&config, &client, args.fix).await);
+    let fix = args.fix();
+    let (of_account, schema) = account::check_account(&config, &client, fix).await;
+    results.extend(of_account);
+    results.push(properties::check_properties(&config, &client, schema.as_ref(), fix).await);
     if args.probe_uniqueness {
         results.push(probe::probe_uniqueness(&config, &client).await);
     }

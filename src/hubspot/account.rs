@@ -1,7 +1,7 @@
 //! Requests about the account: its properties, objects, limits and token. Each method sends one request.
 //!
-//! Three of them change the account, only for `check --fix` and `check --probe-uniqueness`: `create_unique_property`,
-//! `create_probe` and `archive`.
+//! Some of them change the account, only for `check --fix` and `check --probe-uniqueness`: `create_unique_property`,
+//! `create_property`, `update_property`, `create_probe` and `archive`.
 
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
@@ -35,8 +35,23 @@ impl Client {
     /// Creates a text property with unique values. Where a property of that name is archived, HubSpot restores it
     /// unchanged instead, so the result shows whether its values are unique.
     pub async fn create_unique_property(&self, name: &str, group: &str) -> ReadResponse<CreatedProperty> {
-        let definition = request::create_unique_property(name, group);
-        self.ask(self.with_json(self.urls.properties(Sensitivity::None), &definition)).await
+        self.create_property(&request::create_unique_property(name, group)).await
+    }
+
+    /// Creates a property.
+    pub async fn create_property(&self, definition: &Value) -> ReadResponse<CreatedProperty> {
+        self.ask(self.with_json(self.urls.properties(Sensitivity::None), definition)).await
+    }
+
+    /// The whole definition of a property.
+    pub async fn property(&self, name: &str) -> ReadResponse<Value> {
+        self.ask(self.http.get(self.urls.property(name))).await
+    }
+
+    /// Changes the definition of a property. A list of options replaces the one before.
+    pub async fn update_property(&self, name: &str, change: &Value) -> ReadResponse<Value> {
+        let request = self.http.patch(self.urls.property(name));
+        self.ask(request.header(CONTENT_TYPE, "application/json").body(change.to_string())).await
     }
 
     /// Which objects of the library are switched on.

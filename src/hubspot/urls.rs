@@ -63,6 +63,10 @@ impl Urls {
         format!("{}{query}", self.properties)
     }
 
+    pub(super) fn property(&self, name: &str) -> String {
+        format!("{}/{}", self.properties, utf8_percent_encode(name, NON_ALPHANUMERIC))
+    }
+
     pub(super) fn property_groups(&self) -> String {
         format!("{}/groups", self.properties)
     }

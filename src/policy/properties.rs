@@ -13,6 +13,7 @@ use crate::course::{Category, CourseError, Properties, clip};
 use crate::hubspot::api::properties::{PropertyDefinition, PropertyList};
 use crate::hubspot::api::request::COURSE_NAME;
 
+pub mod plan;
 mod suggestion;
 mod values;
 

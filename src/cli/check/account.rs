@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::Fix;
 use super::result::CheckResult;
 use super::scopes::{READ, WRITE, missing_scope};
 use super::unique;
@@ -36,14 +37,18 @@ struct AccountAnswers {
     quota: Option<QuotaHeaders>,
 }
 
-/// Makes all checks. A check that depends on a failed one is not made.
-pub(super) async fn check_account(config: &Config, client: &Client, fix: bool) -> Vec<CheckResult> {
+/// Makes all checks. A check that depends on a failed one is not made. Second: the property list, if it was requested.
+pub(super) async fn check_account(
+    config: &Config,
+    client: &Client,
+    fix: Fix,
+) -> (Vec<CheckResult>, Option<ReadResult<AccountProperties>>) {
     let create = client.create_nothing().await;
     let token = client.token_info().await.result();
     let quota = create.quota().copied();
     let create = access(&create);
     if let Some(results) = results_if_blocked([Some(&create), None], &token) {
-        return results;
+        return (results, None);
     }
     let look_up = match config.hubspot.unique_property.as_deref() {
         Some(unique) => {
@@ -53,7 +58,7 @@ pub(super) async fn check_account(config: &Config, client: &Client, fix: bool) -
         None => None,
     };
     if let Some(results) = results_if_blocked([Some(&create), look_up.as_ref()], &token) {
-        return results;
+        return (results, None);
     }
     let properties = client.properties(Sensitivity::None).await;
     let quota = properties.exchange.quota().copied().or(quota);
@@ -68,7 +73,7 @@ pub(super) async fn check_account(config: &Config, client: &Client, fix: bool) -
         limit: client.record_limits().await.result().map(|limits| limits.courses()),
         quota,
     };
-    vec![
+    let results = vec![
         answers.check_token(),
         answers.check_scopes(),
         answers.check_object_type(),
@@ -76,7 +81,8 @@ pub(super) async fn check_account(config: &Config, client: &Client, fix: bool) -
         answers.check_record_limit(),
         unique::check_unique_property(config, client, &answers.properties, answers.look_up.as_ref(), fix)
             .await,
-    ]
+    ];
+    (results, Some(answers.properties))
 }
 
 /// The results if nothing works for the whole account: token, quota, address, network.

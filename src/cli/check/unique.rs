@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Fix;
 use super::result::CheckResult;
 use super::scopes::{READ, missing_scope};
 use crate::config::Config;
@@ -23,7 +24,7 @@ pub(super) async fn check_unique_property(
     client: &Client,
     schema: &ReadResult<AccountProperties>,
     look_up: Option<&Access>,
-    fix: bool,
+    fix: Fix,
 ) -> CheckResult {
     let Some(name) = config.hubspot.unique_property.as_deref() else {
         let text = "hubspot.unique_property is not set: if a response is lost, course-sync cannot find out whether the \
@@ -36,7 +37,12 @@ pub(super) async fn check_unique_property(
                 (result, Some(Access::Refused(why))) if result.fix.is_none() => look_up_rejected(name, why),
                 (result, _) => result,
             },
-            None if fix => create_property(client, name, schema).await,
+            None if fix == Fix::Apply => create_property(client, name, schema).await,
+            None if fix == Fix::DryRun => CheckResult::failed(
+                CODE,
+                format!("would create the property {name:?} (text with unique values, label \"Course key\")"),
+                "run `course-sync check --fix` to create it",
+            ),
             None => CheckResult::failed(
                 CODE,
                 format!("HubSpot has no course property {name:?}"),
@@ -154,7 +160,7 @@ async fn read_back(client: &Client, name: &str) -> CheckResult {
 }
 
 /// The group for the new property: the group of the course name, or HubSpot's own.
-async fn choose_group(client: &Client, schema: &AccountProperties) -> String {
+pub(super) async fn choose_group(client: &Client, schema: &AccountProperties) -> String {
     let of_name = schema.property("hs_course_name").and_then(|property| property.group.clone());
     match (of_name, client.property_groups().await.result()) {
         (Some(group), _) => group,

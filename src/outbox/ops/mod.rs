@@ -4,6 +4,7 @@ pub mod audit;
 pub mod enqueue;
 pub mod pause;
 pub mod preview;
+pub mod property_values;
 pub mod requests;
 pub mod resolve;
 pub mod retry;
