@@ -1,0 +1,210 @@
+//! Reads the first records of a CSV file, before any course is added, and recognises a file that is not read as it was
+//! written. Pure.
+
+use super::dialect::{DetectedDialect, candidates, delimiter_argument, delimiter_name};
+use super::scanner::{CsvRecord, Dialect, RecordScanner};
+use super::{CsvOptions, DelimiterOrigin, explain_fault};
+use crate::cli::enqueue::columns::CsvColumns;
+use crate::cli::enqueue::encoding::SourceEncoding;
+use crate::cli::enqueue::input::FileHead;
+use crate::cli::enqueue::lines::filled_lines;
+use crate::cli::enqueue::plan::EnqueuePlan;
+use crate::cli::outcome::UsageError;
+
+/// The largest number of records in the sample.
+const MAX_RECORDS: usize = 1000;
+/// The largest number of lines above the header.
+const MAX_PREAMBLE: usize = 50;
+/// So many rows with the same fault are taken as a sign that the whole file is meant otherwise.
+const MANY_NOT_UTF8: usize = 3;
+const MANY_FAULTS: usize = 3;
+const MANY_WIDTHS: usize = 5;
+
+/// The records at the beginning of the file, the header included.
+pub(super) fn read_records(head: &FileHead, dialect: Dialect, has_separator_line: bool) -> Vec<CsvRecord> {
+    let mut scanner = RecordScanner::new(head.text.as_slice(), dialect, head.lines.clone());
+    if has_separator_line {
+        scanner.skip_line().ok();
+    }
+    let records = std::iter::from_fn(|| scanner.next_record().ok().flatten());
+    let mut records: Vec<_> = records.take(MAX_RECORDS).collect();
+    // The last one may continue after the head.
+    if !head.is_whole && records.len() < MAX_RECORDS {
+        records.pop();
+    }
+    records
+}
+
+/// The names of the columns. White space around a name is no part of it.
+pub(super) fn header_names(header: &CsvRecord) -> Vec<String> {
+    header.cells().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect()
+}
+
+/// Refuses a file of which most rows would be refused for the same reason, and says what to do.
+pub(super) fn check(
+    head: &FileHead,
+    detected: &DetectedDialect,
+    columns: &CsvColumns,
+    encoding: &SourceEncoding,
+) -> Result<(), UsageError> {
+    let records = read_records(head, detected.dialect, detected.has_separator_line);
+    let rows = records.get(1..).unwrap_or_default();
+    if let Some(row) = rows.iter().take(3).find(|row| is_drawn(&row.cells().collect::<Vec<_>>().concat())) {
+        return Err(UsageError(format!(
+            "line {} is a drawn line: this is a table for reading, with spaces added to its cells; export it as CSV \
+             (psql: \\copy … to … with (format csv, header); mysql: --batch)",
+            row.line
+        )));
+    }
+    check_encoding(rows, columns, encoding)?;
+    let is_most = |count: usize| count * 2 > rows.len();
+    let faulty: Vec<_> = rows.iter().filter_map(|row| Some((row.line, row.fault?))).collect();
+    if let Some((line, fault)) = faulty.first()
+        && faulty.len() >= MANY_FAULTS
+        && is_most(faulty.len())
+    {
+        return Err(UsageError(format!(
+            "most rows are not valid CSV; line {line}: {}",
+            explain_fault(*fault, *line, &columns.names)
+        )));
+    }
+    let width = columns.names.len();
+    let misfits: Vec<_> = rows.iter().filter(|row| row.fault.is_none() && row.width() != width).collect();
+    let misfits: Vec<_> = misfits.into_iter().filter(|row| super::check_width(row, width).is_err()).collect();
+    match misfits.first() {
+        Some(first) if misfits.len() >= MANY_WIDTHS && is_most(misfits.len()) => Err(UsageError(format!(
+            "the header has {width} columns, separated by {}, but most rows do not (line {} has {}); check --delimiter, \
+             --skip-lines and --no-quotes",
+            delimiter_name(detected.dialect.delimiter),
+            first.line,
+            first.width()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file in another encoding: several rows are not UTF-8, and none has a character that shows that it is.
+fn check_encoding(
+    rows: &[CsvRecord],
+    columns: &CsvColumns,
+    encoding: &SourceEncoding,
+) -> Result<(), UsageError> {
+    let used = |row: &CsvRecord| columns.used().map(|at| row.cell(at).to_vec()).collect::<Vec<_>>();
+    let cells = rows.iter().flat_map(|row| used(row).into_iter().map(|cell| (row.line, cell)));
+    let unusual: Vec<_> = cells.filter(|(_, cell)| !cell.is_ascii()).collect();
+    let (valid, invalid): (Vec<_>, Vec<_>) =
+        unusual.into_iter().partition(|(_, cell)| str::from_utf8(cell).is_ok());
+    match invalid.first() {
+        Some((line, cell)) if invalid.len() >= MANY_NOT_UTF8 && valid.is_empty() => {
+            let why = encoding.decode(cell).err().unwrap_or_default();
+            Err(UsageError(format!("the file is not in {}: line {line}: {why}", encoding.name())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Explains why the columns of the plan are not in the header, if the beginning of the file shows the reason.
+pub(super) fn explain_missing(
+    head: &FileHead,
+    detected: &DetectedDialect,
+    options: CsvOptions,
+    plan: &EnqueuePlan,
+    encoding: &SourceEncoding,
+    error: UsageError,
+) -> UsageError {
+    let has_columns = |row: &CsvRecord| CsvColumns::find_in(plan, &header_names(row)).is_ok();
+    let is_stated = detected.origin != DelimiterOrigin::Detected;
+    for delimiter in std::iter::once(detected.dialect.delimiter).chain(candidates(options)) {
+        let dialect = Dialect { delimiter, ..detected.dialect };
+        let records = read_records(head, dialect, detected.has_separator_line);
+        let is_other = is_stated && delimiter != detected.dialect.delimiter;
+        let advice = if is_other {
+            format!(" and --delimiter {}", delimiter_argument(delimiter))
+        } else {
+            String::new()
+        };
+        match records.iter().take(MAX_PREAMBLE).position(has_columns) {
+            Some(0) if is_other => {
+                return UsageError(format!(
+                    "{error} With {}, all columns are found: use --delimiter {}",
+                    delimiter_name(delimiter),
+                    delimiter_argument(delimiter)
+                ));
+            }
+            Some(at) if at > 0 => {
+                let line = records.get(at).map(|record| record.line).unwrap_or_default();
+                let above = line.saturating_sub(1);
+                return UsageError(format!(
+                    "the header is on line {line}, after other lines; use --skip-lines {above}{advice}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    explain_by_content(head, detected, encoding, error)
+}
+
+fn explain_by_content(
+    head: &FileHead,
+    detected: &DetectedDialect,
+    encoding: &SourceEncoding,
+    error: UsageError,
+) -> UsageError {
+    let first = filled_lines(&head.text).next().unwrap_or_default();
+    let records = read_records(head, detected.dialect, detected.has_separator_line);
+    let header = records.first();
+    let not_decoded = header.and_then(|header| header.cells().find_map(|cell| encoding.decode(cell).err()));
+    if first.trim_ascii_start().starts_with(b"{") || first.trim_ascii_start().starts_with(b"[") {
+        UsageError(format!("{error} The file looks like JSON; for one object per line use --format ndjson"))
+    } else if is_drawn(first) {
+        UsageError(
+            "the file is a table drawn for reading; export it as CSV (psql: \\copy … to … with (format csv, header); \
+             mysql: --batch)"
+                .to_owned(),
+        )
+    } else if let Some(why) = not_decoded {
+        UsageError(format!("{error} The header: {why}"))
+    } else if header.is_some_and(is_quoted_as_a_whole) {
+        UsageError(format!(
+            "{error} The whole header is one quoted cell; the file was quoted twice, so export it again"
+        ))
+    } else {
+        error
+    }
+}
+
+/// Whether the only cell holds the delimiter of other columns.
+fn is_quoted_as_a_whole(header: &CsvRecord) -> bool {
+    header.width() == 1 && header.cell(0).iter().any(|byte| matches!(byte, b',' | b';' | b'\t'))
+}
+
+/// Whether a line is drawn between rows, such as `----+----`.
+fn is_drawn(line: &[u8]) -> bool {
+    let has_rule = line.windows(3).any(|three| matches!(three, b"---" | b"==="));
+    has_rule && line.iter().all(|byte| matches!(byte, b'-' | b'=' | b'+' | b'|' | b':' | b' '))
+}
+
+/// A warning about a cell of several lines, each of which would be a complete row by itself: it was probably opened by a
+/// stray quote, and closed by another one.
+pub(super) fn suspicious_cell(record: &CsvRecord, delimiter: u8, names: &[String]) -> Option<String> {
+    if record.last_line <= record.line || record.fault.is_some() {
+        return None;
+    }
+    let (at, cell) = record.cells().enumerate().find(|(_, cell)| filled_lines(cell).count() > 1)?;
+    let counts: Vec<_> =
+        filled_lines(cell).map(|line| line.iter().filter(|byte| **byte == delimiter).count()).collect();
+    let (first, others) = counts.split_first()?;
+    let (last, inner) = others.split_last()?;
+    let delimiters = names.len().checked_sub(1).filter(|count| *count > 0)?;
+    let is_row = at + first == delimiters
+        && *last == at
+        && inner.iter().all(|count| *count == delimiters);
+    is_row.then(|| {
+        format!(
+            "column {:?} spans lines {} to {}, and each of them looks like a row of its own; check the quotes",
+            names.get(at).map(String::as_str).unwrap_or_default(),
+            record.line,
+            record.last_line
+        )
+    })
+}
