@@ -55,10 +55,6 @@ impl SourceEncoding {
         self.encoding.name()
     }
 
-    pub(super) fn is_utf8(&self) -> bool {
-        self.encoding == UTF_8
-    }
-
     /// The reader's text in UTF-8, without a byte order mark.
     pub(super) fn decode_reader(&self, mut reader: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
         if self.is_decoded {

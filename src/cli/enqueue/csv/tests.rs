@@ -102,7 +102,7 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
 #[test]
 fn single_rows_are_refused_with_the_reason() {
     let text = b"course_key,hs_course_name,unsent Name\nA,\"x\nB,y,z\nC,\"y\",z\nD,x\nE,a,b,c\nF,Gr\xF6\xDFe,\nG,h,\xFF\n\
-                 I,\\N,\n,j,\nK,k,,,\n,,,\nL,\"l\" m,\nM, \"m\",\nN,\"n\\\"\n";
+                 I,\\N,\n,j,\nK,k,,,\n,,,\nL,\"l\" m,\nM, \"m\",\nN,\"n\n";
     let (_, rows) = open(text, &[]).unwrap();
     let expected = [
         "line 2: the quoted cell that begins here in column \"hs_course_name\" has text after its closing quote",
@@ -126,7 +126,7 @@ fn single_rows_are_refused_with_the_reason() {
 #[test]
 fn rows_inside_of_a_cell_cause_a_warning() {
     for (text, is_suspicious) in [
-        ("course_key,a,b\n1,\"x,y\n2,x,y\n3,x,y\n4,\"z,z\n", true),
+        ("course_key,a,b\n1,\"x,y\n2,x,y\n3,x,y\n4,z\",z\n", true),
         ("course_key,a\n1,\"x\n2,y\n3,z\"\n", true),
         ("course_key,a,b\n1,\"x\ny\",z\n", false),
         ("course_key,a,b\n1,z,\"first, second\nthird\"\n", false),
