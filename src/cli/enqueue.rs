@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 pub use self::account::{AccountCheck, ExpectedRefusal, ExpectedRefusals};
 pub use self::args::{EnqueueArgs, Format};
 use self::plan::{EnqueuePlan, LineSpan};
-use self::reading::read_file;
+use self::reading::{ReadingContext, print_note, read_file};
 pub use self::report::{EnqueueReport, RefusedLine};
 use super::account_properties::read_account_properties;
 use super::connections::open_client;
@@ -104,9 +104,8 @@ async fn enqueue_checked(
     let (chunks_in, mut chunks) = mpsc::channel(2);
     let is_dry = database.is_none();
     let existing = if args.update { Existing::Update } else { Existing::Keep };
-    let progress = progress_bar();
-    let reading =
-        tokio::task::spawn_blocking(move || read_file(&args, &plan, &account, is_dry, &progress, &chunks_in));
+    let context = ReadingContext { plan, account, is_dry, progress: progress_bar(), print_note };
+    let reading = tokio::task::spawn_blocking(move || read_file(&args, &context, &chunks_in));
 
     let mut stored = EnqueueReport::default();
     let mut failure = None;

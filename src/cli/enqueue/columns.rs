@@ -33,7 +33,8 @@ impl CsvColumns {
             )));
         }
         let key_names = key_columns(plan, header);
-        let key = key_names.iter().map(|name| find_column(header, name, "--key")).collect::<Result<_, _>>()?;
+        let key =
+            key_names.iter().map(|name| find_column(header, name, "--key")).collect::<Result<_, _>>()?;
         let (properties, ignored) = if plan.map.is_empty() {
             columns_by_own_name(header)?
         } else {
@@ -116,8 +117,7 @@ pub(super) fn is_property_name(name: &str) -> bool {
 }
 
 fn find_column(header: &[String], name: &str, option: &str) -> Result<usize, UsageError> {
-    let mut places =
-        header.iter().enumerate().filter(|(_, column)| *column == name.trim()).map(|(at, _)| at);
+    let mut places = header.iter().enumerate().filter(|(_, column)| *column == name.trim()).map(|(at, _)| at);
     match (places.next(), places.next()) {
         (Some(place), None) => Ok(place),
         (Some(_), Some(_)) => Err(UsageError(format!(

@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn encodings_are_found_by_many_names() {
-        for name in ["windows-1252", "CP1252", "Latin1", "ISO-8859-15", "gbk", "cp949", "koi8-r", "macintosh"] {
+        for name in ["windows-1252", "CP1252", "Latin1", "ISO-8859-15", "gbk", "cp949", "koi8-r", "macintosh"]
+        {
             assert!(parse_encoding(name).is_ok(), "{name}");
         }
         for name in ["", "cp037", "ebcdic", "replacement", "iso-2022-kr"] {

@@ -8,7 +8,10 @@ use super::encoding::utf16_without_mark;
 const SIGNATURES: [(&[u8], &str); 17] = [
     (b"\xD0\xCF\x11\xE0", "an Excel workbook (.xls); save it as \"CSV UTF-8\""),
     (b"\x1F\x8B", "compressed with gzip; decompress it: gunzip --stdout FILE | course-sync enqueue -"),
-    (b"\x28\xB5\x2F\xFD", "compressed with zstd; decompress it: zstd --decompress --stdout FILE | course-sync enqueue -"),
+    (
+        b"\x28\xB5\x2F\xFD",
+        "compressed with zstd; decompress it: zstd --decompress --stdout FILE | course-sync enqueue -",
+    ),
     (b"BZh", "compressed with bzip2; decompress it: bunzip2 --stdout FILE | course-sync enqueue -"),
     (b"\xFD7zXZ", "compressed with xz; decompress it: xz --decompress --stdout FILE | course-sync enqueue -"),
     (b"7z\xBC\xAF", "a 7-Zip archive; unpack it"),
@@ -22,7 +25,10 @@ const SIGNATURES: [(&[u8], &str); 17] = [
     (b"PGCOPY", "a binary copy of PostgreSQL; export the table with (format csv, header)"),
     (b"{\\rtf", "an RTF document; export the table as CSV"),
     (b"-- MySQL dump", "a dump of mysqldump; export the table as CSV"),
-    (b"-- PostgreSQL database dump", "a dump of pg_dump; export the table: psql, \\copy … to … with (format csv, header)"),
+    (
+        b"-- PostgreSQL database dump",
+        "a dump of pg_dump; export the table: psql, \\copy … to … with (format csv, header)",
+    ),
 ];
 
 /// The beginnings of HTML and XML, in lower case.
@@ -40,7 +46,10 @@ pub(super) fn recognize(head: &[u8], stated: Option<&'static Encoding>) -> Optio
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
     let begins = |start: &&[u8]| text.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
     if MARKUP.iter().any(|start| begins(&start)) {
-        return Some("the file is HTML or XML, such as a login page or an Excel export in HTML; export it as CSV".to_owned());
+        return Some(
+            "the file is HTML or XML, such as a login page or an Excel export in HTML; export it as CSV"
+                .to_owned(),
+        );
     }
     match stated {
         None => other_unicode(head).or_else(|| binary(head)),

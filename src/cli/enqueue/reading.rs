@@ -24,16 +24,26 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// So many courses without a name are listed.
 const MAX_NAMELESS_LISTED: u64 = 10;
 
+/// What reading needs beside the file.
+pub(super) struct ReadingContext {
+    pub(super) plan: EnqueuePlan,
+    pub(super) account: AccountCheck,
+    /// Courses are only counted.
+    pub(super) is_dry: bool,
+    pub(super) progress: ProgressBar,
+    /// Takes what an operator has to know before courses are added.
+    pub(super) print_note: fn(&ProgressBar, &str),
+}
+
 /// Reads the whole file. An error means that no chunk was sent. If reading fails midway, the error is returned with the
 /// report.
 pub(super) fn read_file(
     args: &EnqueueArgs,
-    plan: &EnqueuePlan,
-    account: &AccountCheck,
-    is_dry: bool,
-    progress: &ProgressBar,
+    context: &ReadingContext,
     chunks: &mpsc::Sender<Chunk>,
 ) -> anyhow::Result<(EnqueueReport, Option<anyhow::Error>)> {
+    let ReadingContext { plan, account, progress, is_dry, print_note } = context;
+    let is_dry = *is_dry;
     let mut records = FileRecords::open(args, plan, progress)?;
     let lists_nameless = records.sends_names();
     for note in records.notes() {
@@ -48,9 +58,7 @@ pub(super) fn read_file(
         ..EnqueueReport::default()
     };
     let mut reading = Reading {
-        account,
-        is_dry,
-        progress,
+        context,
         chunks,
         report,
         seen: SeenKeys::new(),
@@ -65,7 +73,8 @@ pub(super) fn read_file(
     Ok((report, failure))
 }
 
-fn print_note(progress: &ProgressBar, note: &str) {
+/// Prints a note to stderr, beside the progress bar.
+pub(super) fn print_note(progress: &ProgressBar, note: &str) {
     // A closed stderr is not an error.
     progress.suspend(|| writeln!(io::stderr(), "{note}").ok());
 }
@@ -157,9 +166,7 @@ struct ReceiverClosed;
 
 /// The state of reading a file.
 struct Reading<'r> {
-    account: &'r AccountCheck,
-    is_dry: bool,
-    progress: &'r ProgressBar,
+    context: &'r ReadingContext,
     chunks: &'r mpsc::Sender<Chunk>,
     report: EnqueueReport,
     seen: SeenKeys,
@@ -202,7 +209,9 @@ impl Reading<'_> {
             Err(refused) => self.refuse(span, refused),
             Ok(keyed) => match self.seen.add(&keyed, span.first) {
                 Some(Repeat::Exact) => self.report.repeated += 1,
-                Some(Repeat::Differs { first_line }) => self.refuse(span, differing_repeat(&keyed, first_line)),
+                Some(Repeat::Differs { first_line }) => {
+                    self.refuse(span, differing_repeat(&keyed, first_line))
+                }
                 None => self.add_course(span, size, keyed),
             },
         }
@@ -213,7 +222,7 @@ impl Reading<'_> {
     }
 
     fn add_course(&mut self, span: LineSpan, size: usize, KeyedCourse { course, .. }: KeyedCourse) {
-        if self.account.lacks_name(&course) {
+        if self.context.account.lacks_name(&course) {
             self.report.without_name += 1;
             if self.lists_nameless && self.report.without_name <= MAX_NAMELESS_LISTED {
                 let key = quote_key(course.key.as_str());
@@ -221,14 +230,14 @@ impl Reading<'_> {
                     "line {}, course {key}: no hs_course_name, without which HubSpot refuses to create a course",
                     span.first
                 );
-                print_note(self.progress, &note);
+                (self.context.print_note)(&self.context.progress, &note);
             }
         }
-        if self.is_dry {
+        if self.context.is_dry {
             self.report.show_course(span.first, &course);
         }
         if let Some(hubspot) = &mut self.report.hubspot {
-            hubspot.add(span.first, course.key.as_str(), self.account.problems(&course));
+            hubspot.add(span.first, course.key.as_str(), self.context.account.problems(&course));
         }
         self.chunk.push((span, course));
         self.chunk_bytes += size;
@@ -238,7 +247,7 @@ impl Reading<'_> {
     fn send_chunk(&mut self) -> Result<(), ReceiverClosed> {
         let chunk = std::mem::take(&mut self.chunk);
         self.chunk_bytes = 0;
-        if self.is_dry {
+        if self.context.is_dry {
             self.report.added += chunk.len() as u64;
             return Ok(());
         }

@@ -17,9 +17,7 @@ pub(super) enum Repeat {
     /// With the same content.
     Exact,
     /// With other content, at this line.
-    Differs {
-        first_line: u64,
-    },
+    Differs { first_line: u64 },
 }
 
 /// The keys of a file.

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use clap::Parser;
 use ::csv::{QuoteStyle, Terminator, WriterBuilder};
+use clap::Parser;
 use encoding_rs::Encoding;
 use proptest::prelude::*;
 
@@ -24,8 +24,14 @@ fn read(content: &[u8], options: &[&str]) -> anyhow::Result<(EnqueueReport, Chun
     let args = ReadingCommandLine::try_parse_from(words).unwrap().args;
     let plan = EnqueuePlan::new(&args)?;
     let (chunks_in, mut chunks) = mpsc::channel(1000);
-    let account = AccountCheck::default();
-    let (report, failure) = read_file(&args, &plan, &account, false, &progress_bar(), &chunks_in)?;
+    let context = ReadingContext {
+        plan,
+        account: AccountCheck::default(),
+        is_dry: false,
+        progress: progress_bar(),
+        print_note: |_, _| (),
+    };
+    let (report, failure) = read_file(&args, &context, &chunks_in)?;
     assert!(failure.is_none(), "{failure:?}");
     let received = std::iter::from_fn(|| chunks.try_recv().ok());
     Ok((report, received.flatten().collect()))

@@ -228,7 +228,10 @@ async fn invalid_lines_are_reported_and_valid_ones_are_added() {
         (br#"{"course_key":" "}"#, "is empty"),
         (long_line.as_bytes(), "longer than 1048576 bytes"),
         (deep.as_bytes(), "not JSON: recursion limit exceeded"),
-        (b"{\"course_key\":\"U\",\"n\":\"\xE9\"}", "0xE9, which is not UTF-8; state the encoding of the file with --encoding"),
+        (
+            b"{\"course_key\":\"U\",\"n\":\"\xE9\"}",
+            "0xE9, which is not UTF-8; state the encoding of the file with --encoding",
+        ),
         (br#"{"course_key":"N","n":"a\u0000b"}"#, "NUL character"),
         (br#"{"course_key":"O","n":{"a":1}}"#, "\"n\" holds a nested value"),
         (br#"{"course_key":"S","properties":{},"associations":[{}]}"#, "not in HubSpot's shape"),
@@ -317,7 +320,8 @@ async fn lines_are_numbered_as_an_editor_does() {
         .execute(database.pool())
         .await
         .unwrap();
-    let report = enqueue(database.pool(), &file(".csv", "course_key,name\r\nX,\"bad\r\nname\"\r\n"), &[]).await;
+    let report =
+        enqueue(database.pool(), &file(".csv", "course_key,name\r\nX,\"bad\r\nname\"\r\n"), &[]).await;
     assert_eq!((report.refused, report.refusals[0].line), (1, 2));
     assert!(report.refusals[0].reason.ends_with("(the record spans lines 2 to 3)"), "{:?}", report.refusals);
 }
@@ -336,7 +340,9 @@ async fn keys_that_repeat_with_other_values_are_named() {
     assert!(other.reason.starts_with("the key is already on line 2, with other values"), "{other:?}");
     assert_eq!((collision.line, collision.key.as_deref()), (6, Some("A-1-2")));
     assert!(collision.reason.contains("already on line 5") && collision.reason.contains("--key-separator"));
-    let report = enqueue(database.pool(), &file(".csv", text), &[&options[..], &["--key-separator", "/"]].concat()).await;
+    let report =
+        enqueue(database.pool(), &file(".csv", text), &[&options[..], &["--key-separator", "/"]].concat())
+            .await;
     assert_eq!(counts(&report), (3, Some(0), 1, 1));
 }
 

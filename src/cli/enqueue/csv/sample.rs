@@ -89,15 +89,17 @@ fn check_encoding(
     columns: &CsvColumns,
     encoding: &SourceEncoding,
 ) -> Result<(), UsageError> {
-    let used = |row: &CsvRecord| columns.used().map(|at| row.cell(at).to_vec()).collect::<Vec<_>>();
-    let cells = rows.iter().flat_map(|row| used(row).into_iter().map(|cell| (row.line, cell)));
-    let unusual: Vec<_> = cells.filter(|(_, cell)| !cell.is_ascii()).collect();
+    let cells = rows.iter().flat_map(|row| columns.used().map(|at| (row.line, at, row.cell(at))));
     let (valid, invalid): (Vec<_>, Vec<_>) =
-        unusual.into_iter().partition(|(_, cell)| str::from_utf8(cell).is_ok());
+        cells.filter(|(.., cell)| !cell.is_ascii()).partition(|(.., cell)| str::from_utf8(cell).is_ok());
     match invalid.first() {
-        Some((line, cell)) if invalid.len() >= MANY_NOT_UTF8 && valid.is_empty() => {
+        Some((line, at, cell)) if invalid.len() >= MANY_NOT_UTF8 && valid.is_empty() => {
             let why = encoding.decode(cell).err().unwrap_or_default();
-            Err(UsageError(format!("the file is not in {}: line {line}: {why}", encoding.name())))
+            let column = columns.names.get(*at).map(String::as_str).unwrap_or_default();
+            Err(UsageError(format!(
+                "the file is not in {}: line {line}, column {column:?}: {why}",
+                encoding.name()
+            )))
         }
         _ => Ok(()),
     }
@@ -196,9 +198,7 @@ pub(super) fn suspicious_cell(record: &CsvRecord, delimiter: u8, names: &[String
     let (first, others) = counts.split_first()?;
     let (last, inner) = others.split_last()?;
     let delimiters = names.len().checked_sub(1).filter(|count| *count > 0)?;
-    let is_row = at + first == delimiters
-        && *last == at
-        && inner.iter().all(|count| *count == delimiters);
+    let is_row = at + first == delimiters && *last == at && inner.iter().all(|count| *count == delimiters);
     is_row.then(|| {
         format!(
             "column {:?} spans lines {} to {}, and each of them looks like a row of its own; check the quotes",

@@ -22,11 +22,7 @@ fn open(text: impl AsRef<[u8]>, options: &[&str]) -> Result<(String, Vec<String>
         reader: Box::new(io::Cursor::new(text.clone())),
         head: FileHead { text, is_whole: true, lines: LineCounter::new() },
         encoding: SourceEncoding::UTF_8,
-        options: CsvOptions {
-            delimiter: args.delimiter,
-            usual_delimiter: b',',
-            has_quotes: !args.no_quotes,
-        },
+        options: CsvOptions { delimiter: args.delimiter, usual_delimiter: b',', has_quotes: !args.no_quotes },
     };
     let records = CsvRecords::open(source, &plan).map_err(|error| error.to_string())?;
     let description = records.description();
@@ -44,7 +40,8 @@ fn open(text: impl AsRef<[u8]>, options: &[&str]) -> Result<(String, Vec<String>
 fn the_delimiter_is_detected() {
     let delimiters = [(',', "commas"), (';', "semicolons"), ('\t', "tabs"), ('|', "vertical bars")];
     for (delimiter, name) in delimiters {
-        let text = "course_key|name|note\nA|x, y; z|\"1|2\"\nB|x|3,4,5\n".replace('|', &delimiter.to_string());
+        let text =
+            "course_key|name|note\nA|x, y; z|\"1|2\"\nB|x|3,4,5\n".replace('|', &delimiter.to_string());
         // Cells that contain the delimiter are quoted.
         let text = text.replace("x, y; z", "\"x, y; z\"").replace("3,4,5", "\"3,4,5\"");
         let (description, courses) = open(&text, &[]).unwrap();
@@ -59,7 +56,11 @@ fn the_delimiter_is_detected() {
         // One column only: the usual delimiter.
         ("course_key\nA\nB\n", &["--set", "x=1"], "commas"),
         ("sep=;\r\ncourse_key;n\r\n1;2\r\n", &[], "semicolons (as the line \"sep=\" states)"),
-        ("course_key;n,m\n1;2,3\n", &["--delimiter", ";", "--map", "n,m=x"], "semicolons (as --delimiter states)"),
+        (
+            "course_key;n,m\n1;2,3\n",
+            &["--delimiter", ";", "--map", "n,m=x"],
+            "semicolons (as --delimiter states)",
+        ),
     ] {
         let (description, courses) = open(text, options).unwrap();
         assert!(description.contains(&format!("separated by {name}")), "{text}: {description}");
@@ -73,22 +74,31 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
     let preamble = "Kursliste 2026\n\nStand: 1.12.2026;;\ncourse_key;hs_course_name\nA;x\n";
     let aligned = " course_key | name\n------------+------\n A          | x\n(1 row)\n";
     let markdown = "| course_key | name |\n|------------|------|\n| A | x |\n";
-    let boxed = "+------------+------+\n| course_key | name |\n+------------+------+\n| A          | x    |\n";
+    let boxed =
+        "+------------+------+\n| course_key | name |\n+------------+------+\n| A          | x    |\n";
     let escaped = "course_key,n\nA,\"a \\\"b\\\" c\"\nB,\"a \\\"b\\\" c\"\nC,\"d \\\"e\\\"\"\n";
     let misfits = format!("course_key,n\n{}", "A;x\n".repeat(6));
     let latin: &[u8] = b"course_key,n\nA,Gr\xF6\xDFe\nB,\xC4rzte\nC,x\nD,f\xFCr\n";
     let table: [(&[u8], &[&str], &str); 14] = [
         (preamble.as_bytes(), &[], "the header is on line 4, after other lines; use --skip-lines 3"),
         (preamble.as_bytes(), &["--delimiter", ","], "use --skip-lines 3 and --delimiter ';'"),
-        (b"course_key\tn\nA\tx\n", &["--delimiter", ";"], "With tabs, all columns are found: use --delimiter tab"),
+        (
+            b"course_key\tn\nA\tx\n",
+            &["--delimiter", ";"],
+            "With tabs, all columns are found: use --delimiter tab",
+        ),
         (b"{\"course_key\":\"A\"}\n", &[], "looks like JSON"),
         (aligned.as_bytes(), &[], "line 2 is a drawn line"),
         (markdown.as_bytes(), &[], "line 2 is a drawn line"),
         (boxed.as_bytes(), &[], "--skip-lines 1"),
         (b"+---+---+\n| a | b |\n", &[], "a table drawn for reading"),
-        (escaped.as_bytes(), &[], "most rows are not valid CSV; line 2: the quoted cell that begins here in column \"n\""),
+        (
+            escaped.as_bytes(),
+            &[],
+            "most rows are not valid CSV; line 2: the quoted cell that begins here in column \"n\"",
+        ),
         (misfits.as_bytes(), &[], "most rows do not (line 2 has 1)"),
-        (latin, &[], "the file is not in UTF-8: line 2: byte 3 of \"Gr\\xF6\\xDFe\" is 0xF6"),
+        (latin, &[], "the file is not in UTF-8: line 2, column \"n\": byte 3 of \"Gr\\xF6\\xDFe\" is 0xF6"),
         (b"course_key,Gr\xF6\xDFe\nA,1\n", &["--map", "Größe=x"], "The header: byte 3 of"),
         (b"\"course_key,name\"\n\"A,x\"\n", &[], "the file was quoted twice"),
         (b"course_key,\"name\nA,x\n", &[], "the header row (line 1): the quote opened here in column"),

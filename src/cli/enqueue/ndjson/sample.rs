@@ -67,7 +67,8 @@ pub(super) fn check(
             ObjectForm::Flat(object) => objects.push(object),
             ObjectForm::Nested { .. } if plan.selects_columns() => {
                 return Err(UsageError(
-                    "the lines have \"properties\"; --key and --map apply only to lines without it".to_owned(),
+                    "the lines have \"properties\"; --key and --map apply only to lines without it"
+                        .to_owned(),
                 ));
             }
             ObjectForm::Nested { properties, .. } => sends_names |= properties.contains_key(COURSE_NAME),
@@ -171,7 +172,8 @@ fn check_form(head: &FileHead) -> Result<(), UsageError> {
     }
     if lines.len() >= MANY_NOT_JSON && lines.iter().all(|line| parse_line(line).is_err()) {
         return Err(UsageError(
-            "the file is not NDJSON: none of its first lines is JSON; if it is CSV, use --format csv".to_owned(),
+            "the file is not NDJSON: none of its first lines is JSON; if it is CSV, use --format csv"
+                .to_owned(),
         ));
     }
     Ok(())

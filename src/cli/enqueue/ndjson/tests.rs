@@ -60,7 +60,11 @@ fn json_that_is_not_one_object_per_line_is_one_error() {
         ("{\"id\":1,\"title\":2}\n", &["--key", "id", "--map", "titel=x"], "did you mean \"title\"?"),
         ("{\"zzz\":1}\n", &[], "no member \"course_key\" for the key (see --key); the members are \"zzz\""),
         ("{\"course_key\":1,\"a\":2}\n", &["--map", "zzz=x"], "no member \"zzz\" for --map; the members are"),
-        ("{\"course_key\":1,\"properties\":{}}\n", &["--map", "a=x"], "--key and --map apply only to lines without"),
+        (
+            "{\"course_key\":1,\"properties\":{}}\n",
+            &["--map", "a=x"],
+            "--key and --map apply only to lines without",
+        ),
     ];
     for (text, options, part) in table {
         let error = open(text, options).unwrap_err();

@@ -55,15 +55,28 @@ fn spreadsheets() -> Vec<ExportedFile> {
     let with_utf16: &[&str] = &["--key", "Nr", "--map", "Kurs=hs_course_name", "--encoding", "utf-16"];
     let mut enough = windows.clone();
     enough.extend(encode("M-3;Küche;\r\nM-4;Öl;\r\nM-5;Ätzen;\r\n", "ü\u{FC} Ö\u{D6} Ä\u{C4}"));
-    let english = "Course ID,Course Name,Notes\r\nA-1,\"Baking, basics\",\"two\r\nlines\"\r\nA-2,Café,\r\n,,\r\n,,\r\n";
+    let english =
+        "Course ID,Course Name,Notes\r\nA-1,\"Baking, basics\",\"two\r\nlines\"\r\nA-2,Café,\r\n,,\r\n,,\r\n";
     let preamble = format!("Kursliste;;\r\nStand: 1.12.2026;;\r\n;;\r\n{german}");
     vec![
         export("Excel (de), CSV UTF-8", ".csv", format!("\u{feff}{german}"), GERMAN, Rows(GERMAN_ROWS, &[])),
         export("Excel (de), CSV, with the encoding", ".csv", windows, with_encoding, Rows(GERMAN_ROWS, &[])),
-        export("Excel (de), CSV", ".csv", enough, GERMAN, Refused("the file is not in UTF-8: line 2: column \"Kurs\"")),
+        export(
+            "Excel (de), CSV",
+            ".csv",
+            enough,
+            GERMAN,
+            Refused("the file is not in UTF-8: line 2, column \"Kurs\""),
+        ),
         export("Excel for Mac, CSV (Macintosh)", ".csv", mac, with_mac, Rows(GERMAN_ROWS, &[])),
         export("Excel (de), with sep=", ".csv", format!("sep=;\r\n{german}"), GERMAN, Rows(GERMAN_ROWS, &[])),
-        export("Excel (de), lines above the header", ".csv", &preamble, GERMAN, Refused("use --skip-lines 3")),
+        export(
+            "Excel (de), lines above the header",
+            ".csv",
+            &preamble,
+            GERMAN,
+            Refused("use --skip-lines 3"),
+        ),
         export(
             "Excel (de), lines above the header skipped",
             ".csv",
@@ -71,8 +84,20 @@ fn spreadsheets() -> Vec<ExportedFile> {
             &["--key", "Nr", "--map", "Kurs=hs_course_name", "--skip-lines", "3"],
             Rows(GERMAN_ROWS, &[]),
         ),
-        export("Excel, Unicode text", ".txt", utf16(&german.replace("; Teil", "&").replace(';', "\t").replace('&', "; Teil")), with_utf16, Rows(GERMAN_ROWS, &[])),
-        export("Excel, Unicode text, without the option", ".txt", utf16(german), GERMAN, Refused("add --encoding utf-16")),
+        export(
+            "Excel, Unicode text",
+            ".txt",
+            utf16(&german.replace("; Teil", "&").replace(';', "\t").replace('&', "; Teil")),
+            with_utf16,
+            Rows(GERMAN_ROWS, &[]),
+        ),
+        export(
+            "Excel, Unicode text, without the option",
+            ".txt",
+            utf16(german),
+            GERMAN,
+            Refused("add --encoding utf-16"),
+        ),
         export(
             "Excel (en), empty rows at the end",
             ".csv",
@@ -106,10 +131,34 @@ fn spreadsheets() -> Vec<ExportedFile> {
             &["--key", "Subject, area,Number", "--map", "Title=hs_course_name"],
             Rows(&[r#"MATH-101 {"hs_course_name": "Line one\nline two"}"#], &[]),
         ),
-        export("Excel workbook", ".csv", b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml", GERMAN, Refused("an Excel workbook (.xlsx)")),
-        export("Excel workbook of 2003", ".xls", b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1\0\0", GERMAN, Refused("an Excel workbook (.xls)")),
-        export("LibreOffice spreadsheet", ".ods", b"PK\x03\x04\x14\0\0\x08\0\0mimetypeapplication/vnd.oasis.opendocument.spreadsheetPK", GERMAN, Refused("a LibreOffice spreadsheet")),
-        export("Excel export in HTML", ".xls", "<html xmlns:x=\"urn:schemas-microsoft-com:office:excel\"><table>", GERMAN, Refused("HTML or XML")),
+        export(
+            "Excel workbook",
+            ".csv",
+            b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml",
+            GERMAN,
+            Refused("an Excel workbook (.xlsx)"),
+        ),
+        export(
+            "Excel workbook of 2003",
+            ".xls",
+            b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1\0\0",
+            GERMAN,
+            Refused("an Excel workbook (.xls)"),
+        ),
+        export(
+            "LibreOffice spreadsheet",
+            ".ods",
+            b"PK\x03\x04\x14\0\0\x08\0\0mimetypeapplication/vnd.oasis.opendocument.spreadsheetPK",
+            GERMAN,
+            Refused("a LibreOffice spreadsheet"),
+        ),
+        export(
+            "Excel export in HTML",
+            ".xls",
+            "<html xmlns:x=\"urn:schemas-microsoft-com:office:excel\"><table>",
+            GERMAN,
+            Refused("HTML or XML"),
+        ),
     ]
 }
 
@@ -142,10 +191,7 @@ fn databases() -> Vec<ExportedFile> {
             ".csv",
             "id,name,note\n1,\"Art \"\"Deco\"\"\",\n2,\"\",\"\"\n3,x,\"a\nb\"\n",
             by_id,
-            Rows(
-                &[r#"1 {"hs_course_name": "Art \"Deco\""}"#, "2 {}", r#"3 {"hs_course_name": "x"}"#],
-                &[],
-            ),
+            Rows(&[r#"1 {"hs_course_name": "Art \"Deco\""}"#, "2 {}", r#"3 {"hs_course_name": "x"}"#], &[]),
         ),
         export(
             "psql, \\copy in text format",
@@ -154,8 +200,20 @@ fn databases() -> Vec<ExportedFile> {
             by_id,
             Rows(&[r#"1 {"hs_course_name": "Algebra"}"#], &[3]),
         ),
-        export("psql, aligned", ".txt", " id |  name   \n----+---------\n  1 | Algebra\n(1 row)\n", by_id, Refused("a table for reading")),
-        export("MySQL, into outfile, escaped quotes", ".csv", outfile, by_id, Refused("has a quote after a backslash")),
+        export(
+            "psql, aligned",
+            ".txt",
+            " id |  name   \n----+---------\n  1 | Algebra\n(1 row)\n",
+            by_id,
+            Refused("a table for reading"),
+        ),
+        export(
+            "MySQL, into outfile, escaped quotes",
+            ".csv",
+            outfile,
+            by_id,
+            Refused("has a quote after a backslash"),
+        ),
         export(
             "MySQL, into outfile, one escaped quote",
             ".csv",
@@ -177,7 +235,13 @@ fn databases() -> Vec<ExportedFile> {
                 &[],
             ),
         ),
-        export("sqlcmd", ".csv", "\u{feff}id;name\r\n--;----\r\n1;Algebra\r\n", by_id, Refused("line 2 is a drawn line")),
+        export(
+            "sqlcmd",
+            ".csv",
+            "\u{feff}id;name\r\n--;----\r\n1;Algebra\r\n",
+            by_id,
+            Refused("line 2 is a drawn line"),
+        ),
         export(
             "Oracle SQL Developer",
             ".csv",
@@ -190,21 +254,27 @@ fn databases() -> Vec<ExportedFile> {
             ".csv",
             ",id,name,seats\n0,A,\"x, y\",20.0\n1,B,z,\n",
             &["--key", "id", "--map", "name=hs_course_name", "--map", "seats=seats"],
-            Rows(
-                &[r#"A {"seats": "20.0", "hs_course_name": "x, y"}"#, r#"B {"hs_course_name": "z"}"#],
-                &[],
-            ),
+            Rows(&[r#"A {"seats": "20.0", "hs_course_name": "x, y"}"#, r#"B {"hs_course_name": "z"}"#], &[]),
         ),
         export("MongoDB, an array", ".json", "[{\"id\":1,\n\"name\":\"x\"}]", by_id, Refused("jq -c '.[]'")),
-        export("a REST API, pretty-printed", ".json", "{\n  \"results\": [\n    {\"id\": 1}\n  ]\n}\n", by_id, Refused("jq -c '.[\"results\"][]'")),
+        export(
+            "a REST API, pretty-printed",
+            ".json",
+            "{\n  \"results\": [\n    {\"id\": 1}\n  ]\n}\n",
+            by_id,
+            Refused("jq -c '.[\"results\"][]'"),
+        ),
         export("pg_dump", ".dump", b"PGDMP\x01\x0e\0", by_id, Refused("a dump of pg_dump")),
         export("gzip", ".csv.gz", b"\x1F\x8B\x08\0\0\0\0\0", by_id, Refused("gunzip")),
     ]
 }
 
 fn course_systems() -> Vec<ExportedFile> {
-    let sap = utf16("01.12.2026\tListe\t\r\n\r\n\tObjekt-ID\tBezeichnung\r\n\t50001\tSicherheit\r\n\r\n\t50002\tÖl\r\n");
-    let japanese: &[u8] = b"\x89\xC8\x96\xDA,\x96\xBC\x8F\xCC\r\nJ1,\x93\xFA\x96\x7B\x8C\xEA\x95\x5C\x8C\xBB\r\n";
+    let sap = utf16(
+        "01.12.2026\tListe\t\r\n\r\n\tObjekt-ID\tBezeichnung\r\n\t50001\tSicherheit\r\n\r\n\t50002\tÖl\r\n",
+    );
+    let japanese: &[u8] =
+        b"\x89\xC8\x96\xDA,\x96\xBC\x8F\xCC\r\nJ1,\x93\xFA\x96\x7B\x8C\xEA\x95\x5C\x8C\xBB\r\n";
     vec![
         export(
             "Moodle",
@@ -230,11 +300,17 @@ fn course_systems() -> Vec<ExportedFile> {
             "SAP list in a spreadsheet format, lines skipped",
             ".xls",
             &sap,
-            &["--key", "Objekt-ID", "--map", "Bezeichnung=hs_course_name", "--encoding", "utf-16", "--skip-lines", "2"],
-            Rows(
-                &[r#"50001 {"hs_course_name": "Sicherheit"}"#, r#"50002 {"hs_course_name": "Öl"}"#],
-                &[],
-            ),
+            &[
+                "--key",
+                "Objekt-ID",
+                "--map",
+                "Bezeichnung=hs_course_name",
+                "--encoding",
+                "utf-16",
+                "--skip-lines",
+                "2",
+            ],
+            Rows(&[r#"50001 {"hs_course_name": "Sicherheit"}"#, r#"50002 {"hs_course_name": "Öl"}"#], &[]),
         ),
         export(
             "Excel (ja), CSV in Shift-JIS",
@@ -260,7 +336,13 @@ fn course_systems() -> Vec<ExportedFile> {
                 &[],
             ),
         ),
-        export("a download that failed", ".csv", "<!DOCTYPE html><title>Sign in</title>", &[], Refused("such as a login page")),
+        export(
+            "a download that failed",
+            ".csv",
+            "<!DOCTYPE html><title>Sign in</title>",
+            &[],
+            Refused("such as a login page"),
+        ),
     ]
 }
 

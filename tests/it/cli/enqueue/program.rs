@@ -38,13 +38,18 @@ async fn a_dry_run_shows_the_first_course_and_what_hubspot_would_refuse() {
     let (code, out, _) = run_enqueue(&world, &text, &["--dry-run", "--json"]).await;
     assert_eq!(code, Some(1));
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&report["added"], &report["without_name"], &report["delimiter"]), (&json!(5), &json!(1), &json!(";")));
+    assert_eq!(
+        (&report["added"], &report["without_name"], &report["delimiter"]),
+        (&json!(5), &json!(1), &json!(";"))
+    );
     assert_eq!(report["hubspot"]["courses"], 4);
     let problems: Vec<_> = report["hubspot"]["problems"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| format!("{} {} {} {}", it["property"], it["code"], it["count"], it["line"]).replace('"', ""))
+        .map(|it| {
+            format!("{} {} {} {}", it["property"], it["code"], it["count"], it["line"]).replace('"', "")
+        })
         .collect();
     let expected = [
         format!("{UNIQUE_PROPERTY} INVALID_ROW 1 6"),
@@ -100,7 +105,8 @@ async fn json_has_the_documented_keys() {
     let (code, out, _) = run_enqueue(&world, "course_key,n\nA,x\nA,x\nB,\"y\n", &["--json"]).await;
     assert_eq!(code, Some(1));
     let report: Value = serde_json::from_str(&out).unwrap();
-    let counts = ["dry_run", "added", "updated", "already_there", "repeated", "refused"].map(|key| &report[key]);
+    let counts =
+        ["dry_run", "added", "updated", "already_there", "repeated", "refused"].map(|key| &report[key]);
     assert_eq!(counts, [&json!(false), &json!(1), &json!(0), &json!(0), &json!(1), &json!(1)]);
     let refusal = &report["refusals"][0];
     assert_eq!((&refusal["line"], &refusal["key"]), (&json!(4), &json!(null)));

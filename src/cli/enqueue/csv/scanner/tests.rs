@@ -28,9 +28,7 @@ fn describe(text: &str, dialect: Dialect) -> Vec<String> {
     };
     scan(text.as_bytes(), dialect)
         .iter()
-        .map(|it| {
-            format!("{}-{}: {}", it.line, it.last_line, it.fault.map_or_else(|| cells(it), fault))
-        })
+        .map(|it| format!("{}-{}: {}", it.line, it.last_line, it.fault.map_or_else(|| cells(it), fault)))
         .collect()
 }
 
@@ -38,11 +36,7 @@ fn describe(text: &str, dialect: Dialect) -> Vec<String> {
 fn records_and_their_lines_are_found_with_every_line_end() {
     for end in ["\n", "\r\n", "\r", "\r\r\n"] {
         let text = ["a,b", "", "c,\"d", "e\"", ",,", "  , ", "f,g"].join(end);
-        let expected = [
-            "1-1: a|b".to_owned(),
-            format!("3-4: c|d{end}e"),
-            "7-7: f|g".to_owned(),
-        ];
+        let expected = ["1-1: a|b".to_owned(), format!("3-4: c|d{end}e"), "7-7: f|g".to_owned()];
         assert_eq!(describe(&text, COMMAS), expected, "{end:?}");
         assert_eq!(describe(&format!("{text}{end}{end}"), COMMAS), expected, "{end:?}");
     }
