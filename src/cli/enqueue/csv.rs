@@ -17,6 +17,7 @@ use self::scanner::{CsvRecord, RecordFault, RecordScanner};
 use super::columns::{CsvColumns, list_names};
 use super::encoding::SourceEncoding;
 use super::input::FileHead;
+use super::lines::LineEnds;
 use super::plan::{EnqueuePlan, KeyedCourse, LineError, LineSpan, MAX_LINE_BYTES, ParsedLine};
 use crate::cli::outcome::UsageError;
 use crate::hubspot::api::request::COURSE_NAME;
@@ -49,6 +50,7 @@ pub(super) struct CsvRecords<'p> {
     encoding: SourceEncoding,
     detected: DetectedDialect,
     header_line: u64,
+    ends: LineEnds,
 }
 
 impl<'p> CsvRecords<'p> {
@@ -75,7 +77,15 @@ impl<'p> CsvRecords<'p> {
         let columns = CsvColumns::find_in(plan, &names)
             .map_err(|error| sample::explain_missing(&head, &detected, options, plan, &encoding, error))?;
         sample::check(&head, &detected, &columns, &encoding)?;
-        Ok(Self { scanner, plan, columns, encoding, detected, header_line: header.line })
+        Ok(Self {
+            scanner,
+            plan,
+            columns,
+            encoding,
+            detected,
+            header_line: header.line,
+            ends: head.lines.ends(),
+        })
     }
 
     /// How the file is read, for the report.
@@ -158,7 +168,7 @@ impl Iterator for CsvRecords<'_> {
             span: LineSpan { first: record.line, last: record.last_line },
             size: record.size,
             course: self.parse_course(&record),
-            warning: sample::suspicious_cell(&record, self.delimiter(), &self.columns.names),
+            warning: sample::suspicious_cell(&record, self.delimiter(), self.ends, &self.columns.names),
         }))
     }
 }
@@ -206,6 +216,11 @@ fn explain_fault(fault: RecordFault, line: u64, names: &[String]) -> String {
         RecordFault::SpaceBeforeQuote(place) => {
             format!("{} has a space before its opening quote; remove it; {NOT_QUOTED}", column(place.cell))
         }
+        RecordFault::EscapedQuote(place) => format!(
+            "{} has a quote after a backslash; in CSV, a cell with quotes is enclosed in quotes, and each quote inside it is \
+             written twice (\"\"), so export the file without backslash escapes; {NOT_QUOTED}",
+            column(place.cell)
+        ),
         RecordFault::TooLong => format!("the record is longer than {MAX_LINE_BYTES} bytes"),
     }
 }

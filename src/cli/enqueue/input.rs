@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use super::args::{EnqueueArgs, Format};
 use super::encoding::SourceEncoding;
 use super::foreign;
-use super::lines::LineCounter;
+use super::lines::{LineCounter, LineEnds};
 use crate::cli::outcome::UsageError;
 
 /// The bytes by which a file is recognised.
@@ -71,8 +71,12 @@ fn open_text(args: &EnqueueArgs, mut raw: Box<dyn Read>) -> anyhow::Result<Enque
     }
     let encoding = SourceEncoding::new(args.encoding, &signature);
     let whole = Box::new(BufReader::new(Cursor::new(signature).chain(raw)));
-    let mut text = encoding.decode_reader(whole)?;
-    let lines = skip_lines(&mut text, args.skip_lines)?;
+    let mut decoded = encoding.decode_reader(whole)?;
+    let probe = read_start(&mut decoded, HEAD_BYTES)?;
+    // Quotes in lines that are skipped have no meaning.
+    let ends = LineEnds::detect(&probe, args.skip_lines == 0 && !args.no_quotes);
+    let mut text = Cursor::new(probe).chain(decoded);
+    let lines = skip_lines(&mut text, LineCounter::new(ends), args.skip_lines)?;
     let start = read_start(&mut text, HEAD_BYTES)?;
     let is_whole = (start.len() as u64) < HEAD_BYTES;
     let reader = Box::new(Cursor::new(start.clone()).chain(text));
@@ -90,8 +94,7 @@ fn read_start(reader: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Skips lines, and returns the position after them.
-fn skip_lines(text: &mut impl BufRead, count: u64) -> anyhow::Result<LineCounter> {
-    let mut lines = LineCounter::new();
+fn skip_lines(text: &mut impl BufRead, mut lines: LineCounter, count: u64) -> anyhow::Result<LineCounter> {
     while lines.line() <= count {
         let buffer = match text.fill_buf() {
             Ok(buffer) => buffer,
@@ -157,14 +160,13 @@ mod tests {
         for end in ["\n", "\r\n", "\r", "\r\r\n"] {
             let content = ["1", "", "3", "4"].join(end);
             let mut text = BufReader::with_capacity(3, content.as_bytes());
-            let mut lines = skip_lines(&mut text, 2).unwrap();
-            let mut rest = Vec::new();
-            text.read_to_end(&mut rest).unwrap();
-            // The end of a line end may be left.
-            lines.advance_all(rest.split(|byte| *byte == b'3').next().unwrap());
-            assert_eq!(lines.line(), 3, "{end:?}");
+            let lines = LineCounter::new(LineEnds::detect(content.as_bytes(), true));
+            let lines = skip_lines(&mut text, lines, 2).unwrap();
+            let mut rest = String::new();
+            text.read_to_string(&mut rest).unwrap();
+            assert_eq!((lines.line(), rest), (3, format!("3{end}4")), "{end:?}");
         }
-        let error = skip_lines(&mut &b"1\n2\n"[..], 5).unwrap_err();
+        let error = skip_lines(&mut &b"1\n2\n"[..], LineCounter::new(LineEnds::Lf), 5).unwrap_err();
         assert!(error.to_string().contains("has 3 lines"), "{error}");
     }
 }

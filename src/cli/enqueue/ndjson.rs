@@ -73,15 +73,17 @@ impl<'p> NdjsonRecords<'p> {
                 Err(error) => return Err(error),
             };
             let is_last = buffer.is_empty();
-            let end = memchr::memchr2(b'\n', b'\r', buffer);
+            let end = memchr::memchr(self.lines.ends().byte(), buffer);
             let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
             if size + part.len() <= MAX_LINE_BYTES {
                 line.extend_from_slice(part);
             }
             size += part.len();
             let used = part.len() + usize::from(end.is_some());
-            self.lines.advance_all(buffer.get(..used).unwrap_or_default());
             self.reader.consume(used);
+            if end.is_some() {
+                self.lines.advance(self.lines.ends().byte());
+            }
             if end.is_none() && !is_last {
                 continue;
             }

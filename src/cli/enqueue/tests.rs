@@ -176,7 +176,7 @@ proptest! {
         let counted = courses.len() as u64 + report.repeated + report.refused;
         let places: Vec<u64> = report.refusals.iter().map(|refusal| refusal.line).collect();
         prop_assert_eq!(places.len() as u64, report.refused.min(20));
-        let mut lines = lines::LineCounter::new();
+        let mut lines = lines::LineCounter::new(lines::LineEnds::detect(&content, true));
         let mut filled = std::collections::BTreeSet::new();
         for byte in &content {
             if !matches!(byte, b'\n' | b'\r' | b',' | b'"' | b' ') {

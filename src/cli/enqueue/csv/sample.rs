@@ -7,7 +7,7 @@ use super::{CsvOptions, DelimiterOrigin, explain_fault};
 use crate::cli::enqueue::columns::CsvColumns;
 use crate::cli::enqueue::encoding::SourceEncoding;
 use crate::cli::enqueue::input::FileHead;
-use crate::cli::enqueue::lines::filled_lines;
+use crate::cli::enqueue::lines::{LineCounter, LineEnds, filled_lines};
 use crate::cli::enqueue::plan::EnqueuePlan;
 use crate::cli::outcome::UsageError;
 
@@ -15,6 +15,10 @@ use crate::cli::outcome::UsageError;
 const MAX_RECORDS: usize = 1000;
 /// The largest number of lines above the header.
 const MAX_PREAMBLE: usize = 50;
+/// The lines among which a drawn one is found.
+const MAX_DRAWN: usize = 3;
+const EXPORT_AS_CSV: &str =
+    "export it as CSV (psql: \\copy … to … with (format csv, header); mysql: --batch; sqlite3: -csv)";
 /// So many rows with the same fault are taken as a sign that the whole file is meant otherwise.
 const MANY_NOT_UTF8: usize = 3;
 const MANY_FAULTS: usize = 3;
@@ -49,10 +53,9 @@ pub(super) fn check(
 ) -> Result<(), UsageError> {
     let records = read_records(head, detected.dialect, detected.has_separator_line);
     let rows = records.get(1..).unwrap_or_default();
-    if let Some(row) = rows.iter().take(3).find(|row| is_drawn(&row.cells().collect::<Vec<_>>().concat())) {
+    if let Some(row) = rows.iter().take(MAX_DRAWN).find(|row| is_drawn_record(row)) {
         return Err(UsageError(format!(
-            "line {} is a drawn line: this is a table for reading, with spaces added to its cells; export it as CSV \
-             (psql: \\copy … to … with (format csv, header); mysql: --batch)",
+            "line {} is a drawn line: the file is a table drawn for reading, with spaces added to its cells; {EXPORT_AS_CSV}",
             row.line
         )));
     }
@@ -120,24 +123,22 @@ pub(super) fn explain_missing(
         let dialect = Dialect { delimiter, ..detected.dialect };
         let records = read_records(head, dialect, detected.has_separator_line);
         let is_other = is_stated && delimiter != detected.dialect.delimiter;
-        let advice = if is_other {
-            format!(" and --delimiter {}", delimiter_argument(delimiter))
-        } else {
-            String::new()
-        };
-        match records.iter().take(MAX_PREAMBLE).position(has_columns) {
+        let found = records.iter().take(MAX_PREAMBLE).position(has_columns);
+        let next_is_drawn = found.and_then(|at| records.get(at + 1)).is_some_and(is_drawn_record);
+        match found {
             Some(0) if is_other => {
+                let (name, argument) = (delimiter_name(delimiter), delimiter_argument(delimiter));
                 return UsageError(format!(
-                    "{error} With {}, all columns are found: use --delimiter {}",
-                    delimiter_name(delimiter),
-                    delimiter_argument(delimiter)
+                    "{error} (with {name}, all columns are found: use --delimiter {argument})"
                 ));
             }
-            Some(at) if at > 0 => {
+            Some(at) if at > 0 && !next_is_drawn => {
                 let line = records.get(at).map(|record| record.line).unwrap_or_default();
-                let above = line.saturating_sub(1);
+                let other = format!(" and --delimiter {}", delimiter_argument(delimiter));
                 return UsageError(format!(
-                    "the header is on line {line}, after other lines; use --skip-lines {above}{advice}"
+                    "the header is on line {line}, after other lines; use --skip-lines {}{}",
+                    line.saturating_sub(1),
+                    if is_other { other.as_str() } else { "" }
                 ));
             }
             _ => {}
@@ -152,24 +153,26 @@ fn explain_by_content(
     encoding: &SourceEncoding,
     error: UsageError,
 ) -> UsageError {
-    let first = filled_lines(&head.text).next().unwrap_or_default();
+    let lines: Vec<_> = filled_lines(&head.text, &head.lines).map(|(_, line)| line).take(MAX_DRAWN).collect();
+    let is_json = lines.first().is_some_and(|first| first.starts_with(b"{") || first.starts_with(b"["));
     let records = read_records(head, detected.dialect, detected.has_separator_line);
     let header = records.first();
     let not_decoded = header.and_then(|header| header.cells().find_map(|cell| encoding.decode(cell).err()));
-    if first.trim_ascii_start().starts_with(b"{") || first.trim_ascii_start().starts_with(b"[") {
-        UsageError(format!("{error} The file looks like JSON; for one object per line use --format ndjson"))
-    } else if is_drawn(first) {
+    if is_json {
         UsageError(
-            "the file is a table drawn for reading; export it as CSV (psql: \\copy … to … with (format csv, header); \
-             mysql: --batch)"
+            "the file looks like JSON, not CSV; if it has one object per line, use --format ndjson"
                 .to_owned(),
         )
+    } else if lines.iter().any(|line| is_drawn(line)) {
+        UsageError(format!("the file is a table drawn for reading; {EXPORT_AS_CSV}"))
     } else if let Some(why) = not_decoded {
-        UsageError(format!("{error} The header: {why}"))
-    } else if header.is_some_and(is_quoted_as_a_whole) {
-        UsageError(format!(
-            "{error} The whole header is one quoted cell; the file was quoted twice, so export it again"
-        ))
+        UsageError(format!("the header is not in {}, so the columns are not found: {why}", encoding.name()))
+    } else if lines.first().is_some_and(|first| first.starts_with(b"\""))
+        && header.is_some_and(is_quoted_as_a_whole)
+    {
+        UsageError(
+            "the whole header is one quoted cell: the file was quoted twice; export it again".to_owned(),
+        )
     } else {
         error
     }
@@ -180,21 +183,33 @@ fn is_quoted_as_a_whole(header: &CsvRecord) -> bool {
     header.width() == 1 && header.cell(0).iter().any(|byte| matches!(byte, b',' | b';' | b'\t'))
 }
 
+fn is_drawn_record(record: &CsvRecord) -> bool {
+    is_drawn(&record.cells().collect::<Vec<_>>().concat())
+}
+
 /// Whether a line is drawn between rows, such as `----+----`.
 fn is_drawn(line: &[u8]) -> bool {
     let has_rule = line.windows(3).any(|three| matches!(three, b"---" | b"==="));
-    has_rule && line.iter().all(|byte| matches!(byte, b'-' | b'=' | b'+' | b'|' | b':' | b' '))
+    let is_rule = has_rule && line.iter().all(|byte| matches!(byte, b'-' | b'=' | b'+' | b'|' | b':' | b' '));
+    // The characters U+2500 to U+257F, which are made for drawing.
+    is_rule || line.starts_with(b"\xE2\x94") || line.starts_with(b"\xE2\x95")
 }
 
 /// A warning about a cell of several lines, each of which would be a complete row by itself: it was probably opened by a
 /// stray quote, and closed by another one.
-pub(super) fn suspicious_cell(record: &CsvRecord, delimiter: u8, names: &[String]) -> Option<String> {
+pub(super) fn suspicious_cell(
+    record: &CsvRecord,
+    delimiter: u8,
+    ends: LineEnds,
+    names: &[String],
+) -> Option<String> {
     if record.last_line <= record.line || record.fault.is_some() {
         return None;
     }
-    let (at, cell) = record.cells().enumerate().find(|(_, cell)| filled_lines(cell).count() > 1)?;
-    let counts: Vec<_> =
-        filled_lines(cell).map(|line| line.iter().filter(|byte| **byte == delimiter).count()).collect();
+    let lines = LineCounter::new(ends);
+    let (at, cell) = record.cells().enumerate().find(|(_, cell)| filled_lines(cell, &lines).count() > 1)?;
+    let count = |line: &[u8]| line.iter().filter(|byte| **byte == delimiter).count();
+    let counts: Vec<_> = filled_lines(cell, &lines).map(|(_, line)| count(line)).collect();
     let (first, others) = counts.split_first()?;
     let (last, inner) = others.split_last()?;
     let delimiters = names.len().checked_sub(1).filter(|count| *count > 0)?;

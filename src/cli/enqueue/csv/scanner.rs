@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead, ErrorKind};
 
-use crate::cli::enqueue::lines::{LineCounter, is_line_end};
+use crate::cli::enqueue::lines::{LineCounter, LineEnds};
 use crate::cli::enqueue::plan::MAX_LINE_BYTES;
 
 /// How the cells of a record are separated.
@@ -53,6 +53,21 @@ impl CsvRecord {
         self.fault.is_none() && self.cells().all(|cell| cell.trim_ascii().is_empty())
     }
 
+    /// Ends the last cell. Where lines end with CRLF, or CR CR LF, the CR of the line end was taken as text.
+    fn end_last_cell(&mut self, state: ScanState, ends: LineEnds) {
+        let returns = self.open_cell().iter().rev().take(2).take_while(|byte| **byte == b'\r').count();
+        if state == ScanState::Unquoted && ends == LineEnds::Lf {
+            self.text.truncate(self.text.len() - returns);
+        }
+        self.end_cell();
+    }
+
+    fn end_cell(&mut self) {
+        if self.size <= MAX_LINE_BYTES {
+            self.ends.push(self.text.len());
+        }
+    }
+
     fn open_cell(&self) -> &[u8] {
         self.text.get(self.ends.last().copied().unwrap_or(0)..).unwrap_or_default()
     }
@@ -71,6 +86,8 @@ pub(super) enum RecordFault {
     },
     /// The opening quote follows a space.
     SpaceBeforeQuote(QuotePlace),
+    /// A quote in a cell without quotes follows a backslash: the file escapes quotes in another way.
+    EscapedQuote(QuotePlace),
     /// The record is larger than the limit.
     TooLong,
 }
@@ -90,6 +107,8 @@ enum ScanState {
     Quoted,
     /// After a quote inside a quoted cell: the closing one, or the first of two.
     QuoteInQuoted,
+    /// After a closing quote and a CR, which must be part of the line end.
+    ReturnAfterQuote,
     /// After a fault: up to the end of the line.
     Skipping,
 }
@@ -100,6 +119,8 @@ pub(super) struct RecordScanner<R> {
     dialect: Dialect,
     lines: LineCounter,
     state: ScanState,
+    /// Where lines end with CR: an LF that follows is part of the line end.
+    is_after_end: bool,
     quote: QuotePlace,
     record: CsvRecord,
 }
@@ -111,6 +132,7 @@ impl<R: BufRead> RecordScanner<R> {
             dialect,
             lines,
             state: ScanState::CellStart,
+            is_after_end: true,
             quote: QuotePlace::default(),
             record: CsvRecord::default(),
         }
@@ -158,6 +180,7 @@ impl<R: BufRead> RecordScanner<R> {
                 dialect: self.dialect,
                 lines: &mut self.lines,
                 state: &mut self.state,
+                is_after_end: &mut self.is_after_end,
                 quote: &mut self.quote,
                 record: &mut self.record,
             };
@@ -179,8 +202,8 @@ impl<R: BufRead> RecordScanner<R> {
         if self.state == ScanState::Quoted {
             self.record.fault = Some(RecordFault::OpenQuote(self.quote));
         }
-        if self.record.size > 0 && self.record.size <= MAX_LINE_BYTES {
-            self.record.ends.push(self.record.text.len());
+        if self.record.size > 0 {
+            self.record.end_last_cell(self.state, self.lines.ends());
         }
     }
 }
@@ -190,6 +213,7 @@ struct Step<'s> {
     dialect: Dialect,
     lines: &'s mut LineCounter,
     state: &'s mut ScanState,
+    is_after_end: &'s mut bool,
     quote: &'s mut QuotePlace,
     record: &'s mut CsvRecord,
 }
@@ -197,10 +221,13 @@ struct Step<'s> {
 impl Step<'_> {
     /// Takes a byte. True if it ends the record.
     fn take(&mut self, byte: u8) -> bool {
-        let ends_record = is_line_end(byte) && *self.state != ScanState::Quoted;
+        let ends = self.lines.ends();
+        let is_rest_of_end = std::mem::take(self.is_after_end) && byte == b'\n' && ends == LineEnds::Cr;
+        let ends_record = byte == ends.byte() && *self.state != ScanState::Quoted;
         if ends_record {
-            self.end_cell();
-        } else {
+            self.record.end_last_cell(*self.state, ends);
+            *self.is_after_end = true;
+        } else if !is_rest_of_end {
             self.take_text(byte);
         }
         self.lines.advance(byte);
@@ -211,7 +238,7 @@ impl Step<'_> {
         if self.record.size == 0 {
             self.record.line = self.lines.line();
         }
-        if !is_line_end(byte) {
+        if !matches!(byte, b'\n' | b'\r') {
             self.record.last_line = self.lines.line();
         }
         self.record.size = self.record.size.saturating_add(1);
@@ -233,15 +260,23 @@ impl Step<'_> {
             }
             ScanState::Skipping => {}
             ScanState::CellStart | ScanState::Unquoted | ScanState::QuoteInQuoted if is_delimiter => {
-                self.end_cell();
+                self.record.end_cell();
                 *self.state = ScanState::CellStart;
             }
-            ScanState::QuoteInQuoted => {
+            ScanState::QuoteInQuoted | ScanState::ReturnAfterQuote
+                if byte == b'\r' && self.lines.ends() == LineEnds::Lf =>
+            {
+                *self.state = ScanState::ReturnAfterQuote;
+            }
+            ScanState::QuoteInQuoted | ScanState::ReturnAfterQuote => {
                 let is_escaped = self.record.open_cell().ends_with(b"\\");
                 self.fail(RecordFault::TextAfterQuote { place: *self.quote, is_escaped });
             }
             ScanState::Unquoted if is_quote && self.record.open_cell().iter().all(|byte| *byte == b' ') => {
                 self.fail(RecordFault::SpaceBeforeQuote(self.place()));
+            }
+            ScanState::Unquoted if is_quote && self.record.open_cell().ends_with(b"\\") => {
+                self.fail(RecordFault::EscapedQuote(self.place()));
             }
             ScanState::CellStart | ScanState::Unquoted => {
                 self.push(byte);
@@ -257,12 +292,6 @@ impl Step<'_> {
     fn push(&mut self, byte: u8) {
         if self.record.size <= MAX_LINE_BYTES {
             self.record.text.push(byte);
-        }
-    }
-
-    fn end_cell(&mut self) {
-        if self.record.size <= MAX_LINE_BYTES {
-            self.record.ends.push(self.record.text.len());
         }
     }
 

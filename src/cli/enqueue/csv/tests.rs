@@ -4,7 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::enqueue::args::EnqueueArgs;
-use crate::cli::enqueue::lines::LineCounter;
+use crate::cli::enqueue::lines::{LineCounter, LineEnds};
 
 #[derive(Parser)]
 struct CsvCommandLine {
@@ -18,9 +18,10 @@ fn open(text: impl AsRef<[u8]>, options: &[&str]) -> Result<(String, Vec<String>
     let args = CsvCommandLine::try_parse_from(words).unwrap().args;
     let plan = EnqueuePlan::new(&args).unwrap();
     let text = text.as_ref().to_vec();
+    let lines = LineCounter::new(LineEnds::detect(&text, true));
     let source = CsvSource {
         reader: Box::new(io::Cursor::new(text.clone())),
-        head: FileHead { text, is_whole: true, lines: LineCounter::new() },
+        head: FileHead { text, is_whole: true, lines },
         encoding: SourceEncoding::UTF_8,
         options: CsvOptions { delimiter: args.delimiter, usual_delimiter: b',', has_quotes: !args.no_quotes },
     };
@@ -79,18 +80,20 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
     let escaped = "course_key,n\nA,\"a \\\"b\\\" c\"\nB,\"a \\\"b\\\" c\"\nC,\"d \\\"e\\\"\"\n";
     let misfits = format!("course_key,n\n{}", "A;x\n".repeat(6));
     let latin: &[u8] = b"course_key,n\nA,Gr\xF6\xDFe\nB,\xC4rzte\nC,x\nD,f\xFCr\n";
-    let table: [(&[u8], &[&str], &str); 14] = [
+    let table: [(&[u8], &[&str], &str); 16] = [
         (preamble.as_bytes(), &[], "the header is on line 4, after other lines; use --skip-lines 3"),
         (preamble.as_bytes(), &["--delimiter", ","], "use --skip-lines 3 and --delimiter ';'"),
         (
             b"course_key\tn\nA\tx\n",
             &["--delimiter", ";"],
-            "With tabs, all columns are found: use --delimiter tab",
+            "with tabs, all columns are found: use --delimiter tab",
         ),
         (b"{\"course_key\":\"A\"}\n", &[], "looks like JSON"),
         (aligned.as_bytes(), &[], "line 2 is a drawn line"),
         (markdown.as_bytes(), &[], "line 2 is a drawn line"),
-        (boxed.as_bytes(), &[], "--skip-lines 1"),
+        (boxed.as_bytes(), &[], "a table drawn for reading"),
+        ("┌───┬───┐\n│ a │ b │\n".as_bytes(), &[], "a table drawn for reading"),
+        (b"course_key  name\n----------  ----\nA           x\n", &[], "a table drawn for reading"),
         (b"+---+---+\n| a | b |\n", &[], "a table drawn for reading"),
         (
             escaped.as_bytes(),
@@ -99,7 +102,11 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
         ),
         (misfits.as_bytes(), &[], "most rows do not (line 2 has 1)"),
         (latin, &[], "the file is not in UTF-8: line 2, column \"n\": byte 3 of \"Gr\\xF6\\xDFe\" is 0xF6"),
-        (b"course_key,Gr\xF6\xDFe\nA,1\n", &["--map", "Größe=x"], "The header: byte 3 of"),
+        (
+            b"course_key,Gr\xF6\xDFe\nA,1\n",
+            &["--map", "Größe=x"],
+            "the header is not in UTF-8, so the columns are not found: byte 3 of",
+        ),
         (b"\"course_key,name\"\n\"A,x\"\n", &[], "the file was quoted twice"),
         (b"course_key,\"name\nA,x\n", &[], "the header row (line 1): the quote opened here in column"),
     ];
@@ -142,9 +149,13 @@ fn rows_inside_of_a_cell_cause_a_warning() {
         ("course_key,a,b\n1,z,\"first, second\nthird\"\n", false),
     ] {
         let dialect = scanner::Dialect { delimiter: b',', has_quotes: true };
-        let mut scanner = RecordScanner::new(text.as_bytes(), dialect, LineCounter::new());
+        let mut scanner = RecordScanner::new(text.as_bytes(), dialect, LineCounter::new(LineEnds::Lf));
         let names = sample::header_names(&scanner.next_record().unwrap().unwrap());
         let record = scanner.next_record().unwrap().unwrap();
-        assert_eq!(sample::suspicious_cell(&record, b',', &names).is_some(), is_suspicious, "{text}");
+        assert_eq!(
+            sample::suspicious_cell(&record, b',', LineEnds::Lf, &names).is_some(),
+            is_suspicious,
+            "{text}"
+        );
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn check(
 ) -> Result<Members, UsageError> {
     check_form(head)?;
     let lines = complete_lines(head);
-    let forms = lines.iter().filter_map(|line| parse_object(&String::from_utf8_lossy(line)).ok());
+    let forms = lines.iter().filter_map(|(_, line)| parse_object(&String::from_utf8_lossy(line)).ok());
     let (mut objects, mut sends_names) = (Vec::new(), plan.sets(COURSE_NAME));
     for form in forms {
         match form {
@@ -93,22 +93,23 @@ pub(super) fn check(
 /// Refuses a file in another encoding: several lines are refused because they are not UTF-8, and none has a character
 /// that shows that it is.
 fn check_encoding(
-    lines: &[&[u8]],
+    lines: &[(u64, &[u8])],
     encoding: SourceEncoding,
     plan: &EnqueuePlan,
     members: &mut Members,
 ) -> Result<(), UsageError> {
     let is_utf8 = |line: &[u8]| str::from_utf8(line).is_ok();
-    let mut invalid = lines.iter().filter(|line| {
+    let mut invalid = lines.iter().filter(|(_, line)| {
         !is_utf8(line) && parse_line(line).is_ok() && parse_course(plan, encoding, members, line).is_err()
     });
-    let first = invalid.next().and_then(|line| encoding.decode(line).err());
+    let first = invalid.next().and_then(|(number, line)| Some((*number, encoding.decode(line).err()?)));
     let others = invalid.count();
     match first {
-        Some(why)
-            if others + 1 >= MANY_NOT_UTF8 && lines.iter().all(|line| line.is_ascii() || !is_utf8(line)) =>
+        Some((number, why))
+            if others + 1 >= MANY_NOT_UTF8
+                && lines.iter().all(|(_, line)| line.is_ascii() || !is_utf8(line)) =>
         {
-            Err(UsageError(format!("the file is not in {}: {why}", encoding.name())))
+            Err(UsageError(format!("the file is not in {}: line {number}: {why}", encoding.name())))
         }
         _ => Ok(()),
     }
@@ -138,13 +139,14 @@ fn check_members(
 }
 
 /// The lines that are in the head as a whole.
-fn complete_lines(head: &FileHead) -> Vec<&[u8]> {
-    let end = match (head.is_whole, head.text.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'))) {
+fn complete_lines(head: &FileHead) -> Vec<(u64, &[u8])> {
+    let last = head.text.iter().rposition(|byte| *byte == head.lines.ends().byte());
+    let end = match (head.is_whole, last) {
         (false, Some(last)) => last,
         (true, _) => head.text.len(),
         (false, None) => 0,
     };
-    filled_lines(head.text.get(..end).unwrap_or_default()).take(MAX_LINES).collect()
+    filled_lines(head.text.get(..end).unwrap_or_default(), &head.lines).take(MAX_LINES).collect()
 }
 
 /// Refuses JSON that is not one object per line.
@@ -155,7 +157,7 @@ fn check_form(head: &FileHead) -> Result<(), UsageError> {
             "the file is one JSON array; convert it to NDJSON with `jq -c '.[]' FILE`".to_owned(),
         ));
     }
-    let first = filled_lines(&head.text).next().unwrap_or_default();
+    let (_, first) = filled_lines(&head.text, &head.lines).next().unwrap_or_default();
     let is_cut = parse_line(first).is_err_and(|error| error.is_eof());
     let spans_lines = is_cut && spans_lines(start);
     let lines = complete_lines(head);
@@ -170,7 +172,7 @@ fn check_form(head: &FileHead) -> Result<(), UsageError> {
             "the JSON objects span several lines; convert the file to NDJSON with `jq -c . FILE`".to_owned(),
         ));
     }
-    if lines.len() >= MANY_NOT_JSON && lines.iter().all(|line| parse_line(line).is_err()) {
+    if lines.len() >= MANY_NOT_JSON && lines.iter().all(|(_, line)| parse_line(line).is_err()) {
         return Err(UsageError(
             "the file is not NDJSON: none of its first lines is JSON; if it is CSV, use --format csv"
                 .to_owned(),

@@ -4,6 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::enqueue::args::EnqueueArgs;
+use crate::cli::enqueue::lines::LineEnds;
 
 #[derive(Parser)]
 struct NdjsonCommandLine {
@@ -22,7 +23,8 @@ fn open_part(text: &[u8], head: usize, options: &[&str]) -> Result<(Vec<String>,
     let args = NdjsonCommandLine::try_parse_from(words).unwrap().args;
     let plan = EnqueuePlan::new(&args).unwrap();
     let start = text[..head.min(text.len())].to_vec();
-    let head = FileHead { is_whole: start.len() == text.len(), text: start, lines: LineCounter::new() };
+    let lines = LineCounter::new(LineEnds::detect(text, true));
+    let head = FileHead { is_whole: start.len() == text.len(), text: start, lines };
     let reader = Box::new(io::BufReader::with_capacity(5, io::Cursor::new(text.to_vec())));
     let mut records = NdjsonRecords::open(reader, &head, SourceEncoding::UTF_8, &plan)
         .map_err(|error| error.to_string())?;
@@ -104,5 +106,8 @@ fn bytes_that_are_not_utf8_matter_only_in_what_is_sent() {
     assert!(found[1].contains("0xE9, which is not UTF-8"), "{}", found[1]);
     let many = b"{\"course_key\":1,\"n\":\"\xE9\"}\n".repeat(3);
     let error = open(many, &[]).unwrap_err();
-    assert!(error.contains("the file is not in UTF-8") && error.contains("--encoding"), "{error}");
+    assert!(
+        error.contains("the file is not in UTF-8: line 1: byte 22 of") && error.contains("--encoding"),
+        "{error}"
+    );
 }

@@ -205,7 +205,7 @@ fn databases() -> Vec<ExportedFile> {
             ".txt",
             " id |  name   \n----+---------\n  1 | Algebra\n(1 row)\n",
             by_id,
-            Refused("a table for reading"),
+            Refused("a table drawn for reading"),
         ),
         export(
             "MySQL, into outfile, escaped quotes",

@@ -8,7 +8,7 @@ fn scan(text: &[u8], dialect: Dialect) -> Vec<CsvRecord> {
     // A small buffer: every state must survive the end of a buffer.
     let capacity = if text.len() < MAX_LINE_BYTES { 3 } else { 4096 };
     let reader = io::BufReader::with_capacity(capacity, text);
-    let mut scanner = RecordScanner::new(reader, dialect, LineCounter::new());
+    let mut scanner = RecordScanner::new(reader, dialect, LineCounter::new(LineEnds::detect(text, true)));
     std::iter::from_fn(|| scanner.next_record().unwrap()).collect()
 }
 
@@ -24,6 +24,7 @@ fn describe(text: &str, dialect: Dialect) -> Vec<String> {
             format!("after {}/{}{}", place.line, place.cell, if is_escaped { " escaped" } else { "" })
         }
         RecordFault::SpaceBeforeQuote(place) => format!("space {}/{}", place.line, place.cell),
+        RecordFault::EscapedQuote(place) => format!("escaped {}/{}", place.line, place.cell),
         RecordFault::TooLong => "long".to_owned(),
     };
     scan(text.as_bytes(), dialect)
@@ -56,6 +57,8 @@ fn quotes_are_read_as_a_standard_writer_writes_them() {
         (r#"a,"b\"c\" d""#, "1-1: after 1/1 escaped"),
         (r#"a, "b""#, "1-1: space 1/1"),
         (r#"a,"b" ,c"#, "1-1: after 1/1"),
+        (r#"a,\"b\" c,d"#, "1-1: escaped 1/1"),
+        (r"a\,b\", r"1-1: a\|b\"),
     ] {
         assert_eq!(describe(text, COMMAS), [expected], "{text}");
     }
@@ -63,6 +66,19 @@ fn quotes_are_read_as_a_standard_writer_writes_them() {
     assert_eq!(describe("a,\"b\nc\", \"d\"", as_text), ["1-1: a|\"b", "2-2: c\"| \"d\""]);
     let semicolons = Dialect { delimiter: b';', ..COMMAS };
     assert_eq!(describe("a;b,c;\"d;e\"\r\n", semicolons), ["1-1: a|b,c|d;e"]);
+}
+
+/// Not all programs quote the character that ends no line in their files.
+#[test]
+fn the_other_line_end_is_text() {
+    for (text, expected) in [
+        ("a,b\nc\rd,e\r\n\rf,g\n", &["1-1: a|b", "2-2: c\rd|e", "3-3: \rf|g"][..]),
+        ("a,b\rc\nd,e\r\nf,g\n\r", &["1-1: a|b", "2-2: c\nd|e", "3-3: f|g\n"]),
+        ("a,\"b\"\r\nc,\"d\"\r\r\ne,\"f\"\rg\n", &["1-1: a|b", "2-2: c|d", "3-3: after 3/1"]),
+        ("a,b\r\r\nc,\r\r\nd,e\r", &["1-1: a|b", "2-2: c|", "3-3: d|e"]),
+    ] {
+        assert_eq!(describe(text, COMMAS), expected, "{text:?}");
+    }
 }
 
 #[test]
@@ -99,7 +115,7 @@ fn memory_is_bounded_and_reading_continues_after_a_large_record() {
 #[test]
 fn a_skipped_line_is_counted() {
     let text = "sep=\"\r\na,b\r\n";
-    let mut scanner = RecordScanner::new(text.as_bytes(), COMMAS, LineCounter::new());
+    let mut scanner = RecordScanner::new(text.as_bytes(), COMMAS, LineCounter::new(LineEnds::Lf));
     scanner.skip_line().unwrap();
     let record = scanner.next_record().unwrap().unwrap();
     assert_eq!((record.line, record.width()), (2, 2));
