@@ -75,8 +75,8 @@ impl<'p> CsvRecords<'p> {
             return Err(UsageError(format!("the header row (line {}): {reason}", header.line)).into());
         }
         let columns = CsvColumns::find_in(plan, &names)
-            .map_err(|error| sample::explain_missing(&head, &detected, options, plan, &encoding, error))?;
-        sample::check(&head, &detected, &columns, &encoding)?;
+            .map_err(|error| sample::explain_missing(&head, detected, options, plan, &encoding, error))?;
+        sample::check(&head, detected, &columns, &encoding)?;
         Ok(Self {
             scanner,
             plan,

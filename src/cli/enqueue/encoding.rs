@@ -92,7 +92,7 @@ fn escape_invalid(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {
         shown.extend(chunk.valid().chars().flat_map(char::escape_debug));
-        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02X}")));
+        shown.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
         if shown.chars().count() > SHOWN {
             let skipped = shown.chars().count() - SHOWN;
             return format!("\"…{}…\"", shown.chars().skip(skipped).collect::<String>());

@@ -45,7 +45,7 @@ pub(super) fn recognize(head: &[u8], stated: Option<&'static Encoding>) -> Optio
     }
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
     let begins = |start: &&[u8]| text.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
-    if MARKUP.iter().any(|start| begins(&start)) {
+    if MARKUP.iter().any(begins) {
         return Some(
             "the file is HTML or XML, such as a login page or an Excel export in HTML; export it as CSV"
                 .to_owned(),

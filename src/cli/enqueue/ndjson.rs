@@ -61,11 +61,9 @@ impl<'p> NdjsonRecords<'p> {
         self.members.missing(self.plan)
     }
 
-    /// The next line that is not blank, without its end, and its number; `None` at the end of the file.
-    fn read_line(&mut self) -> io::Result<Option<(u64, Result<Vec<u8>, LineError>)>> {
-        let mut line = Vec::new();
-        let mut number = self.lines.line();
-        let mut size = 0;
+    /// The next line that is not blank; `None` at the end of the file.
+    fn read_line(&mut self) -> io::Result<Option<RawLine>> {
+        let mut line = RawLine::at(self.lines.line());
         loop {
             let buffer = match self.reader.fill_buf() {
                 Ok(buffer) => buffer,
@@ -75,32 +73,45 @@ impl<'p> NdjsonRecords<'p> {
             let is_last = buffer.is_empty();
             let end = memchr::memchr(self.lines.ends().byte(), buffer);
             let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
-            if size + part.len() <= MAX_LINE_BYTES {
-                line.extend_from_slice(part);
-            }
-            size += part.len();
+            line.push(part);
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
             if end.is_some() {
                 self.lines.advance(self.lines.ends().byte());
-            }
-            if end.is_none() && !is_last {
+            } else if !is_last {
                 continue;
             }
-            if size > MAX_LINE_BYTES {
-                let reason = format!("the line is longer than {MAX_LINE_BYTES} bytes");
-                return Ok(Some((number, Err(LineError::new(reason)))));
+            match (line.is_blank(), is_last) {
+                (false, _) => return Ok(Some(line)),
+                (true, true) => return Ok(None),
+                (true, false) => line = RawLine::at(self.lines.line()),
             }
-            if !line.trim_ascii().is_empty() {
-                return Ok(Some((number, Ok(line))));
-            }
-            if is_last {
-                return Ok(None);
-            }
-            line.clear();
-            size = 0;
-            number = self.lines.line();
         }
+    }
+}
+
+/// A line, without its end.
+struct RawLine {
+    number: u64,
+    size: usize,
+    /// As far as the line is within the limit.
+    text: Vec<u8>,
+}
+
+impl RawLine {
+    fn at(number: u64) -> Self {
+        Self { number, size: 0, text: Vec::new() }
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        self.size += part.len();
+        if self.size <= MAX_LINE_BYTES {
+            self.text.extend_from_slice(part);
+        }
+    }
+
+    fn is_blank(&self) -> bool {
+        self.size <= MAX_LINE_BYTES && self.text.trim_ascii().is_empty()
     }
 }
 
@@ -108,13 +119,17 @@ impl Iterator for NdjsonRecords<'_> {
     type Item = io::Result<ParsedLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (line, text) = match self.read_line() {
+        let line = match self.read_line() {
             Ok(line) => line?,
             Err(error) => return Some(Err(error)),
         };
-        let size = text.as_ref().map(Vec::len).unwrap_or_default();
-        let course = text.and_then(|text| parse_course(self.plan, self.encoding, &mut self.members, &text));
-        Some(Ok(ParsedLine { span: LineSpan::single(line), size, course, warning: None }))
+        let course = if line.size > MAX_LINE_BYTES {
+            Err(LineError::new(format!("the line is longer than {MAX_LINE_BYTES} bytes")))
+        } else {
+            parse_course(self.plan, self.encoding, &mut self.members, &line.text)
+        };
+        let span = LineSpan::single(line.number);
+        Some(Ok(ParsedLine { span, size: line.text.len(), course, warning: None }))
     }
 }
 

@@ -210,7 +210,7 @@ impl Reading<'_> {
             Ok(keyed) => match self.seen.add(&keyed, span.first) {
                 Some(Repeat::Exact) => self.report.repeated += 1,
                 Some(Repeat::Differs { first_line }) => {
-                    self.refuse(span, differing_repeat(&keyed, first_line))
+                    self.refuse(span, differing_repeat(&keyed, first_line));
                 }
                 None => self.add_course(span, size, keyed),
             },

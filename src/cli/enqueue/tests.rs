@@ -24,14 +24,14 @@ fn read(content: &[u8], options: &[&str]) -> anyhow::Result<(EnqueueReport, Chun
     let args = ReadingCommandLine::try_parse_from(words).unwrap().args;
     let plan = EnqueuePlan::new(&args)?;
     let (chunks_in, mut chunks) = mpsc::channel(1000);
-    let context = ReadingContext {
+    let reading = ReadingContext {
         plan,
         account: AccountCheck::default(),
         is_dry: false,
         progress: progress_bar(),
         print_note: |_, _| (),
     };
-    let (report, failure) = read_file(&args, &context, &chunks_in)?;
+    let (report, failure) = read_file(&args, &reading, &chunks_in)?;
     assert!(failure.is_none(), "{failure:?}");
     let received = std::iter::from_fn(|| chunks.try_recv().ok());
     Ok((report, received.flatten().collect()))
@@ -63,7 +63,9 @@ impl WriterDialect {
             .terminator(terminator)
             .from_writer(Vec::new());
         writer.write_record(["hs_course_name", "course_key", "note"]).unwrap();
-        rows.iter().for_each(|row| writer.write_record(row).unwrap());
+        for row in rows {
+            writer.write_record(row).unwrap();
+        }
         let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
         let preamble = format!("A list; \"open, of\tcourses{}", self.line_end).repeat(self.preamble);
         self.encode(&format!("{preamble}{text}"))

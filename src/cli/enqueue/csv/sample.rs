@@ -47,7 +47,7 @@ pub(super) fn header_names(header: &CsvRecord) -> Vec<String> {
 /// Refuses a file of which most rows would be refused for the same reason, and says what to do.
 pub(super) fn check(
     head: &FileHead,
-    detected: &DetectedDialect,
+    detected: DetectedDialect,
     columns: &CsvColumns,
     encoding: &SourceEncoding,
 ) -> Result<(), UsageError> {
@@ -111,7 +111,7 @@ fn check_encoding(
 /// Explains why the columns of the plan are not in the header, if the beginning of the file shows the reason.
 pub(super) fn explain_missing(
     head: &FileHead,
-    detected: &DetectedDialect,
+    detected: DetectedDialect,
     options: CsvOptions,
     plan: &EnqueuePlan,
     encoding: &SourceEncoding,
@@ -149,7 +149,7 @@ pub(super) fn explain_missing(
 
 fn explain_by_content(
     head: &FileHead,
-    detected: &DetectedDialect,
+    detected: DetectedDialect,
     encoding: &SourceEncoding,
     error: UsageError,
 ) -> UsageError {
@@ -208,7 +208,7 @@ pub(super) fn suspicious_cell(
     }
     let lines = LineCounter::new(ends);
     let (at, cell) = record.cells().enumerate().find(|(_, cell)| filled_lines(cell, &lines).count() > 1)?;
-    let count = |line: &[u8]| line.iter().filter(|byte| **byte == delimiter).count();
+    let count = |line: &[u8]| memchr::memchr_iter(delimiter, line).count();
     let counts: Vec<_> = filled_lines(cell, &lines).map(|(_, line)| count(line)).collect();
     let (first, others) = counts.split_first()?;
     let (last, inner) = others.split_last()?;

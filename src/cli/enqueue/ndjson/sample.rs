@@ -82,7 +82,9 @@ pub(super) fn check(
         has_flat_lines: false,
         sends_names: sends_names || plan_sends_names(plan, &names),
     };
-    objects.iter().for_each(|object| members.note(plan, object));
+    for object in &objects {
+        members.note(plan, object);
+    }
     if !objects.is_empty() {
         check_members(&members, plan, &names, head.is_whole)?;
     }

@@ -131,6 +131,11 @@ fn spreadsheets() -> Vec<ExportedFile> {
             &["--key", "Subject, area,Number", "--map", "Title=hs_course_name"],
             Rows(&[r#"MATH-101 {"hs_course_name": "Line one\nline two"}"#], &[]),
         ),
+    ]
+}
+
+fn workbooks() -> Vec<ExportedFile> {
+    vec![
         export(
             "Excel workbook",
             ".csv",
@@ -348,7 +353,8 @@ fn course_systems() -> Vec<ExportedFile> {
 
 #[tokio::test]
 async fn files_of_spreadsheets_databases_and_course_systems_are_read_exactly_or_refused_at_once() {
-    let exported: Vec<_> = [spreadsheets(), databases(), course_systems()].into_iter().flatten().collect();
+    let exported: Vec<_> =
+        [spreadsheets(), workbooks(), databases(), course_systems()].into_iter().flatten().collect();
     assert!(exported.len() >= 20);
     let database = database().await;
     for ExportedFile { program, suffix, content, options, outcome } in exported {
