@@ -142,14 +142,26 @@ impl<'p> CsvRecords<'p> {
         self.plan.make_course(key, properties, None, None)
     }
 
+    /// What is valid, but probably not meant.
+    fn warning(&self, record: &CsvRecord) -> Option<String> {
+        let (delimiter, names) = (self.delimiter(), &self.columns.names);
+        let in_cell = |at: usize| {
+            let column = names.get(at).map(String::as_str).unwrap_or_default();
+            sample::suspicious_text(record.cell(at), delimiter, column)
+        };
+        let rows_in_cell = sample::suspicious_cell(record, delimiter, self.ends, names);
+        rows_in_cell.or_else(|| self.columns.used().find_map(in_cell))
+    }
+
     /// The text of a cell.
     fn cell(&self, record: &CsvRecord, at: usize) -> Result<String, String> {
         let cell = record.cell(at);
         let column = self.columns.names.get(at).map(String::as_str).unwrap_or_default();
-        if cell == br"\N" {
+        if sample::is_null_marker(cell) {
             return Err(format!(
-                "column {column:?} holds \\N, which is the null of text exports of MySQL and PostgreSQL; export as CSV \
-                 with a header (psql: \\copy … to … with (format csv, header))"
+                "column {column:?} holds \\N: {}; {}",
+                sample::TEXT_FORMAT,
+                sample::EXPORT_AS_CSV
             ));
         }
         self.encoding.decode(cell).map_err(|why| format!("column {column:?}: {why}"))
@@ -168,7 +180,7 @@ impl Iterator for CsvRecords<'_> {
             span: LineSpan { first: record.line, last: record.last_line },
             size: record.size,
             course: self.parse_course(&record),
-            warning: sample::suspicious_cell(&record, self.delimiter(), self.ends, &self.columns.names),
+            warning: self.warning(&record),
         }))
     }
 }

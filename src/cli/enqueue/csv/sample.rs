@@ -17,8 +17,9 @@ const MAX_RECORDS: usize = 1000;
 const MAX_PREAMBLE: usize = 50;
 /// The lines among which a drawn one is found.
 const MAX_DRAWN: usize = 3;
-const EXPORT_AS_CSV: &str =
-    "export it as CSV (psql: \\copy … to … with (format csv, header); mysql: --batch; sqlite3: -csv)";
+pub(super) const EXPORT_AS_CSV: &str =
+    "export it as CSV or NDJSON (psql: \\copy … to … with (format csv, header); others: see docs/files.md)";
+pub(super) const TEXT_FORMAT: &str = "this is the text format of PostgreSQL and MySQL, in which \\N is null and a backslash escapes characters";
 /// So many rows with the same fault are taken as a sign that the whole file is meant otherwise.
 const MANY_NOT_UTF8: usize = 3;
 const MANY_FAULTS: usize = 3;
@@ -56,6 +57,12 @@ pub(super) fn check(
     if let Some(row) = rows.iter().take(MAX_DRAWN).find(|row| is_drawn_record(row)) {
         return Err(UsageError(format!(
             "line {} is a drawn line: the file is a table drawn for reading, with spaces added to its cells; {EXPORT_AS_CSV}",
+            row.line
+        )));
+    }
+    if let Some(row) = rows.iter().find(|row| row.cells().any(is_null_marker)) {
+        return Err(UsageError(format!(
+            "line {} has \\N in a cell: {TEXT_FORMAT}; {EXPORT_AS_CSV}",
             row.line
         )));
     }
@@ -193,6 +200,30 @@ fn is_drawn(line: &[u8]) -> bool {
     let is_rule = has_rule && line.iter().all(|byte| matches!(byte, b'-' | b'=' | b'+' | b'|' | b':' | b' '));
     // The characters U+2500 to U+257F, which are made for drawing.
     is_rule || line.starts_with(b"\xE2\x94") || line.starts_with(b"\xE2\x95")
+}
+
+/// The null of the databases' text format.
+pub(super) fn is_null_marker(cell: &[u8]) -> bool {
+    cell == br"\N"
+}
+
+/// A warning about a cell that an exporter probably means otherwise: the word NULL, or, where tabs separate columns and
+/// cannot be quoted, escaped characters.
+pub(super) fn suspicious_text(cell: &[u8], delimiter: u8, column: &str) -> Option<String> {
+    let escapes: [&[u8]; 4] = [br"\t", br"\n", br"\r", br"\\"];
+    let has_escape = || escapes.iter().any(|escape| memchr::memmem::find(cell, escape).is_some());
+    if cell == b"NULL" {
+        Some(format!(
+            "column {column:?} holds the word NULL, which is stored as text; leave the cell empty instead"
+        ))
+    } else if delimiter == b'\t' && has_escape() {
+        Some(format!(
+            "column {column:?} holds a backslash sequence, which is stored as it is; if the export escapes characters, see \
+             docs/files.md"
+        ))
+    } else {
+        None
+    }
 }
 
 /// A warning about a cell of several lines, each of which would be a complete row by itself: it was probably opened by a

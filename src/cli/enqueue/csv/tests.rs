@@ -80,7 +80,7 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
     let escaped = "course_key,n\nA,\"a \\\"b\\\" c\"\nB,\"a \\\"b\\\" c\"\nC,\"d \\\"e\\\"\"\n";
     let misfits = format!("course_key,n\n{}", "A;x\n".repeat(6));
     let latin: &[u8] = b"course_key,n\nA,Gr\xF6\xDFe\nB,\xC4rzte\nC,x\nD,f\xFCr\n";
-    let table: [(&[u8], &[&str], &str); 16] = [
+    let table: [(&[u8], &[&str], &str); 17] = [
         (preamble.as_bytes(), &[], "the header is on line 4, after other lines; use --skip-lines 3"),
         (preamble.as_bytes(), &["--delimiter", ","], "use --skip-lines 3 and --delimiter ';'"),
         (
@@ -107,6 +107,11 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
             &["--map", "Größe=x"],
             "the header is not in UTF-8, so the columns are not found: byte 3 of",
         ),
+        (
+            b"course_key\tn\tunsent Name\nA\tx\\ty\t\nB\ty\t\\N\n",
+            &[],
+            "line 3 has \\N in a cell: this is the text format",
+        ),
         (b"\"course_key,name\"\n\"A,x\"\n", &[], "the file was quoted twice"),
         (b"course_key,\"name\nA,x\n", &[], "the header row (line 1): the quote opened here in column"),
     ];
@@ -119,7 +124,7 @@ fn a_file_that_is_not_what_the_options_say_is_refused_with_one_message() {
 #[test]
 fn single_rows_are_refused_with_the_reason() {
     let text = b"course_key,hs_course_name,unsent Name\nA,\"x\nB,y,z\nC,\"y\",z\nD,x\nE,a,b,c\nF,Gr\xF6\xDFe,\nG,h,\xFF\n\
-                 I,\\N,\n,j,\nK,k,,,\n,,,\nL,\"l\" m,\nM, \"m\",\nN,\"n\n";
+                 I,i,\n,j,\nK,k,,,\n,,,\nL,\"l\" m,\nM, \"m\",\nN,\"n\n";
     let (_, rows) = open(text, &[]).unwrap();
     let expected = [
         "line 2: the quoted cell that begins here in column \"hs_course_name\" has text after its closing quote",
@@ -127,7 +132,7 @@ fn single_rows_are_refused_with_the_reason() {
         "line 6: the row has 4 cells and the header has 3; quote cells that contain the delimiter",
         "line 7: column \"hs_course_name\": byte 3 of \"Gr\\xF6\\xDFe\" is 0xF6, which is not UTF-8",
         "G {\"hs_course_name\":\"h\"}",
-        "line 9: column \"hs_course_name\" holds \\N",
+        "I {\"hs_course_name\":\"i\"}",
         "line 10: the key column \"course_key\" is empty",
         "K {\"hs_course_name\":\"k\"}",
         "line 13: the quoted cell that begins here in column \"hs_course_name\" has text after its closing quote",
@@ -138,6 +143,22 @@ fn single_rows_are_refused_with_the_reason() {
         assert!(row.starts_with(start), "expected {start:?}, got {row:?}");
     }
     assert_eq!(rows.len(), expected.len());
+}
+
+#[test]
+fn nulls_and_escapes_of_other_formats_cause_a_warning() {
+    for (cell, delimiter, part) in [
+        ("NULL", b',', Some("the word NULL")),
+        (r"a\tb", b'\t', Some("a backslash sequence")),
+        (r"a\\b", b'\t', Some("a backslash sequence")),
+        (r"a\tb", b',', None),
+        (r"a\b", b'\t', None),
+        ("NULLs", b',', None),
+    ] {
+        let warning = sample::suspicious_text(cell.as_bytes(), delimiter, "n");
+        assert_eq!(warning.is_some(), part.is_some(), "{cell}");
+        assert!(warning.is_none_or(|warning| warning.contains(part.unwrap())), "{cell}");
+    }
 }
 
 #[test]
