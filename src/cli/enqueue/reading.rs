@@ -262,7 +262,7 @@ fn differing_repeat(keyed: &KeyedCourse, first_line: u64) -> LineError {
     let advice = if keyed.key.is_ambiguous {
         "with other values or from other key columns; choose a --key-separator that the columns do not contain"
     } else {
-        "with other values; the row is not added. Remove one of the two, or add a column to --key"
+        "with other values; remove one of the two rows, or add a column to --key"
     };
     LineError::of(&keyed.key.text, format!("the key is already on line {first_line}, {advice}"))
 }
