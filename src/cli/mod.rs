@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, logs and progress to stderr.
 
+mod account_properties;
 mod check;
 mod connections;
 mod demo;
@@ -111,12 +112,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
         Command::Preview(args) => preview::run(&args, &load_config(file, NEEDS_ALL)?).await,
         Command::Enqueue(args) if args.dry_run => {
             // The configuration is checked also in a dry run.
-            load_config(file, NEEDS_NOTHING)?;
-            enqueue::run(args, None).await
+            let config = load_config(file, NEEDS_NOTHING)?;
+            enqueue::run(args, None, &config).await
         }
         Command::Enqueue(args) => {
-            let database = load_database(file).await?.1;
-            enqueue::run(args, Some(DatabaseRef::from(&database))).await
+            let (config, database) = load_database(file).await?;
+            enqueue::run(args, Some(DatabaseRef::from(&database)), &config).await
         }
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::account_properties::read_account_properties;
 use super::connections::open_database;
 use super::outcome::CommandOutcome;
 use super::output::print_as;
@@ -16,17 +17,13 @@ use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
 use crate::course::{BatchId, ClaimedCourse, CourseKey, MAX_COURSES, RowId, Write};
 use crate::hubspot::Client;
-use crate::hubspot::api::properties::{PropertyList, Sensitivity};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::Exchange;
 use crate::outbox::ops::preview::{self, Page, PageCursor, PendingState};
 use crate::outbox::{Database, changes as outbox_changes, overview};
 use crate::pipeline::batch::{UnsendableCourse, assemble};
 use crate::pipeline::reconcile::meaning::{self, LookupFinding};
-use crate::policy::access::{Access, access};
-use crate::policy::gate::Reason;
 use crate::policy::properties::{AccountProperties, missing_name};
-use crate::policy::read_result::ReadResult;
 use crate::policy::signal::Signal;
 use crate::telemetry::metrics::Metrics;
 
@@ -209,32 +206,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 impl PreviewClient {
     /// Reads the account's properties; `None` if the token may not read them.
     async fn read_properties(&self) -> anyhow::Result<Option<AccountProperties>> {
-        let mut listings = Vec::new();
-        for which in Sensitivity::ALL {
-            let permit = self.rate_limiter.acquire().await;
-            let result = self.hubspot.properties(which).await.result();
-            drop(permit);
-            match (which, result) {
-                (_, ReadResult::Found(definitions)) => listings.push(Some(definitions.into_list())),
-                // The token may be valid and lack access only to the list, so a request that sending needs decides.
-                (Sensitivity::None, ReadResult::Stop(incident)) if incident.reason == Reason::Token => {
-                    let _permit = self.rate_limiter.acquire().await;
-                    return match access(&self.hubspot.create_nothing().await) {
-                        Access::Stop(_) | Access::Unknown(_) => bail!("{}", incident.message),
-                        _ => Ok(None),
-                    };
-                }
-                (_, ReadResult::Stop(incident)) => bail!("{}", incident.message),
-                (Sensitivity::None, ReadResult::Denied(..)) => return Ok(None),
-                (Sensitivity::None, ReadResult::Refused(why) | ReadResult::Unavailable(why)) => {
-                    bail!("failed to read the account's properties: {why}")
-                }
-                _ => listings.push(None),
-            }
-        }
-        let mut listings = listings.into_iter();
-        let mut next = || -> Option<PropertyList> { listings.next().flatten() };
-        Ok(next().map(|ordinary| AccountProperties::new(ordinary, next(), next())))
+        read_account_properties(&self.hubspot, &self.rate_limiter).await
     }
 
     /// Looks up the records that already have the courses' keys. Without a unique property this is not possible, and all

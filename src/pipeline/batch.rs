@@ -8,7 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::course::{
-    Batch, BatchId, Category, ClaimedCourse, CourseError, CourseKey, Doubt, RowId, Transition, Write,
+    Batch, BatchId, Category, ClaimedCourse, CourseError, CourseKey, Doubt, Properties, RowId, Transition,
+    Write,
 };
 
 /// A course that is not sent, with the reason.
@@ -78,7 +79,7 @@ pub fn assemble(
     let mut courses = Vec::with_capacity(claimed.len());
     let mut unsendable = Vec::new();
     for course in claimed {
-        match reason_not_to_send(&course, unique_property) {
+        match reason_not_to_send(&course.key, &course.properties, unique_property) {
             None => courses.push(course),
             Some(reason) => {
                 unsendable.push(UnsendableCourse::new(
@@ -92,16 +93,20 @@ pub fn assemble(
 }
 
 /// Why a course cannot be sent; `None` where it can.
-fn reason_not_to_send(course: &ClaimedCourse, unique_property: Option<&str>) -> Option<String> {
+pub(crate) fn reason_not_to_send(
+    key: &CourseKey,
+    properties: &Properties,
+    unique_property: Option<&str>,
+) -> Option<String> {
     let unique = unique_property?;
-    if course.key.as_str().trim().is_empty() {
+    if key.as_str().trim().is_empty() {
         return Some(format!(
             "the course key is blank, and HubSpot would treat it as no value of property {unique:?} \
              (hubspot.unique_property); give the course another key"
         ));
     }
-    let value = course.properties.get(unique)?;
-    (value != course.key.as_str()).then(|| {
+    let value = properties.get(unique)?;
+    (value != key.as_str()).then(|| {
         format!(
             "property {unique:?} is reserved for the course key (hubspot.unique_property), but the course has the value \
              {value:?}; remove it from `properties`"
@@ -112,7 +117,7 @@ fn reason_not_to_send(course: &ClaimedCourse, unique_property: Option<&str>) -> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::course::{Associations, Properties};
+    use crate::course::Associations;
 
     pub(crate) fn claimed(id: i64, key: &str, properties: &str) -> ClaimedCourse {
         ClaimedCourse {

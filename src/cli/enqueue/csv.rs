@@ -1,83 +1,170 @@
 //! Reads courses from CSV: a header row, then one record per course.
 //!
-//! May touch: the reader it is given. The size of a record is limited, so that a missing closing quote does not cause
-//! the rest of a large file to be read into memory.
+//! May touch: the reader it is given.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, ErrorKind, Read};
-use std::rc::Rc;
+mod dialect;
+mod sample;
+mod scanner;
 
-use csv::{ByteRecord, ReaderBuilder};
+use std::cmp::Ordering;
+use std::io::{self, BufRead};
+
+use anyhow::Context;
 use serde_json::{Map, Value};
 
-use super::plan::{CsvColumns, EnqueuePlan, LineError, MAX_LINE_BYTES, ParsedLine, list_names};
+use self::dialect::{DelimiterOrigin, DetectedDialect, delimiter_name};
+use self::scanner::{CsvRecord, RecordFault, RecordScanner};
+use super::columns::{CsvColumns, list_names};
+use super::encoding::SourceEncoding;
+use super::input::FileHead;
+use super::lines::LineEnds;
+use super::plan::{EnqueuePlan, KeyedCourse, LineError, LineSpan, MAX_LINE_BYTES, ParsedLine};
 use crate::cli::outcome::UsageError;
+use crate::hubspot::api::request::COURSE_NAME;
+
+/// What is to be read, and how.
+pub(super) struct CsvSource {
+    pub(super) reader: Box<dyn BufRead>,
+    /// The beginning of what the reader reads.
+    pub(super) head: FileHead,
+    pub(super) encoding: SourceEncoding,
+    pub(super) options: CsvOptions,
+}
+
+/// What options and the name of the file say about the dialect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CsvOptions {
+    /// `--delimiter`.
+    pub(super) delimiter: Option<u8>,
+    /// The delimiter that files with this extension usually have.
+    pub(super) usual_delimiter: u8,
+    /// Not `--no-quotes`.
+    pub(super) has_quotes: bool,
+}
 
 /// The records of a file, each a course or the reason why it is refused.
 pub(super) struct CsvRecords<'p> {
-    reader: csv::Reader<LimitedReader<Box<dyn BufRead>>>,
-    left: Rc<Cell<usize>>,
+    scanner: RecordScanner<Box<dyn BufRead>>,
     plan: &'p EnqueuePlan,
     columns: CsvColumns,
-    is_over: bool,
+    encoding: SourceEncoding,
+    detected: DetectedDialect,
+    header_line: u64,
+    ends: LineEnds,
 }
 
 impl<'p> CsvRecords<'p> {
-    /// Reads the header and finds the plan's columns in it.
-    pub(super) fn open(
-        reader: Box<dyn BufRead>,
-        delimiter: u8,
-        plan: &'p EnqueuePlan,
-    ) -> anyhow::Result<Self> {
-        let left = Rc::new(Cell::new(MAX_LINE_BYTES));
-        let limited = LimitedReader { inner: reader, left: Rc::clone(&left) };
-        let mut reader =
-            ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(limited);
-        let mut record = ByteRecord::new();
-        let header = match reader.read_byte_record(&mut record) {
-            Ok(true) => cells_as_text(&record)
-                .map_err(|refused| UsageError(format!("the header row: {}", refused.reason)))?,
-            Ok(false) => {
-                return Err(UsageError("the file is empty; CSV needs a header row".to_owned()).into());
-            }
-            Err(error) => match record_too_long(error) {
-                Ok(refused) => return Err(UsageError(format!("the header row: {}", refused.reason)).into()),
-                Err(error) => return Err(anyhow::Error::new(error).context("failed to read the file")),
-            },
-        };
-        let columns = CsvColumns::find_in(plan, &header)?;
-        Ok(Self { reader, left, plan, columns, is_over: false })
+    /// Detects the dialect, reads the header and finds the plan's columns in it.
+    ///
+    /// # Errors
+    /// [`UsageError`] if that is not possible, or if the first rows show that most of the file would be refused.
+    pub(super) fn open(source: CsvSource, plan: &'p EnqueuePlan) -> anyhow::Result<Self> {
+        let CsvSource { reader, head, encoding, options } = source;
+        let detected = dialect::detect(&head, options, plan);
+        let mut scanner = RecordScanner::new(reader, detected.dialect, head.lines.clone());
+        if detected.has_separator_line {
+            scanner.skip_line().context("failed to read the file")?;
+        }
+        let header = scanner
+            .next_record()
+            .context("failed to read the file")?
+            .ok_or_else(|| UsageError("the file is empty; CSV needs a header row".to_owned()))?;
+        let names = sample::header_names(&header);
+        if let Some(fault) = header.fault {
+            let reason = explain_fault(fault, header.line, &names);
+            return Err(UsageError(format!("the header row (line {}): {reason}", header.line)).into());
+        }
+        let columns = CsvColumns::find_in(plan, &names)
+            .map_err(|error| sample::explain_missing(&head, detected, options, plan, &encoding, error))?;
+        sample::check(&head, detected, &columns, &encoding)?;
+        Ok(Self {
+            scanner,
+            plan,
+            columns,
+            encoding,
+            detected,
+            header_line: header.line,
+            ends: head.lines.ends(),
+        })
     }
 
-    /// A note about columns that are not sent.
-    pub(super) fn ignored_columns_note(&self) -> Option<String> {
+    /// How the file is read, for the report.
+    pub(super) fn description(&self) -> String {
+        let origin = match self.detected.origin {
+            DelimiterOrigin::Option => "as --delimiter states",
+            DelimiterOrigin::SeparatorLine => "as the line \"sep=\" states",
+            DelimiterOrigin::Detected => "detected; --delimiter overrides it",
+        };
+        format!(
+            "CSV in {}, columns separated by {} ({origin}), header on line {}",
+            self.encoding.name(),
+            delimiter_name(self.delimiter()),
+            self.header_line
+        )
+    }
+
+    pub(super) fn delimiter(&self) -> u8 {
+        self.detected.dialect.delimiter
+    }
+
+    /// What an operator has to know before courses are added.
+    pub(super) fn notes(&self) -> Vec<String> {
         let ignored = &self.columns.ignored;
-        (!ignored.is_empty()).then(|| {
+        let ignored = (!ignored.is_empty()).then(|| {
             format!(
                 "columns not sent, because their names are not valid HubSpot property names (see --map): {}",
                 list_names(ignored)
             )
-        })
+        });
+        ignored.into_iter().collect()
     }
 
-    fn parse_course(&self, record: &ByteRecord) -> Result<crate::outbox::ops::enqueue::NewCourse, LineError> {
-        let cells = cells_as_text(record)?;
-        if cells.len() != self.columns.width {
-            return Err(LineError::new(format!(
-                "the row has {} cells and the header has {}; quote cells that contain the delimiter",
-                cells.len(),
-                self.columns.width
-            )));
+    /// Whether courses of this file can have a name.
+    pub(super) fn sends_names(&self) -> bool {
+        self.columns.sends(COURSE_NAME) || self.plan.sets(COURSE_NAME)
+    }
+
+    fn parse_course(&self, record: &CsvRecord) -> Result<KeyedCourse, LineError> {
+        if let Some(fault) = record.fault {
+            return Err(LineError::new(explain_fault(fault, record.line, &self.columns.names)));
         }
-        let parts: Vec<_> = self.columns.key.iter().map(|at| cell_at(&cells, *at)).collect();
-        let key = self.plan.join_key(&parts)?;
-        let filled =
-            self.columns.properties.iter().map(|(at, property)| (property.clone(), cell_at(&cells, *at)));
-        let properties: Map<_, _> = filled
-            .filter(|(_, text)| !text.trim().is_empty())
-            .map(|(property, text)| (property, Value::String(text)))
-            .collect();
-        self.plan.make_course(key, properties, None)
+        check_width(record, self.columns.names.len())?;
+        let parts = self.columns.key.iter().map(|at| self.cell(record, *at));
+        let parts = parts.collect::<Result<_, _>>().map_err(LineError::new)?;
+        let key = self.plan.join_key(&self.columns.key_names, parts)?;
+        let mut properties = Map::new();
+        for (at, property) in &self.columns.properties {
+            let text = self.cell(record, *at).map_err(|reason| LineError::of(&key.text, reason))?;
+            if !text.trim().is_empty() {
+                properties.insert(property.clone(), Value::String(text));
+            }
+        }
+        self.plan.make_course(key, properties, None, None)
+    }
+
+    /// What is valid, but probably not meant.
+    fn warning(&self, record: &CsvRecord) -> Option<String> {
+        let (delimiter, names) = (self.delimiter(), &self.columns.names);
+        let in_cell = |at: usize| {
+            let column = names.get(at).map(String::as_str).unwrap_or_default();
+            sample::suspicious_text(record.cell(at), delimiter, column)
+        };
+        let rows_in_cell = sample::suspicious_cell(record, delimiter, self.ends, names);
+        rows_in_cell.or_else(|| self.columns.used().find_map(in_cell))
+    }
+
+    /// The text of a cell.
+    fn cell(&self, record: &CsvRecord, at: usize) -> Result<String, String> {
+        let cell = record.cell(at);
+        let column = self.columns.names.get(at).map(String::as_str).unwrap_or_default();
+        if sample::is_null_marker(cell) {
+            return Err(format!(
+                "column {column:?} holds \\N: {}; {}",
+                sample::TEXT_FORMAT,
+                sample::EXPORT_AS_CSV
+            ));
+        }
+        self.encoding.decode(cell).map_err(|why| format!("column {column:?}: {why}"))
     }
 }
 
@@ -85,83 +172,70 @@ impl Iterator for CsvRecords<'_> {
     type Item = io::Result<ParsedLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
-            return None;
-        }
-        let start = self.reader.position().clone();
-        self.left.set(MAX_LINE_BYTES);
-        let mut record = ByteRecord::new();
-        let parsed = match self.reader.read_byte_record(&mut record) {
-            Ok(false) => return None,
-            Ok(true) => {
-                let place = record.position().unwrap_or(&start);
-                let size = self.reader.position().byte().saturating_sub(place.byte());
-                ParsedLine {
-                    line: place.line(),
-                    size: usize::try_from(size).unwrap_or(usize::MAX),
-                    course: self.parse_course(&record),
-                }
-            }
-            Err(error) => {
-                self.is_over = true;
-                match record_too_long(error) {
-                    Ok(refused) => ParsedLine { line: start.line(), size: 0, course: Err(refused) },
-                    Err(error) => return Some(Err(error)),
-                }
-            }
+        let record = match self.scanner.next_record() {
+            Ok(record) => record?,
+            Err(error) => return Some(Err(error)),
         };
-        Some(Ok(parsed))
+        Some(Ok(ParsedLine {
+            span: LineSpan { first: record.line, last: record.last_line },
+            size: record.size,
+            course: self.parse_course(&record),
+            warning: self.warning(&record),
+        }))
     }
 }
 
-/// The cells as text.
-fn cells_as_text(record: &ByteRecord) -> Result<Vec<String>, LineError> {
-    record.iter().map(cell_as_text).collect()
+/// Refuses a row that has not as many cells as the header. Further cells without text are accepted: nothing is lost.
+fn check_width(record: &CsvRecord, width: usize) -> Result<(), LineError> {
+    let cells = record.width();
+    let is_filled = |cell: &[u8]| !cell.trim_ascii().is_empty();
+    let advice = match cells.cmp(&width) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Greater if !record.cells().skip(width).any(is_filled) => return Ok(()),
+        Ordering::Greater => "quote cells that contain the delimiter",
+        Ordering::Less => "the row is incomplete, or it was divided at a line end that is not in quotes",
+    };
+    let plural = if cells == 1 { "" } else { "s" };
+    Err(LineError::new(format!("the row has {cells} cell{plural} and the header has {width}; {advice}")))
 }
 
-fn cell_as_text(bytes: &[u8]) -> Result<String, LineError> {
-    str::from_utf8(bytes).map(str::to_owned).map_err(|_| {
-        let shown: String = String::from_utf8_lossy(bytes).chars().take(40).collect();
-        LineError::new(format!(
-            "{shown:?} is not UTF-8; if the file is in Latin-1 or Windows-1252, save it as UTF-8"
-        ))
-    })
-}
-
-/// The text of this cell, empty if the row has fewer cells.
-fn cell_at(cells: &[String], at: usize) -> String {
-    cells.get(at).cloned().unwrap_or_default()
-}
-
-/// The refusal of an over-long record, or the reader's own error.
-fn record_too_long(error: csv::Error) -> Result<LineError, io::Error> {
-    let text = error.to_string();
-    // The conversion that csv offers would hide the kind.
-    let csv::ErrorKind::Io(error) = error.into_kind() else { return Err(io::Error::other(text)) };
-    if error.kind() == ErrorKind::FileTooLarge {
-        Ok(LineError::new(format!(
-            "the record that starts here is longer than {MAX_LINE_BYTES} bytes; is a quote left open? The rest of the \
-             file was not read"
-        )))
-    } else {
-        Err(error)
-    }
-}
-
-/// A reader that fails after `left` bytes; `left` is reset for each record.
-struct LimitedReader<R> {
-    inner: R,
-    left: Rc<Cell<usize>>,
-}
-
-impl<R: Read> Read for LimitedReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left.get() == 0 {
-            return Err(ErrorKind::FileTooLarge.into());
+/// Why a record is not valid CSV, and what to do. `line` is where the record begins.
+fn explain_fault(fault: RecordFault, line: u64, names: &[String]) -> String {
+    const NOT_QUOTED: &str = "if quotes are ordinary text in this file, use --no-quotes";
+    let column = |at: usize| match names.get(at) {
+        Some(name) => format!("column {name:?}"),
+        None => format!("column {}", at + 1),
+    };
+    let here = |place: u64| if place == line { "here".to_owned() } else { format!("on line {place}") };
+    match fault {
+        RecordFault::OpenQuote(place) => format!(
+            "the quote opened {} in {} is never closed, so the rest of the file is inside it; close it, or {NOT_QUOTED}",
+            here(place.line),
+            column(place.cell)
+        ),
+        RecordFault::TextAfterQuote { place, is_escaped: false } => format!(
+            "the quoted cell that begins {} in {} has text after its closing quote; a quote inside quotes is written twice \
+             (\"\"); {NOT_QUOTED}",
+            here(place.line),
+            column(place.cell)
+        ),
+        RecordFault::TextAfterQuote { place, is_escaped: true } => format!(
+            "the quoted cell that begins {} in {} has a quote after a backslash; in CSV, a quote inside quotes is written \
+             twice (\"\"), so export the file without backslash escapes",
+            here(place.line),
+            column(place.cell)
+        ),
+        RecordFault::SpaceBeforeQuote(place) => {
+            format!("{} has a space before its opening quote; remove it; {NOT_QUOTED}", column(place.cell))
         }
-        let length = buffer.len().min(self.left.get());
-        let read = self.inner.read(buffer.get_mut(..length).unwrap_or_default())?;
-        self.left.set(self.left.get().saturating_sub(read));
-        Ok(read)
+        RecordFault::EscapedQuote(place) => format!(
+            "{} has a quote after a backslash; in CSV, a cell with quotes is enclosed in quotes, and each quote inside it is \
+             written twice (\"\"), so export the file without backslash escapes; {NOT_QUOTED}",
+            column(place.cell)
+        ),
+        RecordFault::TooLong => format!("the record is longer than {MAX_LINE_BYTES} bytes"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,79 +1,140 @@
-//! Opens the file and detects its format by its name and first bytes.
+//! Opens the file, recognises what it is by its name and first bytes, and decodes it.
+//!
+//! May touch: the file or stdin.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
 
 use super::args::{EnqueueArgs, Format};
+use super::encoding::SourceEncoding;
+use super::foreign;
+use super::lines::{LineCounter, LineEnds};
 use crate::cli::outcome::UsageError;
 
-/// The opened file, past a byte order mark.
+/// The bytes by which a file is recognised.
+const SIGNATURE_BYTES: u64 = 64 * 1024;
+/// The text of which the first records are examined before any course is added.
+const HEAD_BYTES: u64 = 256 * 1024;
+
+/// The opened file, as UTF-8 without byte order mark, past the lines to skip.
 pub(super) struct EnqueueInput {
     pub(super) reader: Box<dyn BufRead>,
+    /// The beginning of what the reader reads.
+    pub(super) head: FileHead,
+    pub(super) encoding: SourceEncoding,
     pub(super) format: Format,
-    /// Between the columns of CSV.
-    pub(super) delimiter: u8,
+    /// The delimiter of files with this extension.
+    pub(super) usual_delimiter: u8,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Clone)]
+pub(super) struct FileHead {
+    pub(super) text: Vec<u8>,
+    /// Nothing follows.
+    pub(super) is_whole: bool,
+    /// The line at which it begins.
+    pub(super) lines: LineCounter,
 }
 
 /// Opens the file or stdin; the bar follows the bytes read.
 pub(super) fn open_input(args: &EnqueueArgs, progress: &ProgressBar) -> anyhow::Result<EnqueueInput> {
-    let raw: Box<dyn Read> = if args.file == OsStr::new("-") {
-        Box::new(std::io::stdin())
-    } else {
-        let file = File::open(&args.file).with_context(|| cannot_read(args))?;
-        let meta = file.metadata().with_context(|| cannot_read(args))?;
-        if meta.is_dir() {
-            return Err(UsageError(format!("{} is a directory; name a file", args.file.display())).into());
-        }
-        progress.set_length(meta.len());
-        Box::new(file)
-    };
-    let mut reader = BufReader::new(progress.wrap_read(raw));
-    let head = reader.fill_buf().with_context(|| cannot_read(args))?;
-    let (mark, head) = match head.strip_prefix(b"\xEF\xBB\xBF") {
-        Some(rest) => (3, rest),
-        None => (0, head),
-    };
-    let extension = args.file.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
-    let (named, usual_delimiter) = match extension.as_deref() {
-        Some("csv") => (Some(Format::Csv), b','),
-        Some("tsv") => (Some(Format::Csv), b'\t'),
-        Some("ndjson" | "jsonl") => (Some(Format::Ndjson), b','),
-        _ => (None, b','),
-    };
-    let format = args.format.or(named).unwrap_or_else(|| by_content(head));
-    check_encoding(head, format)?;
-    reader.consume(mark);
-    let delimiter = args.delimiter.unwrap_or(usual_delimiter);
-    Ok(EnqueueInput { reader: Box::new(reader), format, delimiter })
+    let raw = progress.wrap_read(open_file(args, progress)?);
+    open_text(args, Box::new(raw)).map_err(|error| match error.downcast::<UsageError>() {
+        Ok(usage) => usage.into(),
+        Err(error) => error.context(format!("cannot read {}", args.file.display())),
+    })
 }
 
-fn cannot_read(args: &EnqueueArgs) -> String {
-    format!("cannot read {}", args.file.display())
+fn open_file(args: &EnqueueArgs, progress: &ProgressBar) -> anyhow::Result<Box<dyn Read>> {
+    if args.file == OsStr::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let cannot_read = || format!("cannot read {}", args.file.display());
+    let file = File::open(&args.file).with_context(cannot_read)?;
+    let meta = file.metadata().with_context(cannot_read)?;
+    if meta.is_dir() {
+        return Err(UsageError(format!("{} is a directory; name a file", args.file.display())).into());
+    }
+    progress.set_length(meta.len());
+    Ok(Box::new(file))
+}
+
+fn open_text(args: &EnqueueArgs, mut raw: Box<dyn Read>) -> anyhow::Result<EnqueueInput> {
+    let signature = read_start(&mut raw, SIGNATURE_BYTES)?;
+    if let Some(what) = foreign::recognize(&signature, args.encoding) {
+        return Err(UsageError(what).into());
+    }
+    let encoding = SourceEncoding::new(args.encoding, &signature);
+    let whole = Box::new(BufReader::new(Cursor::new(signature).chain(raw)));
+    let mut decoded = encoding.decode_reader(whole)?;
+    let probe = read_start(&mut decoded, HEAD_BYTES)?;
+    // Quotes in lines that are skipped have no meaning.
+    let ends = LineEnds::detect(&probe, args.skip_lines == 0 && !args.no_quotes);
+    let mut text = Cursor::new(probe).chain(decoded);
+    let lines = skip_lines(&mut text, LineCounter::new(ends), args.skip_lines)?;
+    let start = read_start(&mut text, HEAD_BYTES)?;
+    let is_whole = (start.len() as u64) < HEAD_BYTES;
+    let reader = Box::new(Cursor::new(start.clone()).chain(text));
+    let (named, usual_delimiter) = by_extension(args);
+    let format = args.format.or(named).unwrap_or_else(|| by_content(&start));
+    let head = FileHead { text: start, is_whole, lines };
+    Ok(EnqueueInput { reader, head, encoding, format, usual_delimiter })
+}
+
+/// Reads up to so many bytes; fewer only if the file ends.
+fn read_start(reader: &mut impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    reader.take(limit).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Skips lines, and returns the position after them.
+fn skip_lines(text: &mut impl BufRead, mut lines: LineCounter, count: u64) -> anyhow::Result<LineCounter> {
+    while lines.line() <= count {
+        let buffer = match text.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if buffer.is_empty() {
+            let there = lines.line();
+            return Err(UsageError(format!(
+                "--skip-lines {count} leaves nothing of the file, which has {there} lines"
+            ))
+            .into());
+        }
+        let mut used = 0;
+        for byte in buffer {
+            if lines.line() > count {
+                break;
+            }
+            lines.advance(*byte);
+            used += 1;
+        }
+        text.consume(used);
+    }
+    Ok(lines)
+}
+
+fn by_extension(args: &EnqueueArgs) -> (Option<Format>, u8) {
+    let extension = args.file.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("csv") => (Some(Format::Csv), b','),
+        Some("tsv" | "tab") => (Some(Format::Csv), b'\t'),
+        Some("ndjson" | "jsonl") => (Some(Format::Ndjson), b','),
+        _ => (None, b','),
+    }
 }
 
 fn by_content(head: &[u8]) -> Format {
     match head.trim_ascii_start().first() {
         Some(b'{' | b'[') => Format::Ndjson,
         _ => Format::Csv,
-    }
-}
-
-/// Refuses what would only give an error for each line.
-fn check_encoding(head: &[u8], format: Format) -> Result<(), UsageError> {
-    let is_utf16 = head.starts_with(b"\xFF\xFE")
-        || head.starts_with(b"\xFE\xFF")
-        || matches!(head, [0, 1..=255, ..] | [1..=255, 0, ..]);
-    let is_array = format == Format::Ndjson && head.trim_ascii_start().starts_with(b"[");
-    if is_utf16 {
-        Err(UsageError("the file looks like UTF-16; save it as UTF-8".to_owned()))
-    } else if is_array {
-        Err(UsageError("the file is one JSON array; convert it to NDJSON with `jq -c '.[]' FILE`".to_owned()))
-    } else {
-        Ok(())
     }
 }
 
@@ -95,11 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_and_arrays_are_refused_at_once() {
-        for head in [&b"\xFF\xFEa\0"[..], b"\xFE\xFF\0a", b"a\0,\0", b"\0a\0,"] {
-            assert!(check_encoding(head, Format::Csv).is_err(), "{}", head.escape_ascii());
+    fn skipped_lines_are_counted_with_every_line_end() {
+        for end in ["\n", "\r\n", "\r", "\r\r\n"] {
+            let content = ["1", "", "3", "4"].join(end);
+            let mut text = BufReader::with_capacity(3, content.as_bytes());
+            let lines = LineCounter::new(LineEnds::detect(content.as_bytes(), true));
+            let lines = skip_lines(&mut text, lines, 2).unwrap();
+            let mut rest = String::new();
+            text.read_to_string(&mut rest).unwrap();
+            assert_eq!((lines.line(), rest), (3, format!("3{end}4")), "{end:?}");
         }
-        assert!(check_encoding(b" [{}]", Format::Ndjson).is_err());
-        assert!(check_encoding(b"[a],b", Format::Csv).is_ok());
+        let error = skip_lines(&mut &b"1\n2\n"[..], LineCounter::new(LineEnds::Lf), 5).unwrap_err();
+        assert!(error.to_string().contains("has 3 lines"), "{error}");
     }
 }

@@ -1,8 +1,9 @@
-//! Applies the options to a line: which columns form the key, and which become which property. Pure.
+//! Applies the options to a line: which parts form the key, and which become which property. Pure.
 
 use serde_json::{Map, Value};
 
 use super::args::EnqueueArgs;
+use super::columns::is_property_name;
 use crate::cli::outcome::UsageError;
 use crate::course::{Associations, CourseKey, Properties};
 use crate::outbox::ops::enqueue::NewCourse;
@@ -11,23 +12,67 @@ use crate::outbox::ops::enqueue::NewCourse;
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// The column or member that is the key if no other is named.
 pub(super) const DEFAULT_KEY: &str = "course_key";
-/// The largest number of columns.
-const MAX_COLUMNS: usize = 1000;
-/// How similar a name must be to be suggested (Jaro-Winkler).
-const MIN_SIMILARITY: f64 = 0.75;
 
-/// One line of the file, parsed.
-#[derive(Debug, PartialEq)]
-pub(super) struct ParsedLine {
+/// The lines of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct LineSpan {
     /// The line at which it begins, from 1.
-    pub(super) line: u64,
-    /// Its size in bytes.
-    pub(super) size: usize,
-    /// The course, or why the line is refused.
-    pub(super) course: Result<NewCourse, LineError>,
+    pub(super) first: u64,
+    /// The line at which it ends.
+    pub(super) last: u64,
 }
 
-/// Why a line is refused.
+impl LineSpan {
+    /// A record of one line.
+    pub(super) fn single(line: u64) -> Self {
+        Self { first: line, last: line }
+    }
+
+    /// A reason to refuse the record. The report names its first line; where there are more, this adds the last one.
+    pub(super) fn explain(self, reason: &str) -> String {
+        if self.last > self.first {
+            format!("{reason} (the record spans lines {} to {})", self.first, self.last)
+        } else {
+            reason.to_owned()
+        }
+    }
+}
+
+/// One record of the file, parsed.
+#[derive(Debug, PartialEq)]
+pub(super) struct ParsedLine {
+    pub(super) span: LineSpan,
+    /// Its size in bytes.
+    pub(super) size: usize,
+    /// The course, or why the record is refused.
+    pub(super) course: Result<KeyedCourse, LineError>,
+    /// What is valid, but probably not meant.
+    pub(super) warning: Option<String>,
+}
+
+/// A course, and what its key was made of.
+#[derive(Debug, PartialEq)]
+pub(super) struct KeyedCourse {
+    pub(super) course: NewCourse,
+    pub(super) key: JoinedKey,
+}
+
+/// A key made of one part or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JoinedKey {
+    pub(super) text: String,
+    pub(super) parts: Vec<String>,
+    /// A part contains the separator, so other parts can have the same text.
+    pub(super) is_ambiguous: bool,
+}
+
+impl JoinedKey {
+    pub(super) fn single(text: String) -> Self {
+        Self { parts: vec![text.clone()], text, is_ambiguous: false }
+    }
+}
+
+/// Why a record is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LineError {
     pub(super) key: Option<String>,
@@ -38,13 +83,17 @@ impl LineError {
     pub(super) fn new(reason: impl Into<String>) -> Self {
         Self { key: None, reason: reason.into() }
     }
+
+    pub(super) fn of(key: &str, reason: impl Into<String>) -> Self {
+        Self { key: Some(key.to_owned()), reason: reason.into() }
+    }
 }
 
 /// The parsed options.
 #[derive(Debug)]
 pub(super) struct EnqueuePlan {
-    /// Columns of the key; empty for the default.
-    key: Vec<String>,
+    /// What each `--key` names: a column, or several. Empty for the default.
+    pub(super) key: Vec<String>,
     separator: String,
     /// Column → property; empty if each column is sent under its own name.
     pub(super) map: Vec<(String, String)>,
@@ -66,6 +115,18 @@ impl EnqueuePlan {
             .iter()
             .map(|text| parse_pair("--set", "PROPERTY=VALUE", text, text.split_once('=')))
             .collect::<Result<Vec<_>, _>>()?;
+        for (option, property) in map
+            .iter()
+            .map(|(_, property)| ("--map", property))
+            .chain(constants.iter().map(|(property, _)| ("--set", property)))
+        {
+            if !is_property_name(property) {
+                return Err(UsageError(format!(
+                    "{option}: HubSpot has no property {property:?}; the internal name of a property has lower-case letters, \
+                     digits and underscores, and begins with a letter"
+                )));
+            }
+        }
         let mut given: Vec<_> =
             map.iter().map(|(_, property)| property).chain(constants.iter().map(|(name, _)| name)).collect();
         given.sort_unstable();
@@ -77,7 +138,7 @@ impl EnqueuePlan {
                 "property {twice:?} is set twice by --map and --set; remove one"
             )));
         }
-        if args.key.iter().any(String::is_empty) {
+        if args.key.iter().any(|key| key.split(',').any(|name| name.trim().is_empty())) {
             return Err(UsageError("--key names an empty column".to_owned()));
         }
         Ok(Self {
@@ -89,27 +150,41 @@ impl EnqueuePlan {
         })
     }
 
-    /// The names of the key's columns.
-    pub(super) fn key_columns(&self) -> impl Iterator<Item = &str> {
-        let default = self.key.is_empty().then_some(DEFAULT_KEY);
-        self.key.iter().map(String::as_str).chain(default)
+    /// Whether options select columns. They do not apply to lines in the nested form.
+    pub(super) fn selects_columns(&self) -> bool {
+        !self.key.is_empty() || !self.map.is_empty()
     }
 
-    /// Joins the parts of a key, in the order of [`key_columns`](Self::key_columns).
-    pub(super) fn join_key(&self, parts: &[String]) -> Result<String, LineError> {
-        match self.key_columns().zip(parts).find(|(_, part)| part.trim().is_empty()) {
+    /// Whether every course gets this property from `--set`.
+    pub(super) fn sets(&self, property: &str) -> bool {
+        self.constants.iter().any(|(name, value)| name == property && !value.trim().is_empty())
+    }
+
+    /// Whether `--set` gives courses at least one property.
+    pub(super) fn has_constants(&self) -> bool {
+        !self.constants.is_empty()
+    }
+
+    /// Joins the parts of a key. `names` are the names of their columns.
+    pub(super) fn join_key(&self, names: &[String], parts: Vec<String>) -> Result<JoinedKey, LineError> {
+        match names.iter().zip(&parts).find(|(_, part)| part.trim().is_empty()) {
             Some((column, _)) => Err(LineError::new(format!("the key column {column:?} is empty"))),
-            None => Ok(parts.join(&self.separator)),
+            None => Ok(JoinedKey {
+                text: parts.join(&self.separator),
+                is_ambiguous: parts.len() > 1 && parts.iter().any(|part| part.contains(&self.separator)),
+                parts,
+            }),
         }
     }
 
     /// Makes the course: decodes entities, adds the constants, and checks it.
     pub(super) fn make_course(
         &self,
-        key: String,
+        key: JoinedKey,
         mut properties: Map<String, Value>,
         associations: Option<Value>,
-    ) -> Result<NewCourse, LineError> {
+        archived: Option<bool>,
+    ) -> Result<KeyedCourse, LineError> {
         if self.decode_entities {
             for value in properties.values_mut() {
                 if let Value::String(text) = value {
@@ -120,15 +195,18 @@ impl EnqueuePlan {
         let constants =
             self.constants.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
         properties.extend(constants);
-        let parsed = CourseKey::parse_new(key.as_str()).and_then(|key| {
+        let parsed = CourseKey::parse_new(key.text.as_str()).and_then(|key| {
             Ok(NewCourse {
                 key,
                 properties: Properties::parse(Value::Object(properties))?,
                 associations: associations.map(Associations::parse_new).transpose()?,
-                archived: None,
+                archived,
             })
         });
-        parsed.map_err(|invalid| LineError { key: Some(key), reason: invalid.to_string() })
+        match parsed {
+            Ok(course) => Ok(KeyedCourse { course, key }),
+            Err(invalid) => Err(LineError { key: Some(key.text), reason: invalid.to_string() }),
+        }
     }
 }
 
@@ -144,114 +222,6 @@ fn parse_pair(
         }
         _ => Err(UsageError(format!("{option} {text:?} does not have the form {form}"))),
     }
-}
-
-/// A plan applied to a CSV header.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct CsvColumns {
-    /// The number of cells in a row.
-    pub(super) width: usize,
-    /// The positions of the key columns.
-    pub(super) key: Vec<usize>,
-    /// The positions of the columns that are sent, with their properties.
-    pub(super) properties: Vec<(usize, String)>,
-    /// Columns that are not sent, because their names are not valid property names.
-    pub(super) ignored: Vec<String>,
-}
-
-impl CsvColumns {
-    /// Finds the columns of the plan in the header.
-    pub(super) fn find_in(plan: &EnqueuePlan, header: &[String]) -> Result<Self, UsageError> {
-        if header.len() > MAX_COLUMNS {
-            return Err(UsageError(format!(
-                "the header has {} columns, the limit is {MAX_COLUMNS}; check --delimiter",
-                header.len()
-            )));
-        }
-        let key =
-            plan.key_columns().map(|name| find_column(header, name, "--key")).collect::<Result<_, _>>()?;
-        let (properties, ignored) = if plan.map.is_empty() {
-            columns_by_own_name(header)?
-        } else {
-            let mapped = plan.map.iter().map(|(column, property)| {
-                find_column(header, column, "--map").map(|at| (at, property.clone()))
-            });
-            (mapped.collect::<Result<_, _>>()?, Vec::new())
-        };
-        if properties.is_empty() && plan.constants.is_empty() {
-            return Err(UsageError(format!(
-                "no column name is a valid HubSpot property name; choose columns with --map COLUMN=PROPERTY. \
-                 The columns are {}",
-                list_names(header)
-            )));
-        }
-        Ok(Self { width: header.len(), key, properties, ignored })
-    }
-}
-
-type SentAndIgnored = (Vec<(usize, String)>, Vec<String>);
-
-fn columns_by_own_name(header: &[String]) -> Result<SentAndIgnored, UsageError> {
-    let (mut properties, mut ignored) = (Vec::new(), Vec::new());
-    for name in header.iter().filter(|name| *name != DEFAULT_KEY) {
-        if is_property_name(name) {
-            properties.push((find_column(header, name, "--map")?, name.clone()));
-        } else {
-            ignored.push(name.clone());
-        }
-    }
-    Ok((properties, ignored))
-}
-
-/// Whether HubSpot accepts the name for a property.
-fn is_property_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-}
-
-fn find_column(header: &[String], name: &str, option: &str) -> Result<usize, UsageError> {
-    let mut places = header.iter().enumerate().filter(|(_, column)| *column == name).map(|(at, _)| at);
-    match (places.next(), places.next()) {
-        (Some(place), None) => Ok(place),
-        (Some(_), Some(_)) => Err(UsageError(format!(
-            "the header has column {name:?} twice; rename one, or choose columns with --map"
-        ))),
-        (None, _) => {
-            let option =
-                if option == "--key" && name == DEFAULT_KEY { "the key (see --key)" } else { option };
-            Err(UsageError(match find_similar(header, name) {
-                Some(similar) => {
-                    format!("there is no column {name:?} for {option}; did you mean {similar:?}?")
-                }
-                None => {
-                    format!(
-                        "there is no column {name:?} for {option}; the columns are {}",
-                        list_names(header)
-                    )
-                }
-            }))
-        }
-    }
-}
-
-fn find_similar<'h>(header: &'h [String], name: &str) -> Option<&'h str> {
-    let wanted = name.to_lowercase();
-    header
-        .iter()
-        .map(|column| (strsim::jaro_winkler(&column.to_lowercase(), &wanted), column.as_str()))
-        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, column)| column)
-}
-
-/// Lists names for a message; of many names only the first ones.
-pub(super) fn list_names(names: &[String]) -> String {
-    const SHOWN: usize = 30;
-    let mut shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect();
-    if names.len() > SHOWN {
-        shown.push(format!("and {} more", names.len() - SHOWN));
-    }
-    shown.join(", ")
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `course-sync enqueue`: the rows that each kind of file adds, and the report on the other lines.
 
+mod files;
+mod program;
+
 use std::io::Write;
 
 use clap::Parser;
@@ -59,7 +62,7 @@ async fn csv_columns_become_a_key_and_properties() {
     let file = file(
         ".csv",
         "\u{feff}Subject,Number,Name,Hours\r\nAAS,201,\"US Racial &amp; Ethnic, Politics\",3\r\n\
-         AAS,201,a second section,\r\nABE,199,\"two\nlines\",  \r\n",
+         AAS,201,\"US Racial &amp; Ethnic, Politics\",3\r\nABE,199,\"two\nlines\",  \r\nAAS,201,a second section,\r\n",
     );
     let options = [
         "--key",
@@ -74,7 +77,10 @@ async fn csv_columns_become_a_key_and_properties() {
     ];
 
     let report = enqueue(database.pool(), &file, &options).await;
-    assert_eq!(counts(&report), (2, Some(0), 1, 0));
+    assert_eq!(counts(&report), (2, Some(0), 1, 1));
+    let refused = &report.refusals[0];
+    assert_eq!((refused.line, refused.key.as_deref()), (6, Some("AAS-201")));
+    assert!(refused.reason.starts_with("the key is already on line 2, with other values"), "{refused:?}");
     let expected = [
         r#"AAS-201 {"name": "US Racial & Ethnic, Politics", "term": "su", "hours": "3"}"#,
         r#"ABE-199 {"name": "two\nlines", "term": "su"}"#,
@@ -82,7 +88,7 @@ async fn csv_columns_become_a_key_and_properties() {
     assert_eq!(rows(database.pool()).await, expected);
 
     let again = enqueue(database.pool(), &file, &options).await;
-    assert_eq!(counts(&again), (0, Some(2), 1, 0));
+    assert_eq!(counts(&again), (0, Some(2), 1, 1));
     assert_eq!(rows(database.pool()).await, expected);
 }
 
@@ -154,15 +160,15 @@ async fn update_changes_what_differs_and_keeps_what_is_not_given() {
          {\"course_key\":\"C\",\"n\":1}\n{\"course_key\":\"D\",\"n\":1}\n{\"course_key\":\"D\",\"n\":2}",
     );
     let kept = enqueue(database.pool(), &second, &[]).await;
-    assert_eq!((counts(&kept), kept.updated), ((1, Some(3), 1, 0), 0));
+    assert_eq!((counts(&kept), kept.updated), ((1, Some(3), 0, 1), 0));
     assert_eq!(revisions(database.pool()).await[..3], before);
     let report = enqueue(database.pool(), &second, &["--update"]).await;
     // C: the same number, in other words.
-    assert_eq!((counts(&report), report.updated), ((0, Some(2), 1, 0), 2));
+    assert_eq!((counts(&report), report.updated), ((0, Some(2), 0, 1), 2));
     let after = ["A 2 f 1 {\"n\": 2}", "B 2 f 0 {\"n\": 1}", "C 1 f 0 {\"n\": 1.0}", "D 1 f 0 {\"n\": 1}"];
     assert_eq!(revisions(database.pool()).await, after);
     let again = enqueue(database.pool(), &second, &["--update"]).await;
-    assert_eq!((counts(&again), again.updated), ((0, Some(4), 1, 0), 0));
+    assert_eq!((counts(&again), again.updated), ((0, Some(4), 0, 1), 0));
     assert_eq!(revisions(database.pool()).await, after);
 }
 
@@ -222,7 +228,10 @@ async fn invalid_lines_are_reported_and_valid_ones_are_added() {
         (br#"{"course_key":" "}"#, "is empty"),
         (long_line.as_bytes(), "longer than 1048576 bytes"),
         (deep.as_bytes(), "not JSON: recursion limit exceeded"),
-        (b"{\"course_key\":\"U\",\"n\":\"\xE9\"}", "not UTF-8; if the file is in Latin-1"),
+        (
+            b"{\"course_key\":\"U\",\"n\":\"\xE9\"}",
+            "0xE9, which is not UTF-8; state the encoding of the file with --encoding",
+        ),
         (br#"{"course_key":"N","n":"a\u0000b"}"#, "NUL character"),
         (br#"{"course_key":"O","n":{"a":1}}"#, "\"n\" holds a nested value"),
         (br#"{"course_key":"S","properties":{},"associations":[{}]}"#, "not in HubSpot's shape"),
@@ -259,7 +268,7 @@ async fn invalid_csv_records_are_reported_with_their_first_line() {
     let expected = [
         (4, "the row has 3 cells and the header has 2"),
         (5, "the key column \"course_key\" is empty"),
-        (6, "not UTF-8; if the file is in Latin-1 or Windows-1252"),
+        (6, "column \"name\": byte 1 of \"\\xE9t\\xE9\" is 0xE9, which is not UTF-8"),
         (7, "NUL character"),
     ];
     for ((line, reason), (expected_line, part)) in refused.into_iter().zip(expected) {
@@ -269,15 +278,72 @@ async fn invalid_csv_records_are_reported_with_their_first_line() {
 }
 
 #[tokio::test]
-async fn an_open_quote_does_not_read_the_rest_of_a_large_file_into_memory() {
+async fn an_open_quote_is_refused_with_all_lines_that_it_spans() {
     let database = database().await;
+    let text = "course_key,hs_course_name\na,Algebra\nb,\"Biology\nc,Chemistry\n";
+    // In a column that is not sent, too.
+    let unsent = "course_key,Note,hs_course_name\na,,Algebra\nb,\"x,Biology\nc,,Chemistry\n";
     let rest = "B,more\n".repeat(300_000);
+    let large = format!("course_key,hs_course_name\na,Algebra\nq,\"open\n{rest}");
+    for (text, last) in [(text, 4), (unsent, 4), (large.as_str(), 300_003)] {
+        for (suffix, text) in [(".csv", text.to_owned()), (".tsv", text.replace(',', "\t"))] {
+            let report = enqueue(database.pool(), &file(suffix, text), &["--update"]).await;
+            assert_eq!(report.added + report.already_there.unwrap() + report.updated, 1, "{report:?}");
+            assert_eq!((report.refused, report.refusals[0].line), (1, 3));
+            let reason = &report.refusals[0].reason;
+            assert!(reason.starts_with("the quote opened here in column"), "{reason}");
+            assert!(reason.contains("is never closed"), "{reason}");
+            assert!(reason.ends_with(&format!("(the record spans lines 3 to {last})")), "{reason}");
+        }
+    }
+    let report = enqueue(database.pool(), &file(".csv", text), &["--no-quotes"]).await;
+    assert_eq!(counts(&report), (2, Some(1), 0, 0));
+    let rows = rows(database.pool()).await;
+    assert_eq!(rows[1..], [r#"b {"hs_course_name": "\"Biology"}"#, r#"c {"hs_course_name": "Chemistry"}"#]);
+}
+
+#[tokio::test]
+async fn lines_are_numbered_as_an_editor_does() {
+    let database = database().await;
+    for end in ["\n", "\r\n", "\r", "\r\r\n"] {
+        let lines = ["course_key,name", "", "A,\"two", "lines\"", "", "", ",nameless", "B,x,y", "C,\"z"];
+        let report = enqueue(database.pool(), &file(".csv", lines.join(end)), &[]).await;
+        let places: Vec<_> = report.refusals.iter().map(|refusal| refusal.line).collect();
+        assert_eq!(places, [7, 8, 9], "{end:?}");
+        let lines = [r#"{"course_key":"N","n":1}"#, "", "x", r#"{"course_key":"O","n":1e999999}"#];
+        let report = enqueue(database.pool(), &file(".ndjson", lines.join(end)), &[]).await;
+        let places: Vec<_> = report.refusals.iter().map(|refusal| refusal.line).collect();
+        assert_eq!(places, [3, 4], "{end:?}");
+    }
+    // What the database refuses is named with all lines, too.
+    sqlx::raw_sql("alter table course_outbox add check (properties ->> 'name' not like 'bad%') not valid")
+        .execute(database.pool())
+        .await
+        .unwrap();
     let report =
-        enqueue(database.pool(), &file(".csv", format!("course_key,name\nA,fine\nQ,\"open\n{rest}")), &[])
+        enqueue(database.pool(), &file(".csv", "course_key,name\r\nX,\"bad\r\nname\"\r\n"), &[]).await;
+    assert_eq!((report.refused, report.refusals[0].line), (1, 2));
+    assert!(report.refusals[0].reason.ends_with("(the record spans lines 2 to 3)"), "{:?}", report.refusals);
+}
+
+#[tokio::test]
+async fn keys_that_repeat_with_other_values_are_named() {
+    let database = database().await;
+    let text = "Subject,Number,hs_course_name,Note\nMATH,1,Algebra,x\nMATH,1,Algebra,another note\n\
+                MATH,1,Geometry,\nA-1,2,One,\nA,1-2,One,\n";
+    let options = ["--key", "Subject,Number", "--map", "hs_course_name=hs_course_name"];
+    let report = enqueue(database.pool(), &file(".csv", text), &options).await;
+    // The second row sends the same as the first.
+    assert_eq!(counts(&report), (2, Some(0), 1, 2));
+    let [other, collision] = report.refusals.as_slice() else { panic!("{report:?}") };
+    assert_eq!((other.line, other.key.as_deref()), (4, Some("MATH-1")));
+    assert!(other.reason.starts_with("the key is already on line 2, with other values"), "{other:?}");
+    assert_eq!((collision.line, collision.key.as_deref()), (6, Some("A-1-2")));
+    assert!(collision.reason.contains("already on line 5") && collision.reason.contains("--key-separator"));
+    let report =
+        enqueue(database.pool(), &file(".csv", text), &[&options[..], &["--key-separator", "/"]].concat())
             .await;
-    assert_eq!(counts(&report), (1, Some(0), 0, 1));
-    assert_eq!(report.refusals[0].line, 3);
-    assert!(report.refusals[0].reason.contains("is a quote left open?"), "{:?}", report.refusals);
+    assert_eq!(counts(&report), (3, Some(0), 1, 1));
 }
 
 #[tokio::test]
@@ -304,13 +370,18 @@ async fn one_course_that_the_database_refuses_does_not_affect_the_others() {
 async fn options_that_do_not_fit_the_file_are_a_usage_error() {
     let database = database().await;
     let csv = file(".csv", "Subject,Name\nAAS,x\n");
-    let table: [(&NamedTempFile, &[&str], &str); 6] = [
+    let ndjson = file(".ndjson", "{\"id\":1,\"title\":\"x\"}\n".repeat(2904));
+    let table: [(&NamedTempFile, &[&str], &str); 10] = [
         (&csv, &["--key", "Subjects"], "did you mean \"Subject\"?"),
         (&csv, &["--key", "Subject"], "no column name is a valid HubSpot property name"),
         (&csv, &["--key", "Subject", "--delimiter", ";"], "no column \"Subject\""),
         (&file(".csv", ""), &[], "the file is empty"),
         (&file("", "[{}]"), &[], "the file is one JSON array"),
         (&file(".csv", b"\xFF\xFEa\0"), &[], "looks like UTF-16"),
+        (&csv, &["--key", "Subject", "--map", "Name=Course Name"], "HubSpot has no property \"Course Name\""),
+        (&csv, &["--skip-lines", "9"], "--skip-lines 9 leaves nothing of the file, which has 3 lines"),
+        (&file(".ndjson", "{\n\"course_key\":1\n}\n"), &[], "`jq -c . FILE`"),
+        (&ndjson, &["--key", "id", "--map", "titel=hs_course_name"], "did you mean \"title\"?"),
     ];
     for (file, options, part) in table {
         let message = usage_error(&database, file, options).await;
@@ -323,8 +394,10 @@ async fn a_dry_run_needs_no_database() {
     let file = file(".csv", "course_key,name\nA,x\nA,y\n,z\n");
     let (report, failure) = enqueue_file(args(&file, &["--dry-run"]), None).await.unwrap();
     assert!(failure.is_none());
-    assert_eq!(counts(&report), (1, None, 1, 1));
+    assert_eq!(counts(&report), (1, None, 0, 2));
     assert!(report.dry_run);
+    let first = report.first_course.unwrap();
+    assert_eq!((&first["line"], &first["properties"]["name"]), (&2.into(), &"x".into()));
 }
 
 #[tokio::test]

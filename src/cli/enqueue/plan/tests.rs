@@ -2,6 +2,7 @@
 
 use clap::Parser;
 
+use super::super::columns::CsvColumns;
 use super::*;
 
 #[derive(Parser)]
@@ -41,7 +42,7 @@ fn without_a_map_columns_are_sent_under_their_own_names() {
 
 #[test]
 fn invalid_options_are_reported_with_a_fix() {
-    let table: [(&[&str], &str, &str); 9] = [
+    let table: [(&[&str], &str, &str); 13] = [
         (&["--key", "Subjct"], "Subject,name", "no column \"Subjct\" for --key; did you mean \"Subject\"?"),
         (
             &["--key", "Subject", "--map", "NAME=a"],
@@ -59,12 +60,16 @@ fn invalid_options_are_reported_with_a_fix() {
         (&["--map", "a="], "a", "does not have the form COLUMN=PROPERTY"),
         (&["--set", "=a"], "a", "does not have the form PROPERTY=VALUE"),
         (&["--map", "a=x", "--set", "x=1"], "course_key,a", "property \"x\" is set twice"),
+        (&["--map", "a=Course Name"], "course_key,a", "--map: HubSpot has no property \"Course Name\""),
+        (&["--map", "a=hs_course_name "], "course_key,a", "--map: HubSpot has no property"),
+        (&["--set", "2nd=x"], "course_key,a", "--set: HubSpot has no property \"2nd\""),
+        (&["--key", "a,,b"], "a,b,c", "--key names an empty column"),
     ];
     for (options, header, message) in table {
         let error = find_columns(options, header).unwrap_err();
         assert!(error.contains(message), "{options:?} {header}: {error}");
     }
-    let wide = vec!["a"; MAX_COLUMNS + 1].join(",");
+    let wide = vec!["a"; 1001].join(",");
     assert!(find_columns(&[], &wide).unwrap_err().contains("the limit is 1000"));
 }
 
@@ -72,7 +77,42 @@ fn invalid_options_are_reported_with_a_fix() {
 fn entities_are_decoded_in_values_only_and_constants_added() {
     let plan = plan(&["--decode-entities", "--set", "term=a&amp;b"]).unwrap();
     let properties = Map::from_iter([("n".to_owned(), Value::from("Racial &amp; Ethnic &#233;"))]);
-    let course = plan.make_course("a&amp;b".to_owned(), properties, None).unwrap();
+    let key = JoinedKey::single("a&amp;b".to_owned());
+    let course = plan.make_course(key, properties, None, None).unwrap().course;
     assert_eq!(course.key.as_str(), "a&amp;b");
     assert_eq!(course.properties.to_json().to_string(), r#"{"n":"Racial & Ethnic é","term":"a&amp;b"}"#);
+}
+
+#[test]
+fn a_key_column_may_contain_commas() {
+    let header = ["Kurs, Nr", "a", "b", "a,b", "c"].map(str::to_owned);
+    let table: [(&[&str], &[usize]); 7] = [
+        (&["--key", "Kurs, Nr"], &[0]),
+        (&["--key", "Kurs, Nr,c"], &[0, 4]),
+        (&["--key", "c, Kurs, Nr"], &[4, 0]),
+        // The longest name, unless each column has an option of its own.
+        (&["--key", "a,b"], &[3]),
+        (&["--key", "a", "--key", "b"], &[1, 2]),
+        (&["--key", "b,a"], &[2, 1]),
+        (&["--key", "a,b,a,c"], &[3, 1, 4]),
+    ];
+    for (options, places) in table {
+        let options: Vec<_> = options.iter().chain(&["--set", "x=1"]).copied().collect();
+        let columns = CsvColumns::find_in(&plan(&options).unwrap(), &header).unwrap();
+        assert_eq!(columns.key, places, "{options:?}");
+    }
+    let plan = plan(&["--key", "Kurs, Nummer"]).unwrap();
+    let error = CsvColumns::find_in(&plan, &header).unwrap_err().to_string();
+    assert!(error.contains("no column \"Kurs\" for --key; did you mean \"Kurs, Nr\"?"), "{error}");
+}
+
+#[test]
+fn keys_that_other_columns_could_form_are_marked() {
+    let plan = plan(&["--key", "a,b"]).unwrap();
+    let names = ["a", "b"].map(str::to_owned);
+    let join = |one: &str, other: &str| plan.join_key(&names, vec![one.to_owned(), other.to_owned()]);
+    let key = join("MATH", "101").unwrap();
+    assert_eq!((key.text.as_str(), key.is_ambiguous), ("MATH-101", false));
+    assert!(join("A-1", "2").unwrap().is_ambiguous);
+    assert_eq!(join("A", " ").unwrap_err().reason, "the key column \"b\" is empty");
 }
