@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, logs and progress to stderr.
 
+mod adopt;
 mod check;
 mod connections;
 mod demo;
@@ -11,6 +12,7 @@ mod healthcheck;
 mod migrate;
 mod outcome;
 mod output;
+mod paced_client;
 mod pause;
 mod preview;
 mod resolve;
@@ -57,6 +59,7 @@ enum Command {
     Check(check::CheckArgs),
     Preview(preview::PreviewArgs),
     Enqueue(enqueue::EnqueueArgs),
+    Adopt(adopt::AdoptArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Failures(failures::FailuresArgs),
@@ -118,6 +121,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
             let database = load_database(file).await?.1;
             enqueue::run(args, Some(DatabaseRef::from(&database))).await
         }
+        Command::Adopt(args) => adopt::run(&args, &load_config(file, NEEDS_ALL)?).await,
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {
             let (config, database) = load_database(file).await?;

@@ -89,6 +89,10 @@ fn describe_request(request: &CourseRequest) -> String {
 fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
     let reason = event.error.as_ref().map(|error| format!(": {}", describe_error(error))).unwrap_or_default();
     match event.event {
+        EventKind::Adopted if event.hubspot_id.is_some() => {
+            let id = event.hubspot_id.as_deref().unwrap_or_default();
+            format!("adopted by an operator (`course-sync adopt`): the course is HubSpot record {id}")
+        }
         EventKind::Adopted => {
             "adopted: HubSpot already had a record with this key before the course was sent".to_owned()
         }

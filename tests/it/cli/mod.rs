@@ -1,5 +1,6 @@
 //! The command line, with the real program.
 
+mod adopt;
 mod archives;
 mod check;
 mod commands;
