@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::apply::{Applied, Applier};
 use self::lease::CommandLease;
-use self::matching::{Decision, Fingerprints, MatchRule, RecordEntry, RowEntry, RowState, decide};
+use self::matching::{Fingerprints, MatchDecision, MatchRule, RecordEntry, RowEntry, RowState, decide};
 use self::report::{AdoptReport, Counts};
 use super::connections::open_database;
 use super::outcome::{CommandOutcome, UsageError};
@@ -24,7 +24,7 @@ use crate::hubspot::api::response::CourseRecord;
 use crate::outbox::Database;
 use crate::outbox::ops::adopt::{self, MatchableRow};
 
-/// Match courses that HubSpot holds already to the outbox, so that they are not created again
+/// Match courses that HubSpot holds already to the outbox
 ///
 /// For an account that is not empty, before the first `run`. Lists HubSpot's courses and compares them with the rows of the
 /// outbox. A row and a record belong together if they have the same values, and no other row and no other record has these
@@ -180,9 +180,9 @@ impl<'a> Adopting<'a> {
         let progress = spinner("{spinner} {human_pos} rows of the outbox read");
         let (mut rows, mut after) = (Vec::new(), RowId(i64::MIN));
         loop {
-            let page = adopt::read_matchable_rows(self.database, after, &names).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
+            let (page, last) = adopt::read_matchable_rows(self.database, after, &names).await?;
+            let Some(last) = last else { break };
+            after = last;
             progress.inc(page.len() as u64);
             rows.extend(page.iter().map(|row| row_entry(prints, row)));
             if let Some(lease) = lease {
@@ -193,7 +193,7 @@ impl<'a> Adopting<'a> {
         Ok(rows)
     }
 
-    async fn apply(&self, lease: &mut CommandLease<'a>, decision: &Decision) -> anyhow::Result<Applied> {
+    async fn apply(&self, lease: &mut CommandLease<'a>, decision: &MatchDecision) -> anyhow::Result<Applied> {
         let mut applied = Applied::default();
         let mut applier = Applier {
             database: self.database,

@@ -13,6 +13,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod account;
 mod database;
+mod existing;
 mod probe;
 mod result;
 mod scopes;
@@ -84,6 +85,7 @@ pub(super) async fn run(
     let mut results = vec![CheckResult::ok("configuration", "all settings are valid")];
     results.extend(database::check_database(&config).await?);
     results.extend(account::check_account(&config, &client, args.fix).await);
+    existing::warn_of_existing_courses(&config, &client, &mut results).await;
     if args.probe_uniqueness {
         results.push(probe::probe_uniqueness(&config, &client).await);
     }

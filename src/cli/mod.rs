@@ -1,6 +1,7 @@
 //! The command line: one file per command. Results go to stdout, logs and progress to stderr.
 
 mod adopt;
+mod audit;
 mod check;
 mod connections;
 mod demo;
@@ -60,6 +61,7 @@ enum Command {
     Preview(preview::PreviewArgs),
     Enqueue(enqueue::EnqueueArgs),
     Adopt(adopt::AdoptArgs),
+    Audit(audit::AuditArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Failures(failures::FailuresArgs),
@@ -122,6 +124,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
             enqueue::run(args, Some(DatabaseRef::from(&database))).await
         }
         Command::Adopt(args) => adopt::run(&args, &load_config(file, NEEDS_ALL)?).await,
+        Command::Audit(args) => audit::run(&args, &load_config(file, NEEDS_ALL)?).await,
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {
             let (config, database) = load_database(file).await?;

@@ -11,7 +11,7 @@ use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
 use crate::course::{CourseKey, HubSpotId};
 use crate::hubspot::Client;
-use crate::hubspot::api::listing::{FoundCount, RecordPage};
+use crate::hubspot::api::listing::RecordPage;
 use crate::hubspot::api::properties::Sensitivity;
 use crate::hubspot::api::read::ReadResponse;
 use crate::hubspot::api::record_state::RecordState;
@@ -51,7 +51,7 @@ const MAX_FAILURES: u32 = 12;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How one attempt ended.
-pub(super) enum Attempt<T> {
+pub(super) enum SendAttempt<T> {
     /// It succeeded.
     Done(T),
     /// HubSpot refuses the content of the request, with this message.
@@ -94,19 +94,17 @@ impl PacedClient {
     /// The account's ordinary properties.
     pub(super) async fn properties(&self) -> anyhow::Result<AccountProperties> {
         let list = self.retrying(async || self.hubspot.properties(Sensitivity::None).await).await;
-        Ok(AccountProperties::new(accepted(list?, "the list of the account's properties")?.into_list(), None, None))
+        Ok(AccountProperties::new(
+            accepted(list?, "the list of the account's properties")?.into_list(),
+            None,
+            None,
+        ))
     }
 
     /// The page after this cursor.
     pub(super) async fn list(&self, after: Option<&str>, properties: &[&str]) -> anyhow::Result<RecordPage> {
         let send = async || self.hubspot.list_records(after, properties, RecordState::Live).await;
         accepted(self.retrying(send).await?, "the list of courses")
-    }
-
-    /// The number of live records that have no value of this property.
-    pub(super) async fn count_without(&self, property: &str) -> anyhow::Result<FoundCount> {
-        let send = async || self.hubspot.count_without(property).await;
-        accepted(self.retrying(send).await?, "the search for courses without a key")
     }
 
     /// What HubSpot shows about these records, in their order. What a response leaves out is read once more.
@@ -119,7 +117,11 @@ impl PacedClient {
         let mut findings = self.read_in_parts(ids, properties, state).await?;
         let is_open = |finding: &RecordFinding| *finding == RecordFinding::Inconclusive;
         for (id, finding) in ids.iter().zip(&mut findings).filter(|(_, finding)| is_open(finding)) {
-            *finding = self.read_in_parts(&[id], properties, state).await?.pop().unwrap_or(RecordFinding::Inconclusive);
+            *finding = self
+                .read_in_parts(&[id], properties, state)
+                .await?
+                .pop()
+                .unwrap_or(RecordFinding::Inconclusive);
         }
         Ok(findings)
     }
@@ -161,7 +163,7 @@ impl PacedClient {
         keys: &[(&HubSpotId, &CourseKey)],
         unique_property: &str,
         failures: &mut u32,
-    ) -> anyhow::Result<Attempt<BatchReply>> {
+    ) -> anyhow::Result<SendAttempt<BatchReply>> {
         let send = async || {
             let exchange = self.hubspot.set_keys(keys, unique_property).await;
             let value = match &exchange {
@@ -183,9 +185,9 @@ impl PacedClient {
         let mut failures = 0;
         loop {
             match self.attempt(&send, &mut failures).await? {
-                Attempt::Done(value) => return Ok(Ok(value)),
-                Attempt::Refused(why) => return Ok(Err(why)),
-                Attempt::Again(wait) => tokio::time::sleep(wait).await,
+                SendAttempt::Done(value) => return Ok(Ok(value)),
+                SendAttempt::Refused(why) => return Ok(Err(why)),
+                SendAttempt::Again(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
@@ -195,7 +197,7 @@ impl PacedClient {
         &self,
         send: impl AsyncFn() -> ReadResponse<T>,
         failures: &mut u32,
-    ) -> anyhow::Result<Attempt<T>> {
+    ) -> anyhow::Result<SendAttempt<T>> {
         let permit = self.rate_limiter.acquire().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let ReadResponse { value, exchange } = send().await;
@@ -208,12 +210,12 @@ impl PacedClient {
         match result {
             ReadResult::Found(value) => {
                 *failures = 0;
-                Ok(Attempt::Done(value))
+                Ok(SendAttempt::Done(value))
             }
-            ReadResult::Refused(why) => Ok(Attempt::Refused(why)),
+            ReadResult::Refused(why) => Ok(SendAttempt::Refused(why)),
             ReadResult::Stop(incident) if incident.reason == Reason::IntervalQuota => {
                 // Other integrations use the quota too. It is free again after one window.
-                Ok(Attempt::Again(incident.retry_after.unwrap_or(self.per)))
+                Ok(SendAttempt::Again(incident.retry_after.unwrap_or(self.per)))
             }
             ReadResult::Stop(incident) => bail!("{}", incident.message),
             ReadResult::Denied(why, _) => bail!("{why}"),
@@ -222,7 +224,7 @@ impl PacedClient {
                 if *failures >= MAX_FAILURES {
                     bail!("HubSpot is not available, after {MAX_FAILURES} attempts: {why}");
                 }
-                Ok(Attempt::Again(self.retry.equal_jitter(*failures, fastrand::f64(), MAX_WAIT)))
+                Ok(SendAttempt::Again(self.retry.equal_jitter(*failures, fastrand::f64(), MAX_WAIT)))
             }
         }
     }
@@ -276,7 +278,8 @@ mod tests {
             per: Duration::from_secs(10),
             daily_reserve: crate::config::Percent::ZERO,
         };
-        for (share, requests, expected) in [("10%", 190, 19), ("100%", 190, 190), ("1%", 5, 1), ("50%", 1, 1)] {
+        for (share, requests, expected) in [("10%", 190, 19), ("100%", 190, 190), ("1%", 5, 1), ("50%", 1, 1)]
+        {
             assert_eq!(Share::parse(share).unwrap().of(quota(requests)).requests, expected, "{share}");
         }
         for wrong in ["0%", "101%", "10", "ten%", "-1%", ""] {

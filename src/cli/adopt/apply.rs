@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::lease::CommandLease;
 use super::matching::{MatchRule, Pair, RowValue, is_match};
-use crate::cli::paced_client::{Attempt, PacedClient};
+use crate::cli::paced_client::{PacedClient, SendAttempt};
 use crate::course::{CourseKey, HeldProperties, HubSpotId, RowId, fold_key};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::request::key_trace_id;
@@ -35,7 +35,7 @@ pub(super) struct Applier<'a, 'd> {
 }
 
 /// A row and a record that belong together, as they were read last.
-struct Candidate {
+struct JoinCandidate {
     pair: Pair,
     row: AdoptableRow,
     id: HubSpotId,
@@ -57,13 +57,13 @@ impl Applier<'_, '_> {
         self.record(keyed.into_iter().chain(written).collect(), applied).await
     }
 
-    fn has_key(&self, candidate: &Candidate, values: &RecordValues) -> bool {
+    fn has_key(&self, candidate: &JoinCandidate, values: &RecordValues) -> bool {
         let key = values.get(self.unique).map(String::as_str).unwrap_or_default();
         fold_key(key) == fold_key(candidate.row.key.as_str())
     }
 
     /// Reads the rows and their records again, and leaves out those that do not belong together any more.
-    async fn read(&self, pairs: &[Pair], applied: &mut Applied) -> anyhow::Result<Vec<Candidate>> {
+    async fn read(&self, pairs: &[Pair], applied: &mut Applied) -> anyhow::Result<Vec<JoinCandidate>> {
         let ids: Vec<RowId> = pairs.iter().map(|pair| pair.row).collect();
         let rows = adopt::read_adoptable_rows(self.database, &ids).await?;
         let mut rows: HashMap<RowId, AdoptableRow> = rows.into_iter().map(|row| (row.id, row)).collect();
@@ -71,7 +71,7 @@ impl Applier<'_, '_> {
         for pair in pairs {
             match (rows.remove(&pair.row), HubSpotId::parse(&pair.record.to_string())) {
                 (Some(row), Some(id)) => {
-                    open.push(Candidate { pair: *pair, row, id, values: RecordValues::new() });
+                    open.push(JoinCandidate { pair: *pair, row, id, values: RecordValues::new() });
                 }
                 _ => applied.refused.push((*pair, NOT_ADOPTABLE.to_owned())),
             }
@@ -87,7 +87,7 @@ impl Applier<'_, '_> {
         Ok(candidates)
     }
 
-    async fn read_values(&self, candidates: &[Candidate]) -> anyhow::Result<Vec<RecordFinding>> {
+    async fn read_values(&self, candidates: &[JoinCandidate]) -> anyhow::Result<Vec<RecordFinding>> {
         let mut names: BTreeSet<&str> = self.rules.iter().map(|rule| rule.hubspot.as_str()).collect();
         names.insert(self.unique);
         names.extend(candidates.iter().flat_map(|candidate| candidate.row.properties.names()));
@@ -97,7 +97,11 @@ impl Applier<'_, '_> {
     }
 
     /// Compares the values themselves: they may have changed since they were matched.
-    fn verify(&self, candidate: Candidate, finding: RecordFinding) -> Result<Candidate, (Pair, String)> {
+    fn verify(
+        &self,
+        candidate: JoinCandidate,
+        finding: RecordFinding,
+    ) -> Result<JoinCandidate, (Pair, String)> {
         let pair = candidate.pair;
         let refuse = |why: String| Err((pair, why));
         let values = match finding {
@@ -109,7 +113,7 @@ impl Applier<'_, '_> {
             RecordFinding::Inconclusive => return refuse("HubSpot does not show the record".to_owned()),
         };
         if self.has_key(&candidate, &values) {
-            return Ok(Candidate { values, ..candidate });
+            return Ok(JoinCandidate { values, ..candidate });
         }
         if values.get(self.unique).is_some_and(|key| !key.is_empty()) {
             return refuse("the record has another key".to_owned());
@@ -125,12 +129,12 @@ impl Applier<'_, '_> {
         if !self.rules.iter().all(is_same) {
             return refuse("the row and the record do not match any more".to_owned());
         }
-        Ok(Candidate { values, ..candidate })
+        Ok(JoinCandidate { values, ..candidate })
     }
 
     /// Writes the keys. Repeating a request has no effect, so it is sent until HubSpot answers. Returns HubSpot's messages about
     /// records that it refused; whether the others have their keys is read back.
-    async fn write_keys(&mut self, candidates: &[Candidate]) -> anyhow::Result<HashMap<String, String>> {
+    async fn write_keys(&mut self, candidates: &[JoinCandidate]) -> anyhow::Result<HashMap<String, String>> {
         let keys: Vec<(&HubSpotId, &CourseKey)> =
             candidates.iter().map(|candidate| (&candidate.id, &candidate.row.key)).collect();
         let mut errors = HashMap::new();
@@ -164,9 +168,9 @@ impl Applier<'_, '_> {
         loop {
             self.lease.renew_if_due().await?;
             match self.client.set_keys(part, self.unique, &mut failures).await? {
-                Attempt::Done(reply) => return Ok(Ok(reply)),
-                Attempt::Refused(why) => return Ok(Err(why)),
-                Attempt::Again(wait) => tokio::time::sleep(wait).await,
+                SendAttempt::Done(reply) => return Ok(Ok(reply)),
+                SendAttempt::Refused(why) => return Ok(Err(why)),
+                SendAttempt::Again(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
@@ -174,10 +178,10 @@ impl Applier<'_, '_> {
     /// Reads the records to which keys were written. Only a record that shows its key has it.
     async fn read_back(
         &self,
-        candidates: Vec<Candidate>,
+        candidates: Vec<JoinCandidate>,
         errors: &HashMap<String, String>,
         applied: &mut Applied,
-    ) -> anyhow::Result<Vec<Candidate>> {
+    ) -> anyhow::Result<Vec<JoinCandidate>> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
@@ -186,7 +190,7 @@ impl Applier<'_, '_> {
         for (candidate, finding) in candidates.into_iter().zip(findings) {
             match finding {
                 RecordFinding::Present(values) if self.has_key(&candidate, &values) => {
-                    written.push(Candidate { values, ..candidate });
+                    written.push(JoinCandidate { values, ..candidate });
                 }
                 _ => {
                     let why = errors.get(candidate.id.as_str()).map_or_else(
@@ -200,7 +204,7 @@ impl Applier<'_, '_> {
         Ok(written)
     }
 
-    async fn record(&mut self, candidates: Vec<Candidate>, applied: &mut Applied) -> anyhow::Result<()> {
+    async fn record(&mut self, candidates: Vec<JoinCandidate>, applied: &mut Applied) -> anyhow::Result<()> {
         if candidates.is_empty() {
             return Ok(());
         }
@@ -222,7 +226,7 @@ impl Applier<'_, '_> {
 }
 
 /// What the row takes over: the record, and what it holds where that differs.
-fn adoption(candidate: &Candidate, unique: &str) -> Adoption {
+fn adoption(candidate: &JoinCandidate, unique: &str) -> Adoption {
     let AdoptableRow { id, revision, properties, .. } = &candidate.row;
     let differing = changed_values(properties, Some(unique), &candidate.values);
     let held = (!differing.is_empty()).then(|| HeldProperties::of(properties).with(differing));
@@ -235,9 +239,8 @@ fn messages(part: &[(&HubSpotId, &CourseKey)], reply: &BatchReply) -> Vec<(Strin
     for error in reply.errors.iter().flatten() {
         let named = ["ids", "id"].iter().filter_map(|name| error.context.get(*name)).flatten();
         let named: BTreeSet<&str> = named.map(String::as_str).collect();
-        let is_named = |id: &HubSpotId| {
-            named.contains(id.as_str()) || error.trace_ids().contains(&key_trace_id(id))
-        };
+        let is_named =
+            |id: &HubSpotId| named.contains(id.as_str()) || error.trace_ids().contains(&key_trace_id(id));
         let message = error.message.as_deref().unwrap_or("no message");
         let about = part.iter().filter(|(id, _)| part.len() == 1 || is_named(id));
         messages.extend(about.map(|(id, _)| (id.as_str().to_owned(), message.to_owned())));

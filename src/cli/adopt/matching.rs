@@ -74,9 +74,14 @@ impl Fingerprints {
     }
 
     /// The fingerprint of these values together; `None` if one of them is empty.
-    pub(super) fn of_values<'v>(&self, values: impl IntoIterator<Item = Option<&'v str>>) -> Option<NonZeroU64> {
-        let forms: Option<Vec<String>> =
-            values.into_iter().map(|value| Some(loose_form(value?)).filter(|form| !form.is_empty())).collect();
+    pub(super) fn of_values<'v>(
+        &self,
+        values: impl IntoIterator<Item = Option<&'v str>>,
+    ) -> Option<NonZeroU64> {
+        let forms: Option<Vec<String>> = values
+            .into_iter()
+            .map(|value| Some(loose_form(value?)).filter(|form| !form.is_empty()))
+            .collect();
         Some(self.of(&forms?))
     }
 
@@ -161,7 +166,7 @@ pub(super) struct Unmatched {
 
 /// What belongs together, and what does not.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Decision {
+pub(super) struct MatchDecision {
     pub pairs: Vec<Pair>,
     pub ambiguous: Vec<Unmatched>,
     /// A record matches, but the row cannot take it.
@@ -175,7 +180,7 @@ pub(super) struct Decision {
 }
 
 /// Decides about all rows and records.
-pub(super) fn decide(rows: &[RowEntry], mut records: Vec<RecordEntry>) -> Decision {
+pub(super) fn decide(rows: &[RowEntry], mut records: Vec<RecordEntry>) -> MatchDecision {
     // A record that moved between two pages may be listed twice.
     records.sort_unstable_by_key(|record| record.id);
     records.dedup_by_key(|record| record.id);
@@ -192,7 +197,7 @@ pub(super) fn decide(rows: &[RowEntry], mut records: Vec<RecordEntry>) -> Decisi
 
 /// The rows and the records that have one value: their positions.
 #[derive(Debug)]
-struct Group {
+struct ValueGroup {
     rows: Vec<usize>,
     records: Vec<usize>,
 }
@@ -203,7 +208,7 @@ fn groups(
     records: &[RecordEntry],
     row_value: impl Fn(&RowEntry) -> Option<NonZeroU64>,
     record_value: impl Fn(&RecordEntry) -> Option<NonZeroU64>,
-) -> Vec<Group> {
+) -> Vec<ValueGroup> {
     let mut of_rows: Vec<_> =
         rows.iter().enumerate().filter_map(|(at, row)| Some((row_value(row)?, at))).collect();
     let mut of_records: Vec<_> =
@@ -219,7 +224,7 @@ fn groups(
         let (theirs, rest) = split_value(records, value);
         records = rest;
         if !mine.is_empty() && !theirs.is_empty() {
-            groups.push(Group {
+            groups.push(ValueGroup {
                 rows: mine.iter().map(|(_, at)| *at).collect(),
                 records: theirs.iter().map(|(_, at)| *at).collect(),
             });
@@ -242,7 +247,7 @@ struct Table<'a> {
     records: &'a [RecordEntry],
     row_is_settled: Vec<bool>,
     record_is_settled: Vec<bool>,
-    decision: Decision,
+    decision: MatchDecision,
 }
 
 impl<'a> Table<'a> {
@@ -252,7 +257,7 @@ impl<'a> Table<'a> {
             records,
             row_is_settled: vec![false; rows.len()],
             record_is_settled: vec![false; records.len()],
-            decision: Decision::default(),
+            decision: MatchDecision::default(),
         }
     }
 
@@ -270,16 +275,16 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn open_rows(&self, group: &Group) -> Vec<usize> {
+    fn open_rows(&self, group: &ValueGroup) -> Vec<usize> {
         group.rows.iter().copied().filter(|at| self.row_is_settled.get(*at) == Some(&false)).collect()
     }
 
-    fn open_records(&self, group: &Group) -> Vec<usize> {
+    fn open_records(&self, group: &ValueGroup) -> Vec<usize> {
         group.records.iter().copied().filter(|at| self.record_is_settled.get(*at) == Some(&false)).collect()
     }
 
     /// A record with the key of a row belongs to that row.
-    fn decide_by_key(&mut self, group: &Group) {
+    fn decide_by_key(&mut self, group: &ValueGroup) {
         let records = self.open_records(group);
         match (group.rows.as_slice(), records.as_slice()) {
             (_, []) => {}
@@ -291,7 +296,7 @@ impl<'a> Table<'a> {
     }
 
     /// Values decide only if exactly one row and one record have them.
-    fn decide_by_value(&mut self, group: &Group) {
+    fn decide_by_value(&mut self, group: &ValueGroup) {
         let (rows, records) = (self.open_rows(group), self.open_records(group));
         match (group.rows.len(), group.records.len()) {
             _ if rows.is_empty() && records.is_empty() => {}
@@ -309,7 +314,7 @@ impl<'a> Table<'a> {
 
     fn join(&mut self, row: usize, record: usize, is_keyed: bool) {
         let (Some(entry), Some(found)) = (self.rows.get(row), self.records.get(record)) else { return };
-        let group = Group { rows: vec![row], records: vec![record] };
+        let group = ValueGroup { rows: vec![row], records: vec![record] };
         match entry.state {
             RowState::Linked(_) => self.leave(&group, Ambiguity::OtherRecord),
             _ if !is_keyed && found.key.is_some() => self.leave(&group, Ambiguity::OtherKey),
@@ -324,7 +329,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn leave(&mut self, group: &Group, why: Ambiguity) {
+    fn leave(&mut self, group: &ValueGroup, why: Ambiguity) {
         self.decision.ambiguous.push(Unmatched {
             why,
             rows: group.rows.iter().filter_map(|at| Some(self.rows.get(*at)?.id)).collect(),
@@ -333,7 +338,7 @@ impl<'a> Table<'a> {
         self.settle(group);
     }
 
-    fn settle(&mut self, group: &Group) {
+    fn settle(&mut self, group: &ValueGroup) {
         for at in &group.rows {
             if let Some(settled) = self.row_is_settled.get_mut(*at) {
                 *settled = true;
@@ -346,7 +351,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn finish(mut self) -> Decision {
+    fn finish(mut self) -> MatchDecision {
         let rows = self.rows.iter().zip(&self.row_is_settled).filter(|(_, settled)| !**settled);
         let waiting = rows.filter(|(row, _)| row.state == RowState::Open);
         self.decision.only_in_outbox = waiting.map(|(row, _)| row.id).collect();

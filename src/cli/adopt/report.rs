@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Adopting;
 use super::apply::Applied;
-use super::matching::{Ambiguity, Decision, RowState};
+use super::matching::{Ambiguity, MatchDecision, RowState};
 use crate::cli::format::{pluralize, sanitize, truncate};
 use crate::course::{HubSpotId, MAX_COURSES, RowId};
 use crate::hubspot::api::record_state::RecordState;
@@ -106,15 +106,16 @@ impl AdoptReport {
     pub(super) async fn read(
         command: &Adopting<'_>,
         counts: Counts,
-        decision: &Decision,
+        decision: &MatchDecision,
         applied: Option<&Applied>,
     ) -> anyhow::Result<Self> {
         let most = command.args.examples;
         let shown = Shown::read(command, decision, applied, most).await?;
-        let matched = decision.pairs.iter().take(most).map(|pair| MatchedCourse {
-            key: shown.key(pair.row),
-            record: shown.record(pair.record),
-        });
+        let matched = decision
+            .pairs
+            .iter()
+            .take(most)
+            .map(|pair| MatchedCourse { key: shown.key(pair.row), record: shown.record(pair.record) });
         let ambiguous = decision.ambiguous.iter().take(most).map(|unmatched| AmbiguousCourses {
             why: unmatched.why,
             keys: unmatched.rows.iter().take(most).map(|row| shown.key(*row)).collect(),
@@ -174,9 +175,9 @@ impl AdoptReport {
     }
 
     fn example_lines(&self) -> Vec<String> {
-        let matched = self.matched.lines("matched", |it| {
-            format!("{} = {}", truncate(&it.key, MAX_TEXT), it.record.describe())
-        });
+        let matched = self
+            .matched
+            .lines("matched", |it| format!("{} = {}", truncate(&it.key, MAX_TEXT), it.record.describe()));
         let ambiguous = self.ambiguous.lines("ambiguous", AmbiguousCourses::describe);
         let left = self.not_adoptable.lines("not adoptable", LeftCourse::describe);
         let hubspot = self.only_in_hubspot.lines("only in HubSpot", ShownRecord::describe);
@@ -187,7 +188,9 @@ impl AdoptReport {
     fn result_lines(&self) -> Vec<String> {
         let requests = pluralize(i64::try_from(self.requests).unwrap_or(i64::MAX), "request");
         let Some(adopted) = &self.adopted else {
-            return vec![format!("nothing changed, {requests}; run again with --apply to adopt the matched courses")];
+            return vec![format!(
+                "nothing changed, {requests}; run again with --apply to adopt the matched courses"
+            )];
         };
         let mut lines = adopted.refused.lines("not adopted", LeftCourse::describe);
         lines.push(format!(
@@ -284,7 +287,7 @@ impl RowState {
 impl Shown {
     async fn read(
         command: &Adopting<'_>,
-        decision: &Decision,
+        decision: &MatchDecision,
         applied: Option<&Applied>,
         most: usize,
     ) -> anyhow::Result<Self> {

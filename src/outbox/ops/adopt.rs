@@ -42,12 +42,20 @@ struct MatchableRowColumns {
     has_doubts: bool,
 }
 
-impl_from_row!(MatchableRowColumns { id, course_key, match_values, status, hubspot_id, archived, has_doubts });
+impl_from_row!(MatchableRowColumns {
+    id,
+    course_key,
+    match_values,
+    status,
+    hubspot_id,
+    archived,
+    has_doubts
+});
 
 /// The rows of one page. Bounds the memory of a page.
 const PAGE_ROWS: i64 = 2_000;
 
-/// Reads the rows after this one, in order of arrival; none after the last one. `properties`: the members of `properties` to
+/// Reads the rows after this one, in order of arrival, and the last of them; `None`: there is none. `properties`: the members of `properties` to
 /// read; `None`: the course key.
 ///
 /// Index: the primary key of `course_outbox`, and `course_sync_batch_open`.
@@ -55,7 +63,7 @@ pub async fn read_matchable_rows(
     database: impl Into<DatabaseRef<'_>>,
     after: RowId,
     properties: &[Option<&str>],
-) -> Result<Vec<MatchableRow>, OutboxError> {
+) -> Result<(Vec<MatchableRow>, Option<RowId>), OutboxError> {
     const ROWS: &str = "-- rows to match
         select id, course_key, hubspot_id, archived, doubts > 0 as has_doubts,
                case when status = 'pending' and id in (select id from course_sync_in_flight()) then 'in_flight'
@@ -79,7 +87,19 @@ pub async fn read_matchable_rows(
             has_doubts: row.has_doubts,
         })
     };
-    Ok(rows.into_iter().filter_map(matchable).collect())
+    let last = rows.last().map(|row| row.id);
+    Ok((rows.into_iter().filter_map(matchable).collect(), last))
+}
+
+/// Whether a course is pending of which no record is known.
+///
+/// Index: `course_outbox_pending`.
+pub async fn has_courses_to_create(database: impl Into<DatabaseRef<'_>>) -> Result<bool, OutboxError> {
+    const EXISTS: &str = "-- courses to create
+        select exists (select from course_outbox where status = 'pending' and hubspot_id is null and not archived)";
+    run_statement(database, async |session| sqlx::query_scalar(EXISTS).fetch_one(session).await)
+        .await
+        .map_err(OutboxError::failed_to("find courses to create"))
 }
 
 /// The keys of these rows.
@@ -129,10 +149,11 @@ pub async fn read_adoptable_rows(
         select id, course_key, revision, properties from course_outbox
          where id = any($1) and status = 'pending' and hubspot_id is null and not archived and doubts = 0
            and id not in (select id from course_sync_in_flight())";
-    let rows: Vec<AdoptableColumns> =
-        run_statement(database, async |session| sqlx::query_as(ADOPTABLE).bind(rows).fetch_all(session).await)
-            .await
-            .map_err(OutboxError::failed_to("read adoptable rows"))?;
+    let rows: Vec<AdoptableColumns> = run_statement(database, async |session| {
+        sqlx::query_as(ADOPTABLE).bind(rows).fetch_all(session).await
+    })
+    .await
+    .map_err(OutboxError::failed_to("read adoptable rows"))?;
     let adoptable = |row: AdoptableColumns| {
         Some(AdoptableRow {
             id: row.id,

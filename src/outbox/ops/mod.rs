@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod audit;
+pub mod drift;
 pub mod enqueue;
 pub mod pause;
 pub mod preview;

@@ -293,7 +293,7 @@ pub(crate) fn changed_values(wanted: &Properties, unique: Option<&str>, values: 
 }
 
 /// The error of a course whose record was deleted.
-pub(in crate::pipeline) fn record_gone(id: &str, now: Timestamp) -> CourseError {
+pub(crate) fn record_gone(id: &str, now: Timestamp) -> CourseError {
     let message = format!(
         "HubSpot's record {id} of this course was deleted. course-sync does not create a new record automatically. For a new \
          record, run `course-sync resolve KEY --recreate`; if the course has another record, run `course-sync resolve KEY \
@@ -312,7 +312,7 @@ fn already_deleted(id: &str, now: Timestamp) -> CourseError {
 }
 
 /// The error of a course whose record was merged into another one.
-pub(in crate::pipeline) fn record_merged(id: &str, survivor: &HubSpotId, now: Timestamp) -> CourseError {
+pub(crate) fn record_merged(id: &str, survivor: &HubSpotId, now: Timestamp) -> CourseError {
     let message = format!(
         "HubSpot's record {id} of this course was merged into record {}. Run `course-sync resolve` with --hubspot-id {} to \
          keep that one for this course, or with --recreate for a new record",

@@ -105,6 +105,9 @@ fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
             Some(id) => format!("HubSpot record {id} archived{reason}"),
             None => "archived without a request: HubSpot has no record of the course".to_owned(),
         },
+        EventKind::Repaired if event.hubspot_id.is_some() => {
+            "HubSpot's record was changed; the course is sent again (`course-sync audit --repair`)".to_owned()
+        }
         EventKind::Repaired => {
             "an earlier request changed the record late; the course is sent again".to_owned()
         }

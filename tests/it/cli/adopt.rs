@@ -55,7 +55,7 @@ async fn world_with_an_account_that_is_not_empty() -> World {
     .await
     .unwrap();
     for n in 1..=805 {
-        let (name, id) = (format!("Course {n}"), format!(" C-{n} "));
+        let (name, id) = (format!("Course {n}"), format!("C-{n}"));
         let name = if n % 16 == 0 { "By hand" } else { &name };
         create_record(&world, &[("hs_course_name", name), ("hs_course_id", &id)]);
     }
@@ -90,7 +90,9 @@ async fn a_thousand_courses_are_adopted_although_the_first_run_is_killed() {
     assert_eq!(world.counts().await, BTreeMap::from([("pending".to_owned(), 825)]));
 
     // HubSpot writes the keys of the fourth request, and the program is killed before it knows.
-    world.hubspot.add_fault(Fault::new(Answer::Hang).on(Operation::BatchUpdate).from_nth(4).times(1).committing(Commit::Yes));
+    world.hubspot.add_fault(
+        Fault::new(Answer::Hang).on(Operation::BatchUpdate).from_nth(4).times(1).committing(Commit::Yes),
+    );
     let mut command = program(&world.settings);
     command.args(ARGUMENTS).arg("--apply");
     let killed = Daemon::spawn(command);
@@ -131,7 +133,11 @@ async fn a_thousand_courses_are_adopted_although_the_first_run_is_killed() {
     let _daemon = world.start_daemon();
     world.wait_until_all_are(&["synced"]).await;
     world.audit_values().await;
-    assert_eq!(world.hubspot.records().len(), 1_000 + 20, "only those that HubSpot did not hold were created");
+    assert_eq!(
+        world.hubspot.records().len(),
+        1_000 + 20,
+        "only those that HubSpot did not hold were created"
+    );
     let updated: usize =
         world.received(Operation::BatchUpdate).iter().map(|entry| entry.inputs.len()).sum::<usize>() - 800;
     assert_eq!(updated, 50, "only records that differ are updated");
@@ -217,7 +223,8 @@ async fn the_text_shows_what_an_operator_needs() {
     world.enqueue("A-2", &json!({ "hs_course_name": "Logic" })).await;
     create_record(&world, &[("hs_course_name", "algebra"), ("hs_course_id", "A-1")]);
     let other = create_record(&world, &[("hs_course_name", "Evil\u{1b}[31m")]);
-    let arguments = ["adopt", "--match", "hs_course_id=course_key", "--match", "hs_course_name", "--share", "100%"];
+    let arguments =
+        ["adopt", "--match", "hs_course_id=course_key", "--match", "hs_course_name", "--share", "100%"];
     let text = run_command(&world.settings, &arguments).await.success();
     for words in [
         "2 in HubSpot, 2 in the outbox",
@@ -233,4 +240,30 @@ async fn the_text_shows_what_an_operator_needs() {
         assert!(text.contains(words), "{words:?} in {text}");
     }
     assert!(!text.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn check_and_preview_warn_before_existing_courses_are_created_again() {
+    let world = fast_world(Behaviour { search_lag_ms: 0, ..Behaviour::default() }).await;
+    let unique_line = async || {
+        let output = run_command(&world.settings, &["check"]).await;
+        assert_eq!(output.code, Some(0), "{}", output.out);
+        output.out.lines().find(|line| line.contains("unique_property")).expect("a line").to_owned()
+    };
+    let preview = async || run_command(&world.settings, &["preview"]).await.success();
+    create_record(&world, &[("hs_course_name", "By hand")]);
+    assert!(unique_line().await.starts_with('✓'), "nothing is about to be created");
+    world.enqueue("A-1", &json!({ "hs_course_name": "Algebra" })).await;
+    let line = unique_line().await;
+    assert!(
+        line.starts_with("! unique_property") && line.contains("HubSpot holds 1 course without"),
+        "{line}"
+    );
+    assert!(line.contains("course-sync adopt --match"), "{line}");
+    let text = preview().await;
+    assert!(text.contains("HubSpot holds 1 course without a key"), "{text}");
+    let _daemon = world.start_daemon();
+    world.wait_until_all_are(&["synced"]).await;
+    assert!(unique_line().await.starts_with('✓'));
+    assert!(!preview().await.contains("without a key"));
 }

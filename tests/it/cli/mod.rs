@@ -2,6 +2,7 @@
 
 mod adopt;
 mod archives;
+mod audit;
 mod check;
 mod commands;
 mod demo;

@@ -13,7 +13,7 @@ const fn linked(record: u64) -> RowState {
     RowState::Linked(NonZeroU64::new(record))
 }
 
-fn decided(rows: &[Row], records: &[Record]) -> Decision {
+fn decided(rows: &[Row], records: &[Record]) -> MatchDecision {
     let prints = Fingerprints::new();
     let rows: Vec<RowEntry> = rows
         .iter()
@@ -162,7 +162,7 @@ fn only_a_row_that_certainly_has_no_record_takes_one() {
             assert_eq!(decision.not_adoptable, [(RowId(1), 9, state)]);
         }
         let without = decided(&[(1, "A", "x", state)], &[]);
-        assert_eq!(without, Decision::default(), "only open rows wait for a record");
+        assert_eq!(without, MatchDecision::default(), "only open rows wait for a record");
     }
 }
 
