@@ -195,7 +195,7 @@ impl<'a> Adopting<'a> {
 
     async fn apply(&self, lease: &mut CommandLease<'a>, decision: &MatchDecision) -> anyhow::Result<Applied> {
         let mut applied = Applied::default();
-        let mut applier = Applier {
+        let mut step = Applier {
             database: self.database,
             client: self.client,
             lease,
@@ -204,7 +204,7 @@ impl<'a> Adopting<'a> {
         };
         let progress = spinner("{spinner} {human_pos} matched courses processed");
         for pairs in decision.pairs.chunks(usize::from(MAX_COURSES)) {
-            applier.apply(pairs, &mut applied).await?;
+            step.apply(pairs, &mut applied).await?;
             progress.inc(pairs.len() as u64);
         }
         progress.finish_and_clear();

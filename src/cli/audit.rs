@@ -21,7 +21,7 @@ use super::outcome::CommandOutcome;
 use super::output::{print_progress, print_result};
 use super::paced_client::{PacedClient, RecordWalk, Share};
 use crate::config::Config;
-use crate::course::{HubSpotId, MAX_COURSES, RowId};
+use crate::course::{HubSpotId, MAX_COURSES, Properties, RowId};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::CourseRecord;
 use crate::outbox::Database;
@@ -170,7 +170,7 @@ impl Audit<'_> {
             return Ok(Vec::new());
         }
         let mut names: BTreeSet<&str> = self.unique.into_iter().chain([MERGED_IDS]).collect();
-        names.extend(page.iter().filter_map(|row| row.properties.as_ref()).flat_map(|it| it.names()));
+        names.extend(page.iter().filter_map(|row| row.properties.as_ref()).flat_map(Properties::names));
         let names: Vec<&str> = names.into_iter().collect();
         let ids: Vec<&HubSpotId> = page.iter().map(|row| &row.hubspot_id).collect();
         let live = self.client.read_records(&ids, &names, RecordState::Live).await?;

@@ -145,13 +145,13 @@ impl PacedClient {
                 let (findings, _, signal) = interpret_records(part, &exchange);
                 ReadResponse { value: (signal == Signal::Passed).then_some(findings), exchange }
             };
-            match self.retrying(send).await? {
-                Ok(found) => findings.extend(found),
-                Err(_) if part.len() > 1 => {
+            match (self.retrying(send).await?, part) {
+                (Ok(found), _) => findings.extend(found),
+                (Err(why), [id]) => bail!("HubSpot refuses to show record {}: {why}", id.as_str()),
+                (Err(_), _) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
-                Err(why) => bail!("HubSpot refuses to show record {}: {why}", part[0].as_str()),
             }
         }
         Ok(findings)
@@ -238,32 +238,47 @@ fn accepted<T>(result: Result<T, String>, what: &str) -> anyhow::Result<T> {
 pub(super) struct RecordWalk<'a> {
     client: &'a PacedClient,
     properties: &'a [&'a str],
-    /// The cursor of the next page; `None`: there is none.
-    position: Option<Option<String>>,
+    next: NextPage,
+}
+
+/// The page that a walk reads next.
+enum NextPage {
+    First,
+    After(String),
+    /// The last page was read.
+    End,
 }
 
 impl<'a> RecordWalk<'a> {
     /// Starts after this cursor; `None`: at the beginning.
     pub(super) fn new(client: &'a PacedClient, properties: &'a [&'a str], after: Option<String>) -> Self {
-        Self { client, properties, position: Some(after) }
+        Self { client, properties, next: after.map_or(NextPage::First, NextPage::After) }
     }
 
     /// The next page; `None` after the last one. A page may be empty.
     pub(super) async fn next_page(&mut self) -> anyhow::Result<Option<RecordPage>> {
-        let Some(after) = self.position.take() else { return Ok(None) };
-        let page = self.client.list(after.as_deref(), self.properties).await?;
-        if let Some(next) = page.next() {
-            if after.as_deref() == Some(next) {
-                bail!("HubSpot's list of courses does not advance: its cursor {next:?} leads to itself");
+        let after = match &self.next {
+            NextPage::First => None,
+            NextPage::After(cursor) => Some(cursor.as_str()),
+            NextPage::End => return Ok(None),
+        };
+        let page = self.client.list(after, self.properties).await?;
+        self.next = match page.next() {
+            Some(next) if after == Some(next) => {
+                bail!("HubSpot's list of courses does not advance: its cursor {next:?} leads to itself")
             }
-            self.position = Some(Some(next.to_owned()));
-        }
+            Some(next) => NextPage::After(next.to_owned()),
+            None => NextPage::End,
+        };
         Ok(Some(page))
     }
 
     /// The cursor of the next page, if there is one.
     pub(super) fn cursor(&self) -> Option<&str> {
-        self.position.as_ref()?.as_deref()
+        match &self.next {
+            NextPage::After(cursor) => Some(cursor),
+            NextPage::First | NextPage::End => None,
+        }
     }
 }
 

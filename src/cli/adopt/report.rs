@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use comfy_table::{Table, presets};
+use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::Adopting;
@@ -154,15 +154,19 @@ impl AdoptReport {
         };
         for (count, what) in [
             (self.matched.count, format!("matched: one row and one record{keyed}")),
-            (self.ambiguous.count, "ambiguous: left to you".to_owned()),
+            (
+                self.ambiguous.count,
+                "ambiguous: left to you; until then, `run` would create these rows' courses again".to_owned(),
+            ),
             (self.not_adoptable.count, "matched, but the row cannot take a record now".to_owned()),
             (self.only_in_hubspot.count, "only in HubSpot: course-sync leaves them as they are".to_owned()),
             (self.only_in_outbox.count, "only in the outbox: `run` will create them".to_owned()),
         ] {
-            table.add_row(vec![count.to_string(), what]);
+            let count = Cell::new(count).set_alignment(CellAlignment::Right);
+            table.add_row([count, Cell::new(what)]);
         }
         let mut lines = vec![format!("{} in HubSpot, {} in the outbox", self.records, self.rows)];
-        lines.push(table.to_string());
+        lines.push(table.trim_fmt());
         if self.linked > 0 {
             lines.push(format!("{} of HubSpot's records belong to rows already", self.linked));
         }

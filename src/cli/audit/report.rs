@@ -130,30 +130,25 @@ impl<'a> Finding<'a> {
     }
 
     pub(super) fn to_line(&self) -> String {
-        let mut line = format!(
-            "{:<14}{}, record {}",
-            self.class.as_str(),
-            truncate(self.key, MAX_VALUE),
-            sanitize(self.hubspot_id)
+        let (class, key) = (self.class.as_str(), truncate(self.key, MAX_VALUE));
+        let mut parts = vec![format!("{class:<14}{key}, record {}", sanitize(self.hubspot_id))];
+        parts.extend(
+            self.hubspot_key.map(|key| format!(", which has the key {:?}", truncate(key, MAX_VALUE))),
         );
-        if let Some(key) = self.hubspot_key {
-            line.push_str(&format!(", which has the key {:?}", truncate(key, MAX_VALUE)));
-        }
-        match (self.class, self.other_record) {
-            (DriftClass::Merged, Some(id)) => {
-                line.push_str(&format!(", which was merged into record {}", sanitize(id)));
-            }
-            (_, Some(id)) => line.push_str(&format!("; the course's own record is {}", sanitize(id))),
-            (_, None) => {}
-        }
-        for property in &self.properties {
-            let (name, value) = (truncate(&property.name, MAX_VALUE), shown(&property.hubspot));
-            line.push_str(&format!("\n    {name}: HubSpot {value}, outbox {}", shown(&property.outbox)));
-        }
-        if let Some(status) = self.repaired {
-            line.push_str(&format!("\n    repaired: {status}"));
-        }
-        line
+        parts.extend(self.other_record.map(|id| match self.class {
+            DriftClass::Merged => format!(", which was merged into record {}", sanitize(id)),
+            _ => format!("; the course's own record is {}", sanitize(id)),
+        }));
+        parts.extend(self.properties.iter().map(DifferingProperty::to_line));
+        parts.extend(self.repaired.map(|status| format!("\n    repaired: {status}")));
+        parts.concat()
+    }
+}
+
+impl DifferingProperty {
+    fn to_line(&self) -> String {
+        let name = truncate(&self.name, MAX_VALUE);
+        format!("\n    {name}: HubSpot {}, outbox {}", shown(&self.hubspot), shown(&self.outbox))
     }
 }
 

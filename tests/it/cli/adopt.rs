@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use simulator::{Answer, Behaviour, Commit, ErrorForm, Fault, Limits, ListPages, Operation};
+use simulator::{
+    Answer, Behaviour, Commit, ConflictForm, ErrorForm, Fault, Keys, LifecycleSwitches, Limits, ListPages,
+    Operation, UpdateErrors,
+};
 
 use super::commands::{CommandOutput, run_command};
 use crate::support::daemon::{Daemon, program};
@@ -160,20 +163,35 @@ async fn it_refuses_while_a_daemon_runs() {
 
 #[tokio::test]
 async fn what_hubspot_refuses_and_what_cannot_be_adopted_is_named() {
-    let world = fast_world(Behaviour::default()).await;
+    let whole_batch =
+        LifecycleSwitches { update_errors: UpdateErrors::WholeBatch, ..LifecycleSwitches::default() };
+    for (behaviour, held) in [
+        (Behaviour::default(), "A-1"),
+        (
+            Behaviour { conflict: ConflictForm::WholeBatch, lifecycle: whole_batch, ..Behaviour::default() },
+            "A-1",
+        ),
+        (Behaviour { keys: Keys::LowerCase, ..Behaviour::default() }, "a-1"),
+    ] {
+        assert_refusals_are_named(&fast_world(behaviour).await, held).await;
+    }
+}
+
+/// `held`: the key of a record in the recycle bin, as HubSpot stores it.
+async fn assert_refusals_are_named(world: &World, held: &str) {
     for n in 1..=5 {
         world.enqueue(&format!("A-{n}"), &json!({ "hs_course_name": "x", "hs_course_id": n })).await;
-        create_record(&world, &[("hs_course_name", "x"), ("hs_course_id", &format!("{n}.0"))]);
+        create_record(world, &[("hs_course_name", "x"), ("hs_course_id", &format!("{n}.0"))]);
     }
     // A record in the recycle bin keeps its key.
-    let gone = create_record(&world, &[("hs_course_name", "old"), (UNIQUE_PROPERTY, "A-1")]);
+    let gone = create_record(world, &[("hs_course_name", "old"), (UNIQUE_PROPERTY, held)]);
     world.hubspot.archive_record(gone);
     world.withdraw("A-2", true).await;
     sqlx::query("update course_outbox set status = 'failed', error = '{\"category\":\"refused\",\"message\":\"x\"}' where course_key = 'A-3'")
         .execute(world.pool())
         .await
         .unwrap();
-    let applied = report(&adopt(&world, &["--apply"]).await, 1);
+    let applied = report(&adopt(world, &["--apply"]).await, 1);
     let refused = &applied["adopted"]["refused"]["examples"];
     assert_eq!((refused.as_array().unwrap().len(), &refused[0]["key"]), (1, &json!("A-1")));
     assert!(refused[0]["why"].as_str().unwrap().contains("already has that value"), "{refused}");

@@ -126,7 +126,8 @@ async fn a_read_request_has_the_documented_form() {
 
 #[tokio::test]
 async fn a_page_of_the_list_and_the_keys_of_records_have_the_documented_form() {
-    let page = r#"{"results":[{"id":"101","properties":{"course_key":null}}],"paging":{"next":{"after":"101"}}}"#;
+    let page =
+        r#"{"results":[{"id":"101","properties":{"course_key":null}}],"paging":{"next":{"after":"101"}}}"#;
     let server = Server::always(Reaction::Respond(json_answer("200 OK", page))).await;
     let client = client(&server.url);
     let listed = client.list_records(Some("9"), &["course_key", "n"], RecordState::Live).await.value.unwrap();
@@ -139,7 +140,8 @@ async fn a_page_of_the_list_and_the_keys_of_records_have_the_documented_form() {
         "GET /crm/v3/objects/0-410?limit=100&archived=false&properties=course%5Fkey,n&after=9 HTTP/1.1"
     );
     assert_eq!(update.line, "POST /crm/v3/objects/0-410/batch/update HTTP/1.1");
-    let input = json!({ "id": "101", "properties": { UNIQUE_PROPERTY: "A-1" }, "objectWriteTraceId": "key:101" });
+    let input =
+        json!({ "id": "101", "properties": { UNIQUE_PROPERTY: "A-1" }, "objectWriteTraceId": "key:101" });
     assert_eq!(serde_json::from_slice::<Value>(&update.body).unwrap(), json!({ "inputs": [input] }));
 }
 

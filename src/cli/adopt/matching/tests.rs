@@ -6,6 +6,10 @@ use super::*;
 type Row = (i64, &'static str, &'static str, RowState);
 /// A record: its id, its key, its value.
 type Record = (u64, &'static str, &'static str);
+/// A name, rows, records, and the pairs of them.
+type MatchCase<'a> = (&'a str, &'a [Row], &'a [Record], &'a [Pair]);
+/// The same, and what is left to an operator.
+type AmbiguousCase<'a> = (&'a str, &'a [Row], &'a [Record], &'a [Pair], Unmatched);
 
 use RowState::{Failed, InFlight, Open, Unconfirmed, Withdrawn};
 
@@ -46,7 +50,7 @@ fn left(why: Ambiguity, rows: &[i64], records: &[u64]) -> Unmatched {
 
 #[test]
 fn one_row_and_one_record_with_the_same_value_belong_together() {
-    let cases: &[(&str, &[Row], &[Record], &[Pair])] = &[
+    let cases: &[MatchCase] = &[
         ("equal", &[(1, "A", "x", Open)], &[(9, "", "x")], &[pair(1, 9, false)]),
         ("another notation", &[(1, "A", "Algebra  I", Open)], &[(9, "", " algebra i")], &[pair(1, 9, false)]),
         ("another number", &[(1, "A", "50", Open)], &[(9, "", "50.0")], &[pair(1, 9, false)]),
@@ -67,7 +71,7 @@ fn one_row_and_one_record_with_the_same_value_belong_together() {
 #[test]
 fn nothing_is_guessed() {
     use Ambiguity::{OtherKey, OtherRecord, SeveralOfBoth, SeveralRecords, SeveralRows};
-    let cases: &[(&str, &[Row], &[Record], &[Pair], Unmatched)] = &[
+    let cases: &[AmbiguousCase] = &[
         (
             "two records for one row",
             &[(1, "A", "x", Open)],
