@@ -1,7 +1,7 @@
 //! Gives rows the records that were matched to them, a hundred at a time: reads both again, writes the missing keys, reads
 //! back, records. Each step can be repeated, so an interrupted run is completed by the next one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::lease::CommandLease;
 use super::matching::{MatchRule, Pair, RowValue, is_match};
@@ -43,6 +43,8 @@ struct JoinCandidate {
 }
 
 const NOT_ADOPTABLE: &str = "the row can take no record any more, or cannot be read; run adopt again";
+/// How often the outcome of a batch is recorded, if rows are left.
+const MAX_RECORD_TRIES: u32 = 3;
 const ROW_CHANGED: &str = "the row changed meanwhile; run adopt again";
 
 impl Applier<'_, '_> {
@@ -210,8 +212,16 @@ impl Applier<'_, '_> {
         }
         let adoptions: Vec<Adoption> =
             candidates.iter().map(|candidate| adoption(candidate, self.unique)).collect();
-        let lease = self.lease.renew().await?;
-        let marked = adopt::record_adoptions(self.database, lease, &adoptions).await?;
+        let mut marked = HashSet::new();
+        for _ in 0..MAX_RECORD_TRIES {
+            let open: Vec<&Adoption> = adoptions.iter().filter(|it| !marked.contains(&it.id)).collect();
+            if open.is_empty() {
+                break;
+            }
+            // On a slow machine the lease may end before the statement runs. Then the statement changes nothing.
+            let lease = self.lease.renew().await?;
+            marked.extend(adopt::record_adoptions(self.database, lease, &open).await?);
+        }
         for (candidate, adoption) in candidates.iter().zip(&adoptions) {
             match &adoption.held {
                 _ if !marked.contains(&adoption.id) => {

@@ -185,7 +185,7 @@ pub struct Adoption {
 pub async fn record_adoptions(
     database: impl Into<DatabaseRef<'_>>,
     lease: Lease,
-    adoptions: &[Adoption],
+    adoptions: &[&Adoption],
 ) -> Result<Vec<RowId>, OutboxError> {
     const ADOPT: &str = "-- adopt records
         with lead as materialized (

@@ -74,7 +74,7 @@ async fn world_with_an_account_that_is_not_empty() -> World {
 #[tokio::test]
 async fn a_thousand_courses_are_adopted_although_the_first_run_is_killed() {
     let mut world = world_with_an_account_that_is_not_empty().await;
-    world.set("OUTBOX__LEASE", "500ms");
+    world.set("OUTBOX__LEASE", "2s");
     let expected = BTreeMap::from([
         ("matched", 800),
         ("ambiguous", 5),
