@@ -186,12 +186,14 @@ pub(super) fn decide(rows: &[RowEntry], mut records: Vec<RecordEntry>) -> MatchD
     records.dedup_by_key(|record| record.id);
     let mut table = Table::new(rows, &records);
     table.settle_linked();
-    for group in groups(rows, &records, |row| row.key, |record| record.key) {
-        table.decide_by_key(&group);
-    }
-    for group in groups(rows, &records, |row| row.value, |record| record.value) {
-        table.decide_by_value(&group);
-    }
+    for_each_group(rows, &records, |row| row.key, |record| record.key, |group| table.decide_by_key(group));
+    for_each_group(
+        rows,
+        &records,
+        |row| row.value,
+        |record| record.value,
+        |group| table.decide_by_value(group),
+    );
     table.finish()
 }
 
@@ -202,13 +204,14 @@ struct ValueGroup {
     records: Vec<usize>,
 }
 
-/// The groups that have both rows and records.
-fn groups(
+/// Calls `decide` with each group that has both rows and records.
+fn for_each_group(
     rows: &[RowEntry],
     records: &[RecordEntry],
     row_value: impl Fn(&RowEntry) -> Option<NonZeroU64>,
     record_value: impl Fn(&RecordEntry) -> Option<NonZeroU64>,
-) -> Vec<ValueGroup> {
+    mut decide: impl FnMut(&ValueGroup),
+) {
     let mut of_rows: Vec<_> =
         rows.iter().enumerate().filter_map(|(at, row)| Some((row_value(row)?, at))).collect();
     let mut of_records: Vec<_> =
@@ -216,7 +219,6 @@ fn groups(
     of_rows.sort_unstable();
     of_records.sort_unstable();
     let (mut rows, mut records) = (of_rows.as_slice(), of_records.as_slice());
-    let mut groups = Vec::new();
     while let (Some((row, _)), Some((record, _))) = (rows.first(), records.first()) {
         let value = *row.min(record);
         let (mine, rest) = split_value(rows, value);
@@ -224,15 +226,12 @@ fn groups(
         let (theirs, rest) = split_value(records, value);
         records = rest;
         if !mine.is_empty() && !theirs.is_empty() {
-            groups.push(ValueGroup {
+            decide(&ValueGroup {
                 rows: mine.iter().map(|(_, at)| *at).collect(),
                 records: theirs.iter().map(|(_, at)| *at).collect(),
             });
         }
     }
-    // In the order of arrival, so that the result does not depend on the fingerprints.
-    groups.sort_unstable_by(|one, other| one.rows.cmp(&other.rows));
-    groups
 }
 
 type Places<'a> = &'a [(NonZeroU64, usize)];
@@ -352,6 +351,10 @@ impl<'a> Table<'a> {
     }
 
     fn finish(mut self) -> MatchDecision {
+        // In the order of arrival, so that the result does not depend on the fingerprints.
+        self.decision.pairs.sort_unstable_by_key(|pair| pair.row);
+        self.decision.ambiguous.sort_by(|one, other| one.rows.cmp(&other.rows));
+        self.decision.not_adoptable.sort_unstable_by_key(|(row, ..)| *row);
         let rows = self.rows.iter().zip(&self.row_is_settled).filter(|(_, settled)| !**settled);
         let waiting = rows.filter(|(row, _)| row.state == RowState::Open);
         self.decision.only_in_outbox = waiting.map(|(row, _)| row.id).collect();
