@@ -13,6 +13,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod account;
 mod database;
+mod existing;
 mod probe;
 mod properties;
 mod result;
@@ -116,6 +117,7 @@ pub(super) async fn run(
     let fix = args.fix();
     let (of_account, schema) = account::check_account(&config, &client, fix).await;
     results.extend(of_account);
+    existing::warn_of_existing_courses(&config, &client, &mut results).await;
     results.push(properties::check_properties(&config, &client, schema.as_ref(), fix).await);
     if args.probe_uniqueness {
         results.push(probe::probe_uniqueness(&config, &client).await);

@@ -1,6 +1,8 @@
 //! The command line: one file per command. Results go to stdout, logs and progress to stderr.
 
 mod account_properties;
+mod adopt;
+mod audit;
 mod check;
 mod connections;
 mod demo;
@@ -12,6 +14,7 @@ mod healthcheck;
 mod migrate;
 mod outcome;
 mod output;
+mod paced_client;
 mod pause;
 mod preview;
 mod resolve;
@@ -58,6 +61,8 @@ enum Command {
     Check(check::CheckArgs),
     Preview(preview::PreviewArgs),
     Enqueue(enqueue::EnqueueArgs),
+    Adopt(adopt::AdoptArgs),
+    Audit(audit::AuditArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Failures(failures::FailuresArgs),
@@ -119,6 +124,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
             let (config, database) = load_database(file).await?;
             enqueue::run(args, Some(DatabaseRef::from(&database)), &config).await
         }
+        Command::Adopt(args) => adopt::run(&args, &load_config(file, NEEDS_ALL)?).await,
+        Command::Audit(args) => audit::run(&args, &load_config(file, NEEDS_ALL)?).await,
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {
             let (config, database) = load_database(file).await?;

@@ -24,6 +24,7 @@ use crate::outbox::{Database, changes as outbox_changes, overview};
 use crate::pipeline::batch::{UnsendableCourse, assemble};
 use crate::pipeline::reconcile::meaning::{self, LookupFinding};
 use crate::policy::properties::{AccountProperties, missing_name};
+use crate::policy::read_result::ReadResult;
 use crate::policy::signal::Signal;
 use crate::telemetry::metrics::Metrics;
 
@@ -70,6 +71,9 @@ pub(super) async fn run(args: &PreviewArgs, config: &Config) -> anyhow::Result<C
     let holds_archives = archives > u64::from(limits.archive_limit);
     let mut forecast = Forecast::new(properties.is_some(), client.unique.is_some(), holds_archives);
     forecast_pending(args, &database, &client, properties.as_ref(), &mut forecast).await?;
+    if forecast.creates() {
+        forecast.records_without_key = client.count_without_key().await;
+    }
     print_as(args.json, &forecast.as_json(&limits), |_| forecast.to_text(&limits))?;
     Ok(CommandOutcome::Success)
 }
@@ -207,6 +211,16 @@ impl PreviewClient {
     /// Reads the account's properties; `None` if the token may not read them.
     async fn read_properties(&self) -> anyhow::Result<Option<AccountProperties>> {
         read_account_properties(&self.hubspot, &self.rate_limiter).await
+    }
+
+    /// The number of courses in HubSpot that have no key; `None` if there is no unique property, or it cannot be read.
+    async fn count_without_key(&self) -> Option<u64> {
+        let unique = self.unique.as_deref()?;
+        let _permit = self.rate_limiter.acquire().await;
+        match self.hubspot.count_without(unique).await.result() {
+            ReadResult::Found(found) => Some(found.total),
+            _ => None,
+        }
     }
 
     /// Looks up the records that already have the courses' keys. Without a unique property this is not possible, and all

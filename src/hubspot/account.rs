@@ -161,12 +161,12 @@ impl Client {
         ReadResponse { value: is_success(&exchange).then_some(()), exchange }
     }
 
-    fn with_json(&self, url: String, body: &Value) -> RequestBuilder {
+    pub(super) fn with_json(&self, url: String, body: &Value) -> RequestBuilder {
         self.http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string())
     }
 
     /// Sends a request and decodes the body of a successful response tolerantly.
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> ReadResponse<T> {
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> ReadResponse<T> {
         let (exchange, bytes) = self.send(request).await;
         let value = is_success(&exchange).then(|| serde_json::from_slice(&bytes).ok()).flatten();
         ReadResponse { value, exchange }

@@ -9,6 +9,7 @@ pub mod api;
 mod auth;
 mod body_budget;
 mod client;
+mod listing;
 mod records;
 mod transport;
 mod urls;

@@ -5,6 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::config::ApiVersion;
 use crate::course::{HubSpotId, Write};
 use crate::hubspot::api::OBJECT_TYPE;
+use crate::hubspot::api::listing::MAX_PAGE;
 use crate::hubspot::api::properties::Sensitivity;
 use crate::hubspot::api::record_state::RecordState;
 
@@ -43,11 +44,20 @@ impl Urls {
     }
 
     pub(super) fn read(&self, state: RecordState) -> String {
-        let archived = match state {
-            RecordState::Live => "false",
-            RecordState::Archived => "true",
-        };
-        format!("{}/batch/read?archived={archived}", self.objects)
+        format!("{}/batch/read?archived={}", self.objects, is_archived(state))
+    }
+
+    /// A page of the list: the largest that HubSpot accepts.
+    pub(super) fn list(&self, after: Option<&str>, properties: &[&str], state: RecordState) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let names: Vec<String> = properties.iter().map(|name| encode(name)).collect();
+        let after = after.map(|after| format!("&after={}", encode(after))).unwrap_or_default();
+        let (archived, names) = (is_archived(state), names.join(","));
+        format!("{}?limit={MAX_PAGE}&archived={archived}&properties={names}{after}", self.objects)
+    }
+
+    pub(super) fn update(&self) -> String {
+        self.write(Write::Update)
     }
 
     pub(super) fn archive(&self) -> String {
@@ -130,6 +140,13 @@ impl Urls {
     }
 }
 
+fn is_archived(state: RecordState) -> bool {
+    match state {
+        RecordState::Live => false,
+        RecordState::Archived => true,
+    }
+}
+
 /// The path of an area of the CRM API: v3 has the version first, the dated versions have it last.
 fn crm(base: &str, version: &ApiVersion, area: &str) -> String {
     match version {
@@ -177,6 +194,14 @@ mod tests {
         );
         assert_eq!(urls.enablement(), "http://127.0.0.1:1/crm/object-library/2026-03/enablement");
         assert_eq!(urls.search(), "http://127.0.0.1:1/crm/objects/2026-03/0-410/search");
+        assert_eq!(
+            urls.list(None, &["a_b", "c"], RecordState::Live),
+            "http://127.0.0.1:1/crm/objects/2026-03/0-410?limit=100&archived=false&properties=a%5Fb,c"
+        );
+        assert_eq!(
+            urls.list(Some("9&x"), &["c"], RecordState::Archived),
+            "http://127.0.0.1:1/crm/objects/2026-03/0-410?limit=100&archived=true&properties=c&after=9%26x"
+        );
         let id = HubSpotId::parse("7/../8").unwrap();
         assert_eq!(
             urls.record(&id, "n"),

@@ -168,7 +168,7 @@ mod tests {
         let migrations: Vec<_> = MIGRATOR
             .iter()
             .map(|migration| {
-                let hex = |checksum: String, byte: &u8| checksum + &format!("{byte:02x}");
+                let hex = |checksum: String, byte: &u8| checksum + format!("{byte:02x}").as_str();
                 let checksum = migration.checksum.iter().fold(String::new(), hex);
                 assert!(!migration.no_tx, "all migrations run in one transaction");
                 (migration.version, migration.description.to_string(), checksum)

@@ -6,7 +6,7 @@
 mod lookup;
 pub mod meaning;
 pub(super) mod read;
-pub(super) mod record_meaning;
+pub(crate) mod record_meaning;
 pub(super) mod records;
 
 use std::collections::HashMap;

@@ -230,6 +230,9 @@ fn describe_held(course: &CourseRow) -> String {
 fn describe_origin(history: &CourseHistory) -> &'static str {
     let last = history.events.last();
     match last.map(|event| event.event) {
+        Some(EventKind::Adopted) if last.is_some_and(|event| event.hubspot_id.is_some()) => {
+            ", which an operator adopted (`course-sync adopt`)"
+        }
         Some(EventKind::Adopted) => ", which already had its key",
         Some(EventKind::Confirmed) => ", which was found in HubSpot after an unknown outcome",
         Some(EventKind::Resolved) if last.is_some_and(|event| history.was_resolved_as_created(event)) => {

@@ -45,6 +45,8 @@ pub struct Behaviour {
     pub association_targets: Option<BTreeSet<String>>,
     /// Delay until a search finds a new record, in milliseconds.
     pub search_lag_ms: u64,
+    /// Whether the pages of a list are full.
+    pub list_pages: ListPages,
     /// Delay until `batch/read` and reads of single records find a new record, in milliseconds.
     pub read_lag_ms: u64,
     /// Maximum number of inputs of a `batch/read`; more are rejected with 400. Values above 100 have no effect.
@@ -97,6 +99,7 @@ impl Default for Behaviour {
             courses: CoursesState::Active,
             association_targets: None,
             search_lag_ms: 2_000,
+            list_pages: ListPages::Full,
             read_lag_ms: 0,
             max_read_inputs: 100,
             read_omits_missing: false,
@@ -235,6 +238,17 @@ pub enum Normalise {
     EpochMs,
     /// As `Dates`, and HTML in texts is sanitised: formatting is kept without attributes, scripts are removed.
     Html,
+}
+
+/// Whether the pages of a list are full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListPages {
+    /// Every page but the last one has as many records as requested.
+    Full,
+    /// Records that are not listed, such as archived ones, count towards the size of a page: a page may be short or empty
+    /// although more pages follow.
+    Thin,
 }
 
 /// Whether archived records can be read by a unique value (`archived=true` with `idProperty`).

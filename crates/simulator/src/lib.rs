@@ -98,8 +98,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use account::{AccountSwitches, OauthApp, RecordLimit};
 pub use behaviour::{
-    ArchivedRead, Behaviour, ConflictForm, CoursesState, Keys, Latency, Limits, Normalise, OtherIntegration,
-    RecordLimitForm, RefusedBatches, UniqueCompare, Uniqueness,
+    ArchivedRead, Behaviour, ConflictForm, CoursesState, Keys, Latency, Limits, ListPages, Normalise,
+    OtherIntegration, RecordLimitForm, RefusedBatches, UniqueCompare, Uniqueness,
 };
 pub use faults::{Answer, Commit, Dialect, ErrorForm, Fault, Match, PropertyMatch};
 pub use handle::Handle;

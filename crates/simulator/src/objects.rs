@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::archive;
+use super::behaviour::ListPages;
 use super::decode::{self, Object};
 use super::journal::Input;
 use super::lifecycle::{MergedUpdate, SameRecordTwice};
@@ -13,7 +14,7 @@ use super::output::{Collection, batch, object, properties_or_default};
 use super::refusal;
 use super::route::Operation;
 use super::state::{Call, State};
-use super::store::Archived;
+use super::store::{Archived, Record};
 use super::versions::Cause;
 use super::wire::{
     BATCH_MAX, Batch, BatchError, CreateInput, ErrorBody, IdInput, MergeInput, ObjectOut, ReadOptions, Reply,
@@ -261,7 +262,8 @@ pub(super) fn single(state: &mut State, call: &Call, cause: Cause) -> Result<Rep
     }
 }
 
-/// `GET` of all records, page by page.
+/// `GET` of all records, page by page, in order of ID. It shows the records as they are now: what is created or deleted
+/// between two pages appears and disappears. The last page has no `paging`.
 pub(super) fn list(state: &State, call: &Call) -> Reply {
     let limit: usize = call.target.param("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
     if limit == 0 || limit > 100 {
@@ -270,15 +272,18 @@ pub(super) fn list(state: &State, call: &Call) -> Reply {
     let after: u64 = call.target.param("after").and_then(|after| after.parse().ok()).unwrap_or(0);
     let names = properties_or_default(call.target.list("properties"));
     let wanted = if call.target.archived() { Archived::Only } else { Archived::No };
-    let mut page: Vec<ObjectOut> = state
-        .store
-        .all()
-        .filter(|record| record.id > after && state.store.get(record.id, wanted).is_some())
-        .take(limit + 1)
-        .map(|record| object(&state.store, record, &names))
-        .collect();
-    let more = page.len() > limit;
-    page.truncate(limit);
-    let next = page.last().filter(|_| more).map(|last| last.id.clone());
+    let is_listed = |record: &&Record| {
+        state.store.get(record.id, wanted).is_some() && state.is_readable(record, call.at_us)
+    };
+    let counts = |record: &&Record| match state.behaviour.list_pages {
+        ListPages::Full => is_listed(record),
+        ListPages::Thin => true,
+    };
+    let mut window: Vec<&Record> = state.store.after(after).filter(counts).take(limit + 1).collect();
+    let has_more = window.len() > limit;
+    window.truncate(limit);
+    let next = window.last().filter(|_| has_more).map(|last| last.id.to_string());
+    let listed = window.into_iter().filter(is_listed);
+    let page: Vec<ObjectOut> = listed.map(|record| object(&state.store, record, &names)).collect();
     Reply::json(200, &Collection::new(None, page, next))
 }

@@ -2,6 +2,7 @@
 //! Touches nothing else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -229,6 +230,12 @@ impl Store {
     /// All records in order of ID, without those that were merged into another.
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.records.values()
+    }
+
+    /// The records with a higher ID, in order of ID, without those that were merged into another.
+    pub(super) fn after(&self, id: u64) -> impl Iterator<Item = &Record> {
+        let higher = (Bound::Excluded(id), Bound::Unbounded);
+        self.records.range(higher).map(|(_, record)| record)
     }
 
     /// Number of records that are not archived.

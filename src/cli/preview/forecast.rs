@@ -38,6 +38,8 @@ pub(super) struct Forecast {
     has_unique: bool,
     /// There are pending courses that were not checked.
     pub has_more: bool,
+    /// Courses in HubSpot that have no key, if they were counted.
+    pub records_without_key: Option<u64>,
     created: u64,
     adopted: u64,
     unclear: u64,
@@ -91,6 +93,7 @@ impl Forecast {
             has_schema,
             has_unique,
             has_more: false,
+            records_without_key: None,
             created: 0,
             adopted: 0,
             unclear: 0,
@@ -157,6 +160,11 @@ impl Forecast {
             properties as u64 + course.associations.to_json().to_string().len() as u64 + ENVELOPE_BYTES;
     }
 
+    /// Whether new courses would be created.
+    pub(super) fn creates(&self) -> bool {
+        self.created > 0
+    }
+
     fn count_checked(&self) -> u64 {
         self.created + self.adopted + self.unclear + self.refused + self.changes.count()
     }
@@ -190,6 +198,7 @@ impl Forecast {
             "seconds": self.estimate_seconds(limits),
             "properties_known": self.has_schema,
             "keys_looked_up": self.has_unique,
+            "records_without_key": self.records_without_key,
         });
         if let Value::Object(members) = &mut report {
             members.extend(self.changes.as_json().map(|(name, value)| (name.to_owned(), value)));
@@ -215,6 +224,12 @@ impl Forecast {
         lines.extend(self.changes.update_lines());
         lines.extend(self.fault_lines());
         lines.extend(self.limitation_lines().map(str::to_owned));
+        lines.extend(self.records_without_key.filter(|records| *records > 0).map(|records| {
+            format!(
+                "HubSpot holds {} without a key: if these are courses of the outbox, `course-sync adopt` prevents duplicates",
+                pluralize(i64::try_from(records).unwrap_or(i64::MAX), "course")
+            )
+        }));
         let (requests, per) = (self.count_requests(limits), humantime::format_duration(limits.quota.per));
         let time = humantime::format_duration(Duration::from_secs_f64(self.estimate_seconds(limits).ceil()));
         lines.push(format!(

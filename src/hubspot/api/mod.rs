@@ -7,6 +7,7 @@ pub mod decode;
 pub mod error;
 mod lenient;
 pub mod limits;
+pub mod listing;
 pub(crate) mod oauth;
 pub mod outcome;
 pub mod properties;

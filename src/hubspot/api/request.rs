@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::course::{Associations, Batch, ClaimedCourse, HubSpotId, Write};
+use crate::course::{Associations, Batch, ClaimedCourse, CourseKey, HubSpotId, Write};
 
 /// The property that every course has.
 pub(crate) const COURSE_NAME: &str = "hs_course_name";
@@ -117,6 +117,29 @@ pub(crate) fn encode_read_records<'a>(
 ) -> serde_json::Result<String> {
     let inputs: Vec<Value> = ids.map(|id| json!({ "id": id.as_str() })).collect();
     serde_json::to_string(&json!({ "inputs": inputs, "properties": properties, "propertiesWithHistory": [] }))
+}
+
+/// The body that writes keys onto records, each with a trace id: then one refused key does not refuse the others.
+pub(crate) fn encode_keys(
+    keys: &[(&HubSpotId, &CourseKey)],
+    unique_property: &str,
+) -> serde_json::Result<String> {
+    let input = |(id, key): &(&HubSpotId, &CourseKey)| {
+        let properties = json!({ unique_property: key.as_str() });
+        json!({ "id": id.as_str(), "properties": properties, "objectWriteTraceId": key_trace_id(id) })
+    };
+    serde_json::to_string(&json!({ "inputs": keys.iter().map(input).collect::<Vec<_>>() }))
+}
+
+/// The trace id of the key that is written onto this record.
+pub(crate) fn key_trace_id(id: &HubSpotId) -> String {
+    format!("key:{}", id.as_str())
+}
+
+/// A search for the records that have no value of this property; only their number is of interest.
+pub(crate) fn search_without(property: &str) -> Value {
+    let filter = json!({ "propertyName": property, "operator": "NOT_HAS_PROPERTY" });
+    json!({ "filterGroups": [{ "filters": [filter] }], "properties": [property], "limit": 1 })
 }
 
 /// A create without courses.

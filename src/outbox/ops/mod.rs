@@ -1,6 +1,8 @@
 //! The statements behind the operators' commands and the console. The daemon's own path does not need them.
 
+pub mod adopt;
 pub mod audit;
+pub mod drift;
 pub mod enqueue;
 pub mod pause;
 pub mod preview;

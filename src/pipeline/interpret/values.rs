@@ -37,6 +37,12 @@ pub(crate) fn is_same_value(stored: &str, sent: &str) -> bool {
     interner.forms(stored).equals(interner.forms(sent), Level::Typed)
 }
 
+/// What remains of a value whatever notation HubSpot stores: case, markup, white space, and the notation of numbers and dates
+/// do not matter. Empty if nothing remains.
+pub(crate) fn loose_form(value: &str) -> String {
+    forms::loose(value)
+}
+
 /// The only element of a set; `None` where it has none or several.
 pub(super) fn sole<T: Ord>(set: &BTreeSet<T>) -> Option<&T> {
     set.first().filter(|_| set.len() == 1)

@@ -20,15 +20,18 @@ use crate::policy::backoff::RetryPolicy;
 use crate::policy::signal::Signal;
 
 /// The property that names the records that were merged into one.
-pub(super) const MERGED_IDS: &str = "hs_merged_object_ids";
+pub(crate) const MERGED_IDS: &str = "hs_merged_object_ids";
 /// The shortest time between two reads of a record.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The properties of a record: name → value. Empty: HubSpot holds no value.
+pub(crate) type RecordValues = BTreeMap<String, String>;
+
 /// What one read shows about one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::pipeline) enum RecordFinding {
+pub(crate) enum RecordFinding {
     /// HubSpot shows it, with these properties.
-    Present(BTreeMap<String, String>),
+    Present(RecordValues),
     /// It was merged into this one.
     Merged(HubSpotId),
     /// HubSpot lists it as not found, in the set that was read.
@@ -39,9 +42,9 @@ pub(in crate::pipeline) enum RecordFinding {
 
 /// Where a record is, as the reads of the live records and of the recycle bin show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It is live, with these properties.
-    Live(BTreeMap<String, String>),
+    Live(RecordValues),
     /// It was merged into this one.
     Merged(HubSpotId),
     /// It is in the recycle bin.
@@ -53,7 +56,7 @@ pub(super) enum Whereabouts {
 }
 
 /// Combines the two reads; `archived` only where the first one shows the record as absent.
-pub(super) fn whereabouts(live: RecordFinding, archived: Option<RecordFinding>) -> Whereabouts {
+pub(crate) fn whereabouts(live: RecordFinding, archived: Option<RecordFinding>) -> Whereabouts {
     match (live, archived) {
         (RecordFinding::Present(values), _) => Whereabouts::Live(values),
         (RecordFinding::Merged(survivor), _)
@@ -66,7 +69,7 @@ pub(super) fn whereabouts(live: RecordFinding, archived: Option<RecordFinding>) 
 }
 
 /// Interprets the end of a read of these records.
-pub(super) fn interpret_records(ids: &[&HubSpotId], exchange: &Exchange) -> Reading<RecordFinding> {
+pub(crate) fn interpret_records(ids: &[&HubSpotId], exchange: &Exchange) -> Reading<RecordFinding> {
     match conclusive_reply(exchange) {
         Ok(reply) => {
             let findings = ids.iter().map(|id| finding_of(id, ids, reply)).collect();
@@ -180,7 +183,7 @@ fn settle_unconfirmed(
 fn compare(
     record: &UncertainRecord,
     request: &Request,
-    values: &BTreeMap<String, String>,
+    values: &RecordValues,
     facts: &Facts<'_>,
 ) -> ChangeSettlement {
     let held = record.held.clone().unwrap_or_default();
@@ -266,7 +269,7 @@ fn recheck(record: &UncertainRecord, finding: &Whereabouts, facts: &Facts<'_>) -
 }
 
 /// The properties that hold what the late request wrote, and not what the row says.
-fn late_changes(wanted: &Properties, late: &HeldProperties, values: &BTreeMap<String, String>) -> Patch {
+fn late_changes(wanted: &Properties, late: &HeldProperties, values: &RecordValues) -> Patch {
     let mut changes = Patch::new();
     for (name, written) in late.values() {
         let actual = values.get(name).map(String::as_str).unwrap_or_default();
@@ -278,8 +281,18 @@ fn late_changes(wanted: &Properties, late: &HeldProperties, values: &BTreeMap<St
     changes
 }
 
+/// The properties of which the record does not hold the row's value, each with the value that it holds. `unique` is left out:
+/// the key is not one of the values.
+pub(crate) fn changed_values(wanted: &Properties, unique: Option<&str>, values: &RecordValues) -> Patch {
+    let actual = |name: &str| values.get(name).cloned().unwrap_or_default();
+    let changed = wanted
+        .sent_values()
+        .filter(|(name, wanted)| Some(*name) != unique && !is_same_value(&actual(name), wanted));
+    changed.map(|(name, _)| (name.to_owned(), actual(name))).collect()
+}
+
 /// The error of a course whose record was deleted.
-pub(in crate::pipeline) fn record_gone(id: &str, now: Timestamp) -> CourseError {
+pub(crate) fn record_gone(id: &str, now: Timestamp) -> CourseError {
     let message = format!(
         "HubSpot's record {id} of this course was deleted. course-sync does not create a new record automatically. For a new \
          record, run `course-sync resolve KEY --recreate`; if the course has another record, run `course-sync resolve KEY \
@@ -298,7 +311,7 @@ fn already_deleted(id: &str, now: Timestamp) -> CourseError {
 }
 
 /// The error of a course whose record was merged into another one.
-pub(in crate::pipeline) fn record_merged(id: &str, survivor: &HubSpotId, now: Timestamp) -> CourseError {
+pub(crate) fn record_merged(id: &str, survivor: &HubSpotId, now: Timestamp) -> CourseError {
     let message = format!(
         "HubSpot's record {id} of this course was merged into record {}. Run `course-sync resolve` with --hubspot-id {} to \
          keep that one for this course, or with --recreate for a new record",

@@ -89,6 +89,10 @@ fn describe_request(request: &CourseRequest) -> String {
 fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
     let reason = event.error.as_ref().map(|error| format!(": {}", describe_error(error))).unwrap_or_default();
     match event.event {
+        EventKind::Adopted if event.hubspot_id.is_some() => {
+            let id = event.hubspot_id.as_deref().unwrap_or_default();
+            format!("adopted by an operator (`course-sync adopt`): the course is HubSpot record {id}")
+        }
         EventKind::Adopted => {
             "adopted: HubSpot already had a record with this key before the course was sent".to_owned()
         }
@@ -101,6 +105,9 @@ fn describe_event(event: &CourseEvent, history: &CourseHistory) -> String {
             Some(id) => format!("HubSpot record {id} archived{reason}"),
             None => "archived without a request: HubSpot has no record of the course".to_owned(),
         },
+        EventKind::Repaired if event.hubspot_id.is_some() => {
+            "HubSpot's record was changed; the course is sent again (`course-sync audit --repair`)".to_owned()
+        }
         EventKind::Repaired => {
             "an earlier request changed the record late; the course is sent again".to_owned()
         }

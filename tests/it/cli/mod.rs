@@ -1,6 +1,8 @@
 //! The command line, with the real program.
 
+mod adopt;
 mod archives;
+mod audit;
 mod check;
 mod commands;
 mod demo;

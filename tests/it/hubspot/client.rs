@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use course_sync::config::{self, ApiVersion, Credentials, SecretSource};
-use course_sync::course::Batch;
+use course_sync::course::{Batch, CourseKey, HubSpotId};
 use course_sync::hubspot::Client;
 use course_sync::hubspot::api::decode;
 use course_sync::hubspot::api::record_state::RecordState;
@@ -122,6 +122,27 @@ async fn a_read_request_has_the_documented_form() {
             (&json!(UNIQUE_PROPERTY), &json!([{"id": "A-1"}]))
         );
     }
+}
+
+#[tokio::test]
+async fn a_page_of_the_list_and_the_keys_of_records_have_the_documented_form() {
+    let page =
+        r#"{"results":[{"id":"101","properties":{"course_key":null}}],"paging":{"next":{"after":"101"}}}"#;
+    let server = Server::always(Reaction::Respond(json_answer("200 OK", page))).await;
+    let client = client(&server.url);
+    let listed = client.list_records(Some("9"), &["course_key", "n"], RecordState::Live).await.value.unwrap();
+    assert_eq!((listed.results.len(), listed.next()), (1, Some("101")));
+    let (id, key) = (HubSpotId::parse("101").unwrap(), CourseKey::parse("A-1").unwrap());
+    client.set_keys(&[(&id, &key)], UNIQUE_PROPERTY).await;
+    let [list, update] = &server.requests()[..] else { panic!("not two requests") };
+    assert_eq!(
+        list.line,
+        "GET /crm/v3/objects/0-410?limit=100&archived=false&properties=course%5Fkey,n&after=9 HTTP/1.1"
+    );
+    assert_eq!(update.line, "POST /crm/v3/objects/0-410/batch/update HTTP/1.1");
+    let input =
+        json!({ "id": "101", "properties": { UNIQUE_PROPERTY: "A-1" }, "objectWriteTraceId": "key:101" });
+    assert_eq!(serde_json::from_slice::<Value>(&update.body).unwrap(), json!({ "inputs": [input] }));
 }
 
 #[tokio::test]

@@ -70,6 +70,58 @@ async fn lists_are_paged() {
     assert_eq!(hub.get("/crm/v3/objects/0-410?limit=101").await.status, 400);
 }
 
+/// The ids of all records, page by page. `between` is called after each page.
+async fn list_all(hub: &Hub, query: &str, mut between: impl FnMut()) -> Vec<Vec<String>> {
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = hub.get(&format!("/crm/v3/objects/0-410?{query}{after}")).await;
+        assert_eq!(page.status, 200);
+        let ids = page.results().iter().map(|record| record["id"].as_str().unwrap().to_owned());
+        pages.push(ids.collect());
+        between();
+        match page.body["paging"]["next"]["after"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_shows_records_in_order_of_id_and_as_they_are_now() {
+    let hub = Hub::new().await;
+    let named = |name: &str| [("hs_course_name".to_owned(), name.to_owned())].into();
+    let ids: Vec<u64> = (0..6).map(|n| hub.handle.create_record(named(&n.to_string()))).collect();
+    let mut sorted = ids.clone();
+    sorted.sort_unstable();
+    hub.handle.archive_record(sorted[0]);
+    hub.handle.merge_records(sorted[1], sorted[2]);
+    let mut is_first = true;
+    let pages = list_all(&hub, "limit=2", || {
+        if std::mem::take(&mut is_first) {
+            hub.handle.archive_record(sorted[5]);
+        }
+    })
+    .await;
+    let shown: Vec<u64> = pages.concat().iter().map(|id| id.parse().unwrap()).collect();
+    let live = hub.handle.records().into_iter().filter(|record| !record.archived).map(|record| record.id);
+    assert_eq!(shown, live.collect::<Vec<_>>(), "neither archived, merged nor deleted meanwhile");
+    let bin = list_all(&hub, "limit=100&archived=true", || {}).await.concat();
+    assert_eq!(bin, [sorted[0].to_string(), sorted[5].to_string()]);
+}
+
+#[tokio::test]
+async fn a_thin_page_may_be_empty_although_more_follow() {
+    let hub = Hub::new().await;
+    let mut ids: Vec<u64> = (0..6).map(|_| hub.handle.create_record([].into())).collect();
+    ids.sort_unstable();
+    for id in &ids[..3] {
+        hub.handle.archive_record(*id);
+    }
+    hub.handle.change_behaviour(|behaviour| behaviour.list_pages = simulator::ListPages::Thin);
+    let sizes: Vec<usize> = list_all(&hub, "limit=2", || {}).await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [0, 1, 2]);
+}
+
 #[tokio::test]
 async fn search_lags() {
     let hub = Hub::new().await;

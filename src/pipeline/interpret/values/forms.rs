@@ -88,7 +88,7 @@ fn typed(text: &str) -> Cow<'_, str> {
     quantity(text).map_or_else(|| option_set(text), Cow::Owned)
 }
 
-fn loose(text: &str) -> String {
+pub(super) fn loose(text: &str) -> String {
     let plain = plain(text);
     let plain = plain.trim();
     quantity(plain).unwrap_or_else(|| option_set(&plain.to_lowercase()).into_owned())
