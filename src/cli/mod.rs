@@ -1,5 +1,6 @@
 //! The command line: one file per command. Results go to stdout, logs and progress to stderr.
 
+mod attach;
 mod check;
 mod connections;
 mod demo;
@@ -57,6 +58,8 @@ enum Command {
     Check(check::CheckArgs),
     Preview(preview::PreviewArgs),
     Enqueue(enqueue::EnqueueArgs),
+    Attach(attach::AttachArgs),
+    Detach(attach::DetachArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Failures(failures::FailuresArgs),
@@ -118,6 +121,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
             let database = load_database(file).await?.1;
             enqueue::run(args, Some(DatabaseRef::from(&database))).await
         }
+        Command::Attach(args) => {
+            let (config, database) = load_database(file).await?;
+            attach::run_attach(&args, &config, &database).await
+        }
+        Command::Detach(args) => attach::run_detach(&args, &load_database(file).await?.1).await,
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {
             let (config, database) = load_database(file).await?;

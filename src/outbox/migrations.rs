@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0015_bounded_rows"),
     migration!("0016_earlier_versions"),
     migration!("0017_changes"),
+    migration!("0019_attach"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 15] = [
+    const CHECKSUMS: [(i64, &str, &str); 16] = [
         (
             1,
             "outbox",
@@ -136,6 +137,11 @@ mod tests {
             17,
             "changes",
             "8634a250b85e6c11d9a0850564bea9ce92747e8b6708eb21c297042ef57c45f7c115c13a1965a5d66e72a528e14d46a9",
+        ),
+        (
+            19,
+            "attach",
+            "a79d5e0896905cbd64b3edf3bc44b5487ef6da931816a08be4fab9de19cca6862f6fcb4c2925b257960eaacfa9187090",
         ),
     ];
 

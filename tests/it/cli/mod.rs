@@ -1,6 +1,7 @@
 //! The command line, with the real program.
 
 mod archives;
+mod attach;
 mod check;
 mod commands;
 mod demo;
