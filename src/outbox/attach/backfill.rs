@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::plan::{Attachment, TableShape};
-use super::sql::{count_without_key_sql, page_sql};
+use super::sql::page::{count_without_key_sql, page_sql};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 
@@ -33,7 +33,7 @@ pub struct BackfillReport {
     pub without_key: u64,
 }
 
-struct Page {
+struct BackfillPage {
     seen: i64,
     last_key: Option<Vec<String>>,
 }
@@ -53,7 +53,7 @@ pub async fn backfill(
     let (mut after, mut wait, mut rows) = (None, FIRST_WAIT, PAGE_ROWS);
     loop {
         match enqueue_page(database, attachment, shape, after.as_deref(), rows, &mut report).await {
-            Ok(Page { seen, last_key }) => {
+            Ok(BackfillPage { seen, last_key }) => {
                 on_page(&report);
                 if seen < rows || last_key.is_none() {
                     break;
@@ -84,7 +84,7 @@ async fn enqueue_page(
     after: Option<&[String]>,
     rows: i64,
     report: &mut BackfillReport,
-) -> Result<Page, OutboxError> {
+) -> Result<BackfillPage, OutboxError> {
     // Safe: names and values are quoted in `quote.rs`; the condition is the operator's own SQL.
     let query = sqlx::query(AssertSqlSafe(page_sql(attachment, shape, after.is_none()))).bind(rows);
     let query = match after {
@@ -94,8 +94,8 @@ async fn enqueue_page(
     let row = run_statement(database, async |session| query.fetch_one(session).await)
         .await
         .map_err(OutboxError::failed_to("enqueue the rows of the table"))?;
-    let read = || -> Result<(Page, [i64; 3]), sqlx::Error> {
-        let page = Page { seen: row.try_get("seen")?, last_key: row.try_get("last_key")? };
+    let read = || -> Result<(BackfillPage, [i64; 3]), sqlx::Error> {
+        let page = BackfillPage { seen: row.try_get("seen")?, last_key: row.try_get("last_key")? };
         Ok((page, [row.try_get("courses")?, row.try_get("written")?, row.try_get("refused")?]))
     };
     let (page, [courses, written, refused]) =

@@ -3,14 +3,15 @@
 //! Everything in the trigger's function is qualified or of Postgres itself, because its search path has nothing else: it
 //! runs with the rights of the table's owner, and no other role may put an object in front of what it uses.
 
+mod courses;
+pub(super) mod page;
+
 use std::collections::BTreeSet;
 
+use self::courses::{courses, indent, stored_rows, write_courses};
 use super::plan::{Attachment, TableShape, TriggerMode};
 use super::quote::{comment, dollar_delimiter, identifier, literal};
 use super::table::AttachedTrigger;
-
-/// The largest number of properties in one call: a function has at most 100 arguments.
-const PROPERTIES_PER_CALL: usize = 40;
 
 /// The events that may have a trigger. `note` is the condition for each row that a statement's trigger needs.
 const EVENTS: [&str; 5] = ["insert", "note", "update", "delete", "truncate"];
@@ -185,9 +186,12 @@ end",
         attachment.outbox
     );
     format!(
-        "-- It runs with the rights of the table's owner: who writes to the table needs none on the outbox.\n\
+        "-- It runs with the rights of the table's owner: who writes to the table needs none on the outbox. The settings make the\n\
+         -- text of a value the same in every session.\n\
          create or replace function {function}() returns trigger language plpgsql security definer\n    \
-         set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off as {delimiter}\n{body} {delimiter};\n\
+         set search_path = pg_catalog, pg_temp set jit = off\n    \
+         set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1\n\
+         as {delimiter}\n{body} {delimiter};\n\
          revoke all on function {function}() from public;\n\
          comment on function {function}() is {};\n",
         literal(&about)
@@ -272,7 +276,7 @@ fn changed_condition(attachment: &Attachment, shape: &TableShape) -> String {
     }
 }
 
-/// The function belongs to the owner of the table, whoever runs these statements: a function of a superuser would
+/// The function belongs to the owner of the table, also if a superuser runs these statements: a function of a superuser would
 /// evaluate with a superuser's rights what the owner of the table can change, such as a type.
 fn owner_block(attachment: &Attachment) -> String {
     let statement = format!("alter function {}() owner to ", attachment.function()).replace('%', "%%") + "%I";
@@ -286,224 +290,6 @@ end",
     );
     let delimiter = dollar_delimiter(&body);
     format!("-- Not with the rights of a superuser.\ndo {delimiter}\n{body} {delimiter};\n")
-}
-
-/// The rows of the table itself. Those of tables that inherit from it are not its own.
-fn stored_rows(attachment: &Attachment, shape: &TableShape) -> String {
-    let only = if shape.is_partitioned { "" } else { "only " };
-    format!("{only}{}", attachment.table.to_sql())
-}
-
-/// One statement that writes the courses of `new` rows to the outbox, and archives those of `old` rows that are not among
-/// the new ones.
-///
-/// Index: `course_outbox_course_key_unique`.
-fn write_courses(
-    attachment: &Attachment,
-    shape: &TableShape,
-    new: Option<&str>,
-    old: Option<&str>,
-) -> String {
-    let mut tables = Vec::new();
-    let mut sources = Vec::new();
-    if let Some(rows) = new {
-        let courses = indent(attachment, &courses(attachment, shape, rows, None), 4);
-        tables.push(format!("course_sync_new as materialized (\n{courses}\n)"));
-    }
-    if let Some(rows) = old {
-        let is_gone = new.map(|_| is_gone(attachment, shape));
-        let courses = indent(attachment, &courses(attachment, shape, rows, is_gone.as_deref()), 4);
-        tables.push(format!("course_sync_old as materialized (\n{courses}\n)"));
-        // First, so that a course that is still refused is removed from the refused ones and then added again.
-        sources.push("select course_key, properties, true as archived from course_sync_old");
-    }
-    if new.is_some() {
-        sources.push("select course_key, properties, false as archived from course_sync_new");
-    }
-    format!("with {}\n{}", tables.join(",\n"), insert(attachment, &sources.join("\n      union all ")))
-}
-
-/// The condition that no new row has the key of an old one.
-fn is_gone(attachment: &Attachment, shape: &TableShape) -> String {
-    let not_new = "course_sync_key is null\n    or course_sync_key not in (select course_key from course_sync_new where \
-                   course_key is not null)";
-    match shape.mode {
-        TriggerMode::PerStatement => not_new.to_owned(),
-        // Another row that the same statement changed may have taken the key.
-        TriggerMode::PerRow => {
-            let (alias, table) = (identifier(&attachment.table.name), stored_rows(attachment, shape));
-            let same: Vec<_> = attachment
-                .key
-                .iter()
-                .map(|column| format!("{alias}.{column} = old.{column}", column = identifier(column)))
-                .collect();
-            let condition = where_clause(attachment, " and ");
-            format!(
-                "({not_new})\n  and not exists (select from {table} as {alias} where {}{condition})",
-                same.join(" and ")
-            )
-        }
-    }
-}
-
-/// The insert of courses that a query yields with `course_key`, `properties` and `archived`.
-fn insert(attachment: &Attachment, source: &str) -> String {
-    let outbox = &attachment.outbox;
-    let table = literal(&attachment.table.to_sql());
-    format!(
-        "insert into {outbox}.course_outbox as o (course_key, properties, archived)
-select distinct on (course_key) course_key, properties, archived
-  from ({source}) courses
- -- A course that the outbox cannot hold is kept elsewhere; the write of the catalogue goes on.
- where case when {outbox}.course_sync_is_usable(course_key, properties) then true
-            else {outbox}.course_sync_refuse({table}, course_key, properties, archived) end
- order by course_key, archived, properties
-on conflict (course_key) do update
-   set properties = case when excluded.archived then o.properties else excluded.properties end,
-       archived = excluded.archived
- where o.archived <> excluded.archived or not excluded.archived and o.properties is distinct from excluded.properties"
-    )
-}
-
-/// The query for the courses of some rows. The properties are computed after the key is known to be wanted.
-pub(super) fn courses(
-    attachment: &Attachment,
-    shape: &TableShape,
-    rows: &str,
-    wanted: Option<&str>,
-) -> String {
-    let alias = identifier(&attachment.table.name);
-    let condition = where_clause(attachment, "\n     where ");
-    let wanted = wanted.map(|wanted| format!("\n where {wanted}")).unwrap_or_default();
-    format!(
-        "select course_sync_key as course_key,
-       {properties} as properties
-  from (
-    select {key} as course_sync_key, {alias}.*
-      from {rows} as {alias}{condition}
-    offset 0
-  ) as {alias}{wanted}",
-        properties = properties(attachment, shape),
-        key = key(attachment, shape),
-    )
-}
-
-/// The condition on its own lines, so that a comment in it ends with it.
-fn where_clause(attachment: &Attachment, before: &str) -> String {
-    let condition = attachment.condition.as_deref();
-    condition.map(|condition| format!("{before}((\n{condition}\n) is true)")).unwrap_or_default()
-}
-
-fn key(attachment: &Attachment, shape: &TableShape) -> String {
-    let parts: Vec<_> = attachment.key.iter().map(|column| value(attachment, shape, column)).collect();
-    format!("{}.course_sync_key({}, {})", attachment.outbox, literal(&attachment.separator), parts.join(", "))
-}
-
-fn properties(attachment: &Attachment, shape: &TableShape) -> String {
-    let mapped = attachment
-        .map
-        .iter()
-        .map(|(column, property)| format!("{}, {}", literal(property), value(attachment, shape, column)));
-    let constants = attachment
-        .constants
-        .iter()
-        .map(|(property, value)| format!("{}, {}::text", literal(property), literal(value)));
-    let pairs: Vec<_> = mapped.chain(constants).collect();
-    let objects = pairs
-        .chunks(PROPERTIES_PER_CALL)
-        .map(|pairs| format!("jsonb_build_object(\n           {})", pairs.join(",\n           ")));
-    objects.collect::<Vec<_>>().join("\n       || ")
-}
-
-/// The value of a column as it is sent. Its type is looked at when it is written.
-fn value(attachment: &Attachment, shape: &TableShape, column: &str) -> String {
-    let name = format!("{}.{}", identifier(&attachment.table.name), identifier(column));
-    let cast = if shape.column(column).is_some_and(|column| column.is_json) { "::text" } else { "" };
-    format!(
-        "{}.course_sync_value(to_jsonb({name}{cast}), pg_typeof({name}), {})",
-        attachment.outbox,
-        literal(&attachment.zone)
-    )
-}
-
-/// The text with a margin; unchanged if the condition has several lines, because one may be inside of a literal.
-fn indent(attachment: &Attachment, text: &str, spaces: usize) -> String {
-    if attachment.condition.as_deref().is_some_and(|condition| condition.contains('\n')) {
-        return text.to_owned();
-    }
-    let margin = " ".repeat(spaces);
-    text.lines().map(|line| format!("{margin}{line}")).collect::<Vec<_>>().join("\n")
-}
-
-/// One statement that enqueues the next rows after a key, and locks them until it ends. Parameters: `$1` the number of rows,
-/// `$2` the values of the last key, as texts, unless it is the first page.
-///
-/// A page is a transaction. While it waits for a row that another transaction holds, that one may wait for a row of the page:
-/// the short time limit ends the page before Postgres looks for a deadlock and ends the transaction of the catalogue.
-///
-/// Index: one on the columns of the key.
-pub(super) fn page_sql(attachment: &Attachment, shape: &TableShape, is_first: bool) -> String {
-    let alias = identifier(&attachment.table.name);
-    let columns: Vec<_> = attachment.key.iter().map(|name| format!("{alias}.{}", identifier(name))).collect();
-    let present: String = columns.iter().map(|column| format!("\n       and {column} is not null")).collect();
-    let after: Vec<_> = attachment
-        .key
-        .iter()
-        .enumerate()
-        .map(|(at, name)| {
-            let type_name = shape.column(name).map_or("text", |column| column.type_name.as_str());
-            format!("($2::text[])[{}]::{type_name}", at + 1)
-        })
-        .collect();
-    let list = columns.join(", ");
-    let after =
-        if is_first { String::new() } else { format!("\n       and ({list}) > ({})", after.join(", ")) };
-    let backwards: Vec<_> = columns.iter().map(|column| format!("{column} desc")).collect();
-    let last: Vec<_> = columns.iter().map(|column| format!("{column}::text")).collect();
-    let courses = indent(attachment, &courses(attachment, shape, "course_sync_page", None), 4);
-    let insert =
-        indent(attachment, &insert(attachment, "select *, false as archived from course_sync_new"), 4);
-    format!(
-        "-- enqueue the rows of an attached table
-with course_sync_page as materialized (
-    select {alias}.*
-      from {rows} as {alias}
-     where (select set_config('lock_timeout', '300ms', true) || set_config('timezone', 'UTC', true)) <> ''{present}{after}
-     order by {list}
-     limit $1
-       for share of {alias}
-), course_sync_new as materialized (
-{courses}
-), written as (
-{insert}
-    returning 1
-)
-select (select count(*) from course_sync_page) as seen,
-       (select count(*) from course_sync_new) as courses,
-       (select count(*) from written) as written,
-       (select count(*) from course_sync_new
-         where not {outbox}.course_sync_is_usable(course_key, properties)) as refused,
-       (select array[{last}] from course_sync_page as {alias} order by {backwards} limit 1) as last_key",
-        rows = stored_rows(attachment, shape),
-        last = last.join(", "),
-        backwards = backwards.join(", "),
-        outbox = attachment.outbox,
-    )
-}
-
-/// Counts the rows that have no key.
-///
-/// Index: none; it reads the table once.
-pub(super) fn count_without_key_sql(attachment: &Attachment, shape: &TableShape) -> String {
-    let alias = identifier(&attachment.table.name);
-    let absent: Vec<_> =
-        attachment.key.iter().map(|name| format!("{alias}.{} is null", identifier(name))).collect();
-    format!(
-        "-- count the rows of an attached table that have no key\nselect count(*) from {} as {alias} where ({}){}",
-        stored_rows(attachment, shape),
-        absent.join(" or "),
-        where_clause(attachment, " and ")
-    )
 }
 
 #[cfg(test)]

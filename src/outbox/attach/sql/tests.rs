@@ -1,5 +1,6 @@
 //! The SQL of typical attachments, line by line where it matters.
 
+use super::page::page_sql;
 use super::*;
 use crate::outbox::attach::plan::TableName;
 use crate::outbox::attach::plan::tests::{attachment, shape};

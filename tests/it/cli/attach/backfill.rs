@@ -16,7 +16,11 @@ async fn rows_are_enqueued_in_pages_and_only_once() {
     .await;
     let output = attach(&world, &["--where", "is_open", "--backfill", "--apply"]).await;
     assert_eq!(output.code, Some(0), "{}", output.err);
-    assert!(output.out.contains("rows 2500, courses enqueued or changed 2000, already there 0"), "{}", output.out);
+    assert!(
+        output.out.contains("rows 2500, courses enqueued or changed 2000, already there 0"),
+        "{}",
+        output.out
+    );
     execute(pool, "update catalogue.courses set title = 'new' where code = 'K1'").await;
     execute(pool, "update course_outbox set properties = '{}' where course_key = 'K2'").await;
     let output = attach(&world, &["--where", "is_open", "--backfill", "--apply"]).await;
@@ -43,7 +47,13 @@ async fn rows_without_a_usable_key_are_counted() {
     .await;
     let output = attach(&world, &["--backfill", "--apply"]).await;
     assert_eq!(output.code, Some(1), "{}", output.err);
-    assert!(output.out.contains("rows 2, courses enqueued or changed 1, already there 0, refused 1, without key 1"), "{}", output.out);
+    assert!(
+        output
+            .out
+            .contains("rows 2, courses enqueued or changed 1, already there 0, refused 1, without key 1"),
+        "{}",
+        output.out
+    );
     assert_eq!(keys(world.pool()).await, ["A"]);
 }
 
@@ -51,7 +61,11 @@ async fn rows_without_a_usable_key_are_counted() {
 async fn a_row_that_is_deleted_meanwhile_is_not_enqueued() {
     let world = world_with_catalogue().await;
     let pool = world.pool();
-    execute(pool, "insert into catalogue.courses (code, title) select 'K' || n, 'old' from generate_series(1, 5) n").await;
+    execute(
+        pool,
+        "insert into catalogue.courses (code, title) select 'K' || n, 'old' from generate_series(1, 5) n",
+    )
+    .await;
     apply(&world, &[]).await;
     // A transaction of the catalogue holds two rows, and then takes another one that the backfill may hold.
     let mut connection = pool.acquire().await.unwrap();
@@ -63,7 +77,8 @@ async fn a_row_that_is_deleted_meanwhile_is_not_enqueued() {
     assert_eq!(backfill.await.code, Some(0));
     let url = world.settings.clone();
     let running = tokio::spawn(async move {
-        let arguments = [&["attach", "catalogue.courses"], &super::OPTIONS[..], &["--backfill", "--apply"]].concat();
+        let arguments =
+            [&["attach", "catalogue.courses"], &super::OPTIONS[..], &["--backfill", "--apply"]].concat();
         super::run_command(&url, &arguments).await
     });
     wait_for_lock_waiters(pool, 1).await;

@@ -77,14 +77,19 @@ async fn writers_of_the_table_need_no_rights_on_the_outbox() {
         .ok();
     catalogue.execute("set search_path = public, pg_catalog").await.unwrap();
     catalogue.execute("insert into catalogue.courses (code, title) values ('C', 'c')").await.unwrap();
-    let name: Option<String> =
-        sqlx::query_scalar("select properties ->> 'hs_course_name' from course_outbox where course_key = 'C'")
-            .fetch_one(pool)
-            .await
-            .unwrap();
+    let name: Option<String> = sqlx::query_scalar(
+        "select properties ->> 'hs_course_name' from course_outbox where course_key = 'C'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
     assert_eq!(name.as_deref(), Some("c"));
     drop((catalogue, other));
-    execute(pool, &format!("drop owned by {owner}, {writer}, {stranger}; drop role {owner}, {writer}, {stranger}")).await;
+    execute(
+        pool,
+        &format!("drop owned by {owner}, {writer}, {stranger}; drop role {owner}, {writer}, {stranger}"),
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -8,10 +8,16 @@ use crate::support::world::World;
 #[tokio::test]
 async fn a_row_and_its_record_live_and_end_together() {
     let world = world_with_catalogue().await;
+    // Otherwise HubSpot keeps the key of an archived record, and an operator has to purge it.
+    world.hubspot.change_behaviour(|behaviour| behaviour.archived_hold_unique = false);
     apply(&world, &["--set", "hs_course_description=From the catalogue"]).await;
     let daemon = world.start_daemon();
     let pool = world.pool();
-    execute(pool, "insert into catalogue.courses (code, title, seats) values ('A', 'Honey', 20), ('B', 'Wax', 30)").await;
+    execute(
+        pool,
+        "insert into catalogue.courses (code, title, seats) values ('A', 'Honey', 20), ('B', 'Wax', 30)",
+    )
+    .await;
     for key in ["A", "B"] {
         world.wait_until_settled(key, "synced").await;
     }
@@ -21,11 +27,15 @@ async fn a_row_and_its_record_live_and_end_together() {
     let record = |key: &str, archived: bool| {
         let name = if key == "A" { "Honey" } else { "Wax" };
         let records = world.hubspot.records();
-        let found = records.iter().find(|it| it.archived == archived && it.properties["hs_course_name"] == name);
+        let found =
+            records.iter().find(|it| it.archived == archived && it.properties["hs_course_name"] == name);
         found.map(|record| record.properties.clone())
     };
     let honey = record("A", false).expect("a live record");
-    assert_eq!((honey["hs_enrollment_capacity"].as_str(), honey["hs_course_description"].as_str()), ("25", "From the catalogue"));
+    assert_eq!(
+        (honey["hs_enrollment_capacity"].as_str(), honey["hs_course_description"].as_str()),
+        ("25", "From the catalogue")
+    );
     assert!(record("B", true).is_some() && record("B", false).is_none());
     // A row that comes back is offered again.
     execute(pool, "insert into catalogue.courses (code, title, seats) values ('B', 'Wax', 31)").await;
@@ -82,11 +92,19 @@ async fn every_kind_of_statement_is_seen() {
 #[tokio::test]
 async fn a_key_that_moves_to_another_row_is_not_archived() {
     let world = world_with_catalogue().await;
-    execute(world.pool(), "alter table catalogue.courses drop constraint courses_code_key; \
-                           alter table catalogue.courses add unique (code) deferrable").await;
+    execute(
+        world.pool(),
+        "alter table catalogue.courses drop constraint courses_code_key; \
+                           alter table catalogue.courses add unique (code) deferrable",
+    )
+    .await;
     apply(&world, &[]).await;
     let pool = world.pool();
-    execute(pool, "insert into catalogue.courses (code, title) values ('1', 'one'), ('2', 'two'), ('3', 'three')").await;
+    execute(
+        pool,
+        "insert into catalogue.courses (code, title) values ('1', 'one'), ('2', 'two'), ('3', 'three')",
+    )
+    .await;
     execute(pool, "update catalogue.courses set code = (code::int + 1)::text").await;
     assert_eq!(keys(pool).await, ["-1", "2", "3", "4"]);
     assert!(courses(pool).await[1].contains("one"), "{:?}", courses(pool).await);
@@ -118,7 +136,10 @@ async fn the_condition_decides_which_rows_are_courses() {
 
 /// The transaction that last wrote each row of the outbox.
 async fn writers(world: &World) -> Vec<String> {
-    sqlx::query_scalar("select xmin::text from course_outbox order by id").fetch_all(world.pool()).await.unwrap()
+    sqlx::query_scalar("select xmin::text from course_outbox order by id")
+        .fetch_all(world.pool())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -155,7 +176,8 @@ async fn a_partitioned_table_is_seen_through_its_partitions() {
          create table catalogue.courses_1 partition of catalogue.courses for values in (1)",
     )
     .await;
-    let options = ["attach", "catalogue.courses", "--key", "term,code", "--map", "title=hs_course_name", "--apply"];
+    let options =
+        ["attach", "catalogue.courses", "--key", "term,code", "--map", "title=hs_course_name", "--apply"];
     let output = run_command(&world.settings, &options).await;
     assert_eq!(output.code, Some(0), "{}", output.err);
     execute(
@@ -174,7 +196,11 @@ async fn a_partitioned_table_is_seen_through_its_partitions() {
     execute(pool, "update catalogue.courses set title = 'e', term = 1 where code = 7").await;
     assert_eq!(keys(pool).await, ["1-1", "-1-2", "1-7", "-2-1", "2-2", "-2-7"]);
     let backfill = run_command(&world.settings, &[&options[..], &["--backfill"]].concat()).await;
-    assert!(backfill.out.contains("rows 3, courses enqueued or changed 0, already there 3"), "{}", backfill.out);
+    assert!(
+        backfill.out.contains("rows 3, courses enqueued or changed 0, already there 3"),
+        "{}",
+        backfill.out
+    );
     execute(pool, "truncate catalogue.courses").await;
     assert!(keys(pool).await.iter().all(|key| key.starts_with('-')));
 }
@@ -195,15 +221,30 @@ async fn quoted_names_and_another_schema_of_the_outbox_work() {
     let output = run_command(
         &world.settings,
         &[
-            "attach", table, "--key", "It's a key", "--map", "new=hs_course_name", "--map", "a=b=hs_course_description",
-            "--set", "hs_enrollment_capacity=it's \\ 5", "--where", "\"new\" <> 'x''y'", "--apply", "--backfill",
+            "attach",
+            table,
+            "--key",
+            "It's a key",
+            "--map",
+            "new=hs_course_name",
+            "--map",
+            "a=b=hs_course_description",
+            "--set",
+            "hs_enrollment_capacity=it's \\ 5",
+            "--where",
+            "\"new\" <> 'x''y'",
+            "--apply",
+            "--backfill",
         ],
     )
     .await;
     assert_eq!(output.code, Some(0), "{}{}", output.out, output.err);
     execute(pool, &format!(r#"insert into {table} values ('k', 'n', '{{"a": "\u0000"}}')"#)).await;
     let properties: serde_json::Value =
-        sqlx::query_scalar(r#"select properties from "Out box's".course_outbox"#).fetch_one(pool).await.unwrap();
+        sqlx::query_scalar(r#"select properties from "Out box's".course_outbox"#)
+            .fetch_one(pool)
+            .await
+            .unwrap();
     let expected = json!({ "hs_course_name": "n", "hs_course_description": r#"{"a": "\u0000"}"#, "hs_enrollment_capacity": "it's \\ 5" });
     assert_eq!(properties, expected);
     let output = run_command(&world.settings, &["detach", table, "--apply"]).await;
@@ -215,10 +256,11 @@ async fn a_column_that_is_sent_cannot_be_dropped_unnoticed() {
     let world = world_with_catalogue().await;
     apply(&world, &["--where", "is_open"]).await;
     for column in ["title", "is_open"] {
-        let error = sqlx::query(sqlx::AssertSqlSafe(format!("alter table catalogue.courses drop column {column}")))
-            .execute(world.pool())
-            .await
-            .unwrap_err();
+        let error =
+            sqlx::query(sqlx::AssertSqlSafe(format!("alter table catalogue.courses drop column {column}")))
+                .execute(world.pool())
+                .await
+                .unwrap_err();
         assert!(error.to_string().contains("depend"), "{error}");
     }
     execute(world.pool(), "alter table catalogue.courses drop column notes").await;

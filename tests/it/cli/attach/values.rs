@@ -59,7 +59,8 @@ async fn values_arrive_as_hubspot_expects_them_in_every_session() {
     )
     .await;
     let values = values();
-    let columns: Vec<String> = values.iter().enumerate().map(|(at, (kind, ..))| format!("c{at} {kind}")).collect();
+    let columns: Vec<String> =
+        values.iter().enumerate().map(|(at, (kind, ..))| format!("c{at} {kind}")).collect();
     execute(pool, &format!("create table courses (id int primary key, {})", columns.join(", "))).await;
     let maps: Vec<String> = (0..values.len()).map(|at| format!("--map=c{at}=p{at}")).collect();
     let mut arguments = vec!["attach", "courses", "--key", "id", "--time-zone", "Europe/Berlin", "--apply"];
@@ -76,8 +77,10 @@ async fn values_arrive_as_hubspot_expects_them_in_every_session() {
         ),
     )
     .await;
-    let found: Vec<Value> =
-        sqlx::query_scalar("select properties from course_outbox order by course_key").fetch_all(pool).await.unwrap();
+    let found: Vec<Value> = sqlx::query_scalar("select properties from course_outbox order by course_key")
+        .fetch_all(pool)
+        .await
+        .unwrap();
     for properties in &found {
         for (at, (kind, value, expected)) in values.iter().enumerate() {
             assert_eq!(properties[format!("p{at}")], *expected, "{kind} {value}");
@@ -116,10 +119,14 @@ async fn a_course_that_the_outbox_cannot_hold_does_not_fail_the_write_and_is_not
     assert_eq!(keys(pool).await, ["A", "Z"]);
     let listed = refused(&world).await;
     assert_eq!(listed.len(), 6, "{listed:?}");
-    for (at, words) in [(0, "- a column of the key is null or blank"), (1, "- a column of the key is null or blank")] {
+    for (at, words) in
+        [(0, "- a column of the key is null or blank"), (1, "- a column of the key is null or blank")]
+    {
         assert!(listed[at].contains(words), "{listed:?}");
     }
-    for words in ["256 characters", "invisible or control character", "'big' its properties have more than 4 MiB"] {
+    for words in
+        ["256 characters", "invisible or control character", "'big' its properties have more than 4 MiB"]
+    {
         assert!(listed.iter().any(|line| line.contains(words)), "{words}: {listed:?}");
     }
     let check = run_command(&world.settings, &["check"]).await;
