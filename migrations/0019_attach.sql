@@ -149,7 +149,7 @@ create table course_sync_refused_change (
 comment on table course_sync_refused_change is
     'Courses of attached tables that the outbox cannot hold. A course is removed when its row is corrected or deleted.';
 comment on column course_sync_refused_change.source is 'The attached table, as it is written in SQL.';
-comment on column course_sync_refused_change.digest is 'Identifies the key and the properties.';
+comment on column course_sync_refused_change.digest is 'Identifies the course: by its key, or by its properties if it has none.';
 comment on column course_sync_refused_change.course_key is 'Its key; null if a column of the key is null or blank.';
 comment on column course_sync_refused_change.reason is 'Why the outbox cannot hold it.';
 comment on column course_sync_refused_change.properties is 'The beginning of its properties, so that the row can be found.';
@@ -187,9 +187,9 @@ begin atomic
     -- Its row was corrected or deleted.
     delete from course_sync_refused_change as refused
      where archived and refused.source = course_sync_refuse.source
-       and refused.digest = md5(concat_ws(' ', key, md5(course_sync_refuse.properties::text)));
+       and refused.digest = md5(coalesce('key ' || key, course_sync_refuse.properties::text));
     insert into course_sync_refused_change as refused (source, digest, course_key, reason, properties)
-    select course_sync_refuse.source, md5(concat_ws(' ', key, md5(course_sync_refuse.properties::text))), left(key, 1000),
+    select course_sync_refuse.source, md5(coalesce('key ' || key, course_sync_refuse.properties::text)), left(key, 1000),
            case when key is null then 'a column of the key is null or blank'
                 when btrim(key) = '' then 'the key is blank'
                 when length(key) > 255 then format('the key has %s characters; at most 255 are allowed', length(key))
@@ -197,7 +197,8 @@ begin atomic
                 else 'the key has an invisible or control character, or is not in Unicode NFC' end,
            left(course_sync_refuse.properties::text, 1000)
      where not archived
-    on conflict (source, digest) do update set times = refused.times + 1, last_at = now();
+    on conflict (source, digest) do update
+        set times = refused.times + 1, last_at = now(), reason = excluded.reason, properties = excluded.properties;
     select case when archived then false
                 else course_sync_warn(format('course %L of table %s is not enqueued: its key or its size is not allowed',
                                              left(key, 255), course_sync_refuse.source)) end;

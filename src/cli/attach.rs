@@ -125,7 +125,7 @@ async fn find_table(
     key: &[String],
 ) -> Result<Option<KnownTable>, OutboxError> {
     let (schema, name) = (written.schema.as_ref(), &written.name);
-    let exact = read_table(database, schema.map(|part| part.exact()), name.exact(), key).await?;
+    let exact = read_table(database, schema.map(options::NamePart::exact), name.exact(), key).await?;
     match exact {
         None => {
             let schema = schema.map(options::NamePart::folded);

@@ -141,7 +141,7 @@ mod tests {
         (
             19,
             "attach",
-            "a79d5e0896905cbd64b3edf3bc44b5487ef6da931816a08be4fab9de19cca6862f6fcb4c2925b257960eaacfa9187090",
+            "e0211407e4d47727ebd45e05ae7a24cc186d7c8189fbca4c209aaf145751157b3211b05258319fe0cc3cfc4ca1f4e3a8",
         ),
     ];
 

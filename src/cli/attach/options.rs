@@ -211,11 +211,12 @@ pub(super) fn warnings(attachment: &Attachment, known: Option<&KnownTable>) -> V
         )),
         Some(known) => {
             if !known.has_unique_key {
-                warnings.push(format!(
+                warnings.push(
                     "no unique index covers the columns of --key: rows with the same key are one course, which gets the values \
                      that were written last and is archived when one of the rows is deleted. Add a unique index, unless --where \
                      selects at most one row for each key"
-                ));
+                        .to_owned(),
+                );
             }
             if known.has_relatives {
                 warnings.push(format!(

@@ -169,7 +169,7 @@ fn uses_whole_row(condition: &str, table: &str) -> bool {
         || text.match_indices(&table).any(|(at, _)| {
             let rest = text.get(at + table.len()..).unwrap_or_default();
             let rest = rest.strip_prefix('"').unwrap_or(rest).trim_start();
-            !rest.strip_prefix('.').is_some_and(|column| !column.trim_start().starts_with('*'))
+            rest.strip_prefix('.').is_none_or(|column| column.trim_start().starts_with('*'))
         })
 }
 

@@ -42,11 +42,12 @@ pub fn detach_sql(attachment: &Attachment, triggers: &[AttachedTrigger]) -> Stri
         "course-sync: detach {table} from {}.course_outbox. Its courses stay in the outbox.",
         attachment.outbox
     ));
-    for name in names {
-        sql += &format!("\ndrop trigger if exists {} on {table};", identifier(&name));
-    }
-    for function in functions {
-        sql += &format!("\ndrop function if exists {function}();");
+    let triggers =
+        names.iter().map(|name| format!("drop trigger if exists {} on {table};", identifier(name)));
+    let functions = functions.iter().map(|function| format!("drop function if exists {function}();"));
+    for statement in triggers.chain(functions) {
+        sql.push('\n');
+        sql += &statement;
     }
     format!("{sql}\nselect {}.course_sync_forget_refused({});\n", attachment.outbox, literal(&table))
 }
@@ -94,13 +95,13 @@ fn check_block(attachment: &Attachment, shape: &TableShape) -> String {
         ("archived", "select"),
     ];
     let table = literal(&format!("{outbox}.course_outbox"));
-    let columns: String = rights
+    let columns: Vec<_> = rights
         .iter()
         .map(|(column, right)| {
             format!("            and has_column_privilege(table_owner, {table}, '{column}', '{right}')\n")
         })
         .collect();
-    let functions: String =
+    let functions: Vec<_> =
         ["course_sync_refuse(text, text, jsonb, boolean)", "course_sync_forget_refused(text)"]
             .iter()
             .map(|function| {
@@ -124,7 +125,7 @@ fn check_block(attachment: &Attachment, shape: &TableShape) -> String {
     path constant text := current_setting('search_path');
 begin
     if not (has_schema_privilege(table_owner, {schema}, 'usage')
-{columns}{functions}    ) then
+{rights}    ) then
         raise exception using errcode = 'insufficient_privilege', message = format({grants}, table_owner);
     end if;
     -- The triggers use this search path.
@@ -134,6 +135,7 @@ begin
     ) courses limit 0;
     perform set_config('search_path', path, true);
 end",
+        rights = columns.concat() + &functions.concat(),
         regclass = literal(&attachment.table.to_sql()),
         schema = literal(unquoted(outbox).as_str()),
         grants = literal(&grants),
@@ -231,7 +233,8 @@ fn triggers(attachment: &Attachment, shape: &TableShape) -> String {
         }
         TriggerMode::PerRow => {
             sql += "-- For each row: a statement may name a partition, or a table that inherits from this one.\n";
-            sql += &format!("{}\n", drop_trigger(attachment, "note"));
+            sql += &drop_trigger(attachment, "note");
+            sql.push('\n');
             sql += &trigger(attachment, "insert", "after insert", "for each row");
             sql += &trigger(
                 attachment,

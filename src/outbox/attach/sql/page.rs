@@ -27,7 +27,8 @@ pub(in crate::outbox::attach) fn page_sql(
 ) -> String {
     let alias = identifier(&attachment.table.name);
     let columns: Vec<_> = attachment.key.iter().map(|name| format!("{alias}.{}", identifier(name))).collect();
-    let present: String = columns.iter().map(|column| format!("\n       and {column} is not null")).collect();
+    let present: Vec<_> = columns.iter().map(|column| format!("\n       and {column} is not null")).collect();
+    let present = present.concat();
     let after: Vec<_> = attachment
         .key
         .iter()
@@ -41,7 +42,7 @@ pub(in crate::outbox::attach) fn page_sql(
     let after =
         if is_first { String::new() } else { format!("\n       and ({list}) > ({})", after.join(", ")) };
     let backwards: Vec<_> = columns.iter().map(|column| format!("{column} desc")).collect();
-    let last: Vec<_> = columns.iter().map(|column| format!("{column}::text")).collect();
+    let cursor: Vec<_> = columns.iter().map(|column| format!("{column}::text")).collect();
     let settings: Vec<_> =
         PAGE_SETTINGS.iter().map(|(name, value)| format!("set_config('{name}', '{value}', true)")).collect();
     let courses = indent(attachment, &courses(attachment, shape, "course_sync_page", None), 4);
@@ -67,10 +68,10 @@ select (select count(*) from course_sync_page) as seen,
        (select count(*) from written) as written,
        (select count(*) from course_sync_new
          where not {outbox}.course_sync_is_usable(course_key, properties)) as refused,
-       (select array[{last}] from course_sync_page as {alias} order by {backwards} limit 1) as last_key",
+       (select array[{cursor}] from course_sync_page as {alias} order by {backwards} limit 1) as last_key",
         settings = settings.join(" || "),
         rows = stored_rows(attachment, shape),
-        last = last.join(", "),
+        cursor = cursor.join(", "),
         backwards = backwards.join(", "),
         outbox = attachment.outbox,
     )

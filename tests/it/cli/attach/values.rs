@@ -132,6 +132,15 @@ async fn a_course_that_the_outbox_cannot_hold_does_not_fail_the_write_and_is_not
     let check = run_command(&world.settings, &["check"]).await;
     assert!(check.out.contains("attached_tables") && check.out.contains("cannot hold: 6"), "{}", check.out);
 
+    // Written again: the same number of courses. Another title replaces the one before.
+    execute(
+        pool,
+        "update catalogue.courses set seats = 1; update catalogue.courses set title = 'no key!' where title = 'no key';
+         update catalogue.courses set title = 'no key' where title = 'no key!'",
+    )
+    .await;
+    assert_eq!(refused(&world).await.len(), 6, "{:?}", refused(&world).await);
+
     // Corrected rows are enqueued, and deleted ones are forgotten.
     execute(
         pool,
