@@ -1,6 +1,6 @@
 //! `attach --backfill`: the rows that exist are enqueued once, whatever the catalogue does at the same time.
 
-use sqlx::{Acquire, Executor};
+use sqlx::{Acquire, Connection, Executor};
 
 use super::{apply, attach, execute, keys, world_with_catalogue};
 use crate::support::postgres::wait_for_lock_waiters;
@@ -92,4 +92,26 @@ async fn a_row_that_is_deleted_meanwhile_is_not_enqueued() {
         .await
         .unwrap();
     assert_eq!(titles, ["new", "old", "new", "old"]);
+}
+
+#[tokio::test]
+async fn a_deletion_with_an_older_snapshot_is_not_lost() {
+    let world = world_with_catalogue().await;
+    let pool = world.pool();
+    execute(pool, "insert into catalogue.courses (code, title) values ('A', 'a'), ('B', 'b')").await;
+    apply(&world, &[]).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let mut catalogue = connection.begin_with("begin isolation level repeatable read").await.unwrap();
+    catalogue.execute("select from catalogue.courses").await.unwrap();
+    assert_eq!(attach(&world, &["--backfill", "--apply"]).await.code, Some(0));
+    // The transaction does not see the rows that the backfill wrote.
+    let refused = catalogue.execute("delete from catalogue.courses where code = 'A'").await.unwrap_err();
+    let code = refused.into_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+    assert_eq!(code.as_deref(), Some("40001"));
+    catalogue.rollback().await.unwrap();
+    drop(connection);
+    // A course that is deleted before a backfill reaches it stays withdrawn.
+    execute(pool, "delete from course_outbox; delete from catalogue.courses where code = 'A'").await;
+    assert_eq!(attach(&world, &["--backfill", "--apply"]).await.code, Some(0));
+    assert_eq!(keys(pool).await, ["-A", "B"]);
 }
