@@ -2,6 +2,7 @@
 
 mod account_properties;
 mod adopt;
+mod attach;
 mod audit;
 mod check;
 mod connections;
@@ -63,6 +64,8 @@ enum Command {
     Enqueue(enqueue::EnqueueArgs),
     Adopt(adopt::AdoptArgs),
     Audit(audit::AuditArgs),
+    Attach(attach::AttachArgs),
+    Detach(attach::DetachArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
     Failures(failures::FailuresArgs),
@@ -126,6 +129,11 @@ async fn dispatch(cli: Cli) -> anyhow::Result<CommandOutcome> {
         }
         Command::Adopt(args) => adopt::run(&args, &load_config(file, NEEDS_ALL)?).await,
         Command::Audit(args) => audit::run(&args, &load_config(file, NEEDS_ALL)?).await,
+        Command::Attach(args) => {
+            let (config, database) = load_database(file).await?;
+            attach::run_attach(&args, &config, &database).await
+        }
+        Command::Detach(args) => attach::run_detach(&args, &load_database(file).await?.1).await,
         Command::Status(args) => status::run(&args, &load_config(file, NEEDS_DATABASE)?).await,
         Command::Explain(args) => {
             let (config, database) = load_database(file).await?;

@@ -119,6 +119,13 @@ impl OutboxError {
         self.sqlstate().as_deref() == Some(LOCK_NOT_AVAILABLE)
     }
 
+    /// Whether the server ended the statement because of a deadlock with another session.
+    pub(super) fn is_deadlock(&self) -> bool {
+        /// The SQLSTATE of a deadlock.
+        const DEADLOCK_DETECTED: &str = "40P01";
+        self.sqlstate().as_deref() == Some(DEADLOCK_DETECTED)
+    }
+
     /// Whether the program or its configuration does not fit the database, rather than the database failing.
     #[must_use]
     pub fn is_configuration_error(&self) -> bool {

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0016_earlier_versions"),
     migration!("0017_changes"),
     migration!("0018_room_for_outcomes"),
+    migration!("0019_attach"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 16] = [
+    const CHECKSUMS: [(i64, &str, &str); 17] = [
         (
             1,
             "outbox",
@@ -142,6 +143,11 @@ mod tests {
             18,
             "room for outcomes",
             "23a14fa6d90250fcee18ef424814c44f929acfe743d4c1fb5598e8332d6e323067c7240f0ac509066b2085088c91ca86",
+        ),
+        (
+            19,
+            "attach",
+            "e0211407e4d47727ebd45e05ae7a24cc186d7c8189fbca4c209aaf145751157b3211b05258319fe0cc3cfc4ca1f4e3a8",
         ),
     ];
 

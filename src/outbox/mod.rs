@@ -6,6 +6,7 @@
 //! timer.
 
 mod apply;
+pub mod attach;
 pub mod changes;
 pub mod claim;
 pub mod connect;

@@ -53,16 +53,29 @@ async fn the_documented_sql_runs_and_each_role_has_only_its_privileges() {
     let url = cluster.url("integration");
     let mut superuser = PgConnection::connect(&url).await.unwrap();
     let sql = blocks();
-    let [put, put_many, withdraw, offer, change_many, read, fix, roles, grants, functions, reader, editor] =
-        sql.as_slice()
+    let [
+        attach_grants,
+        put,
+        put_many,
+        withdraw,
+        offer,
+        change_many,
+        read,
+        fix,
+        roles,
+        grants,
+        functions,
+        reader,
+        editor,
+    ] = sql.as_slice()
     else {
-        panic!("docs/integration.md has {} SQL blocks; this test expects twelve", sql.len());
+        panic!("docs/integration.md has {} SQL blocks; this test expects thirteen", sql.len());
     };
 
     run(&mut superuser, roles).await.unwrap();
     let mut owner = connect_as("course_sync_owner", &url).await;
     outbox::migrations::MIGRATOR.run(&mut owner).await.unwrap();
-    for statements in [grants, functions] {
+    for statements in [grants, functions, attach_grants] {
         run(&mut owner, statements).await.unwrap();
     }
     for statements in [reader, editor] {

@@ -4,6 +4,7 @@ use super::result::CheckResult;
 use crate::cli::connections::session_mode;
 use crate::cli::output::describe_error;
 use crate::config::Config;
+use crate::outbox::attach::refused;
 use crate::outbox::integrity::{self, OutboxDefect};
 use crate::outbox::ops::rights;
 use crate::outbox::{Database, OutboxError, connect};
@@ -25,7 +26,9 @@ pub(super) async fn check_database(config: &Config) -> anyhow::Result<Vec<CheckR
             let (schema, visible) = check_tables(&database).await;
             let grants = check_grants(&database).await;
             let grants = visible.filter(|_| !grants.has_failed()).unwrap_or(grants);
-            vec![reached, schema, grants, check_notifications(config, &database).await]
+            let mut results = vec![reached, schema, grants, check_notifications(config, &database).await];
+            results.extend(check_attached_tables(&database).await);
+            results
         }
         Err(error) => {
             let why = "the schema is not usable";
@@ -127,6 +130,26 @@ async fn check_grants(database: &Database) -> CheckResult {
         }
         Err(error) => CheckResult::failed("grants", error_line(error), "fix this error, then check again"),
     }
+}
+
+/// Warns about courses of attached tables that the outbox cannot hold. No result if there are none.
+async fn check_attached_tables(database: &Database) -> Option<CheckResult> {
+    // Without the right to read the table, the line `grants` names the right.
+    let refused = refused::read_refused(database).await.ok().filter(|refused| refused.count > 0)?;
+    let count = refused.count;
+    let count = if count >= u64::from(refused::MAX_COUNTED) {
+        format!("at least {count}")
+    } else {
+        count.to_string()
+    };
+    Some(CheckResult::warning(
+        "attached_tables",
+        format!(
+            "courses of attached tables that the outbox cannot hold: {count}. {}",
+            refused.examples.join("; ")
+        ),
+        "correct the rows in the table; a corrected row is enqueued at once",
+    ))
 }
 
 async fn check_notifications(config: &Config, database: &Database) -> CheckResult {

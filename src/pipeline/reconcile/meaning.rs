@@ -61,7 +61,7 @@ pub struct FoundRecord {
 
 /// The meaning of one read.
 #[derive(Debug, Clone)]
-pub struct Reading<F> {
+pub struct ReadMeaning<F> {
     /// One finding per key or record, in the order of the request.
     pub findings: Vec<F>,
     /// What the response shows about the account.
@@ -77,14 +77,14 @@ pub fn interpret_read(
     unique_property: &str,
     state: RecordState,
     exchange: &Exchange,
-) -> Reading<LookupFinding> {
+) -> ReadMeaning<LookupFinding> {
     match conclusive_reply(exchange) {
         Ok(reply) => {
             let findings = keys.iter().map(|key| finding_of(key, unique_property, state, reply)).collect();
-            Reading { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
+            ReadMeaning { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
         }
         Err((outcome, signal)) => {
-            Reading { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
+            ReadMeaning { findings: vec![LookupFinding::Inconclusive; keys.len()], signal, outcome }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::meaning::Reading;
+use super::meaning::ReadMeaning;
 use crate::account::rate_limiter::Permit;
 use crate::course::{BatchId, RowId};
 use crate::hubspot::api::outcome::RequestOutcome;
@@ -44,7 +44,7 @@ pub(super) async fn read<F>(
     state: RecordState,
     permit: Option<Permit>,
     request: impl Future<Output = Exchange>,
-    interpret: impl FnOnce(&Exchange) -> Reading<F>,
+    interpret: impl FnOnce(&Exchange) -> ReadMeaning<F>,
 ) -> Result<ReadEnd<F>, OutboxError> {
     let Some((permit, id)) = prepare(context, held, rows, permit).await? else {
         return Ok(ReadEnd::NotPossible);
@@ -53,7 +53,7 @@ pub(super) async fn read<F>(
     let began = Instant::now();
     let exchange = request.await;
     let took = began.elapsed();
-    let Reading { findings, signal, outcome } = interpret(&exchange);
+    let ReadMeaning { findings, signal, outcome } = interpret(&exchange);
     context.reporting.metrics.observe_request(Operation::Read, outcome, took);
     let failure = context.account.on_lookup_response(rows.len(), &signal, exchange.quota(), began);
     // After `on_lookup_response`: a request that gets this permit must find the gate closed if this response closed it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::meaning::{Reading, conclusive_reply, is_listed_as_missing};
+use super::meaning::{ReadMeaning, conclusive_reply, is_listed_as_missing};
 use crate::course::{Category, CourseError, HeldProperties, HubSpotId, Patch, Properties, Write, patch};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{BatchReply, Exchange};
@@ -69,14 +69,14 @@ pub(crate) fn whereabouts(live: RecordFinding, archived: Option<RecordFinding>) 
 }
 
 /// Interprets the end of a read of these records.
-pub(crate) fn interpret_records(ids: &[&HubSpotId], exchange: &Exchange) -> Reading<RecordFinding> {
+pub(crate) fn interpret_records(ids: &[&HubSpotId], exchange: &Exchange) -> ReadMeaning<RecordFinding> {
     match conclusive_reply(exchange) {
         Ok(reply) => {
             let findings = ids.iter().map(|id| finding_of(id, ids, reply)).collect();
-            Reading { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
+            ReadMeaning { findings, signal: Signal::Passed, outcome: RequestOutcome::Ok }
         }
         Err((outcome, signal)) => {
-            Reading { findings: vec![RecordFinding::Inconclusive; ids.len()], signal, outcome }
+            ReadMeaning { findings: vec![RecordFinding::Inconclusive; ids.len()], signal, outcome }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod archives;
+mod attach;
 mod audit;
 mod check;
 mod commands;
