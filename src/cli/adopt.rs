@@ -8,7 +8,6 @@ mod report;
 use std::num::NonZeroU64;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use self::apply::{Applied, Applier};
 use self::lease::CommandLease;
@@ -16,7 +15,7 @@ use self::matching::{Fingerprints, MatchDecision, MatchRule, RecordEntry, RowEnt
 use self::report::{AdoptReport, Counts};
 use super::connections::open_database;
 use super::outcome::{CommandOutcome, UsageError};
-use super::output::{print_as, print_progress};
+use super::output::{print_as, print_progress, spinner};
 use super::paced_client::{PacedClient, RecordWalk, Share};
 use crate::config::Config;
 use crate::course::{MAX_COURSES, RowId, Status};
@@ -232,9 +231,4 @@ fn row_state(row: &MatchableRow) -> RowState {
         (None, Status::Failed) => RowState::Failed,
         (None, Status::Unconfirmed | Status::Synced | Status::Archived) => RowState::Unconfirmed,
     }
-}
-
-fn spinner(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template);
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 
 use self::drift::{Drift, DriftClass, RecordOrigin, compare, origin};
 use self::report::{AuditTotals, Finding, Position};
 use super::connections::open_database;
 use super::outcome::CommandOutcome;
-use super::output::{print_progress, print_result};
+use super::output::{print_progress, print_result, spinner};
 use super::paced_client::{PacedClient, RecordWalk, Share};
 use crate::config::Config;
 use crate::course::{HubSpotId, MAX_COURSES, Properties, RowId};
@@ -69,10 +69,7 @@ pub(super) async fn run(args: &AuditArgs, config: &Config) -> anyhow::Result<Com
         client: &client,
         position: args.from.clone(),
         totals: AuditTotals::default(),
-        progress: ProgressBar::no_length().with_style(
-            ProgressStyle::with_template("{spinner} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        ),
+        progress: spinner("{spinner} {msg}"),
         printed_at: Instant::now(),
     };
     let result = tokio::select! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::connections::open_database;
 use super::format::sanitize;
 use super::outcome::{CommandOutcome, UsageError};
 use super::output::print_as;
@@ -117,8 +118,12 @@ pub(super) async fn run(
     let fix = args.fix();
     let (of_account, schema) = account::check_account(&config, &client, fix).await;
     results.extend(of_account);
-    existing::warn_of_existing_courses(&config, &client, &mut results).await;
-    results.push(properties::check_properties(&config, &client, schema.as_ref(), fix).await);
+    let database = open_database(&config).await;
+    if let Ok(database) = &database {
+        existing::warn_of_existing_courses(&config, &client, database, &mut results).await;
+    }
+    let unique = config.hubspot.unique_property.as_deref();
+    results.push(properties::check_properties(&client, database, unique, schema.as_ref(), fix).await);
     if args.probe_uniqueness {
         results.push(probe::probe_uniqueness(&config, &client).await);
     }

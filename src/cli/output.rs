@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::config::redact;
@@ -28,6 +29,12 @@ pub(super) fn print_result(result: &str) -> std::io::Result<bool> {
 /// Prints progress to stderr. A closed stderr is not an error.
 pub(super) fn print_progress(text: &str) {
     writeln!(std::io::stderr().lock(), "{text}").ok();
+}
+
+/// Shows progress whose end is not known; on stderr, if it is a terminal.
+pub(super) fn spinner(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 /// Prints the error of a command to stderr.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::account_properties::read_account_properties;
 use super::connections::open_database;
 use super::outcome::CommandOutcome;
-use super::output::print_as;
+use super::output::{print_as, spinner};
 use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
 use crate::course::{BatchId, ClaimedCourse, CourseKey, MAX_COURSES, RowId, Write};
@@ -86,9 +85,7 @@ async fn forecast_pending(
     properties: Option<&AccountProperties>,
     forecast: &mut Forecast,
 ) -> anyhow::Result<()> {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} pending courses checked");
-    let progress =
-        ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let progress = spinner("{spinner} {human_pos} pending courses checked");
     let mut position = Some(PageCursor::default());
     let mut left = args.limit.unwrap_or(u64::MAX);
     while let Some(after) = position.clone()

@@ -20,7 +20,7 @@ pub use error::{Category, CourseError, clip};
 pub use ids::{BatchId, InstanceId, RowId, Term};
 pub use key::{CourseKey, fold_key};
 pub use patch::{HeldProperties, Patch, patch};
-pub use properties::{Properties, PropertyValue};
+pub use properties::{Properties, PropertyValue, is_property_name};
 pub use status::{Doubt, HubSpotId, Provenance, Requeue, Status, Suspicion, Transition};
 pub use unconfirmed::UnconfirmedCourse;
 pub use verdict::{NotTaken, Verdict};

@@ -7,6 +7,13 @@ use serde_json::Value;
 
 use super::InvalidValue;
 
+/// Whether HubSpot allows these characters in the name of a property. Its length is limited as well.
+#[must_use]
+pub fn is_property_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
 /// One value as the catalogue wrote it. HubSpot accepts only strings; see [`Properties::sent_values`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum PropertyValue {

@@ -4,11 +4,10 @@
 use super::Fix;
 use super::result::CheckResult;
 use super::unique::choose_group;
-use crate::cli::connections::open_database;
 use crate::cli::format::pluralize;
 use crate::cli::output::describe_error;
-use crate::config::Config;
 use crate::hubspot::Client;
+use crate::outbox::Database;
 use crate::outbox::ops::property_values::{read_property_uses, read_property_values};
 use crate::policy::properties::AccountProperties;
 use crate::policy::properties::plan::{
@@ -21,8 +20,9 @@ const CODE: &str = "properties";
 const NAMED: usize = 10;
 
 pub(super) async fn check_properties(
-    config: &Config,
     client: &Client,
+    database: anyhow::Result<Database>,
+    unique: Option<&str>,
     schema: Option<&ReadResult<AccountProperties>>,
     fix: Fix,
 ) -> CheckResult {
@@ -39,7 +39,7 @@ pub(super) async fn check_properties(
         }
         None => return CheckResult::not_checked(CODE, "the property list was not read"),
     };
-    let (uses, missing) = match read_missing(config, account).await {
+    let (uses, missing) = match read_missing(database, account, unique).await {
         Ok(found) => found,
         Err(error) => {
             return CheckResult::skipped(
@@ -60,14 +60,15 @@ pub(super) async fn check_properties(
 }
 
 async fn read_missing(
-    config: &Config,
+    database: anyhow::Result<Database>,
     account: &AccountProperties,
+    unique: Option<&str>,
 ) -> anyhow::Result<(Vec<PropertyUse>, Vec<MissingPart>)> {
-    let database = open_database(config).await?;
+    let database = database?;
     let uses = read_property_uses(&database).await?;
     let values = read_property_values(&database, &enumerations(&uses, account)).await?;
     database.close().await;
-    let missing = missing_parts(&uses, &values, account, config.hubspot.unique_property.as_deref());
+    let missing = missing_parts(&uses, &values, account, unique);
     Ok((uses, missing))
 }
 

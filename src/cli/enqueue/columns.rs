@@ -2,6 +2,7 @@
 
 use super::plan::{DEFAULT_KEY, EnqueuePlan};
 use crate::cli::outcome::UsageError;
+use crate::course::is_property_name;
 
 /// The largest number of columns.
 const MAX_COLUMNS: usize = 1000;
@@ -108,12 +109,6 @@ fn divide(parts: &[&str], names: &[String]) -> Option<Vec<String>> {
         divided.insert(0, name);
         Some(divided)
     })
-}
-
-/// Whether HubSpot accepts the name for a property.
-pub(super) fn is_property_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn find_column(header: &[String], name: &str, option: &str) -> Result<usize, UsageError> {

@@ -3,9 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::args::EnqueueArgs;
-use super::columns::is_property_name;
 use crate::cli::outcome::UsageError;
-use crate::course::{Associations, CourseKey, Properties};
+use crate::course::{Associations, CourseKey, Properties, is_property_name};
 use crate::outbox::ops::enqueue::NewCourse;
 
 /// The longest line, or CSV record, in bytes.

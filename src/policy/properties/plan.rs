@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::AccountProperties;
+use crate::course::is_property_name;
 use crate::hubspot::api::properties::PropertyKind;
 
 /// The longest name and value that HubSpot takes.
@@ -190,7 +191,7 @@ fn missing_property(used: &PropertyUse, account: &AccountProperties) -> MissingP
             "HubSpot keeps names that begin with hs_ for itself; correct the name in the catalogue"
                 .to_owned(),
         )
-    } else if !is_valid_name(&name) {
+    } else if name.len() > NAME_MAX || !is_property_name(&name) {
         Some(format!(
             "HubSpot takes names of a-z, 0-9 and _ that begin with a letter, up to {NAME_MAX} characters; correct the name in \
              the catalogue"
@@ -204,13 +205,6 @@ fn missing_property(used: &PropertyUse, account: &AccountProperties) -> MissingP
         Some(why) => MissingPart::LeftOut { name, why },
         None => MissingPart::Property(NewProperty { name, kind: NewKind::of(used), courses: used.courses }),
     }
-}
-
-fn is_valid_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    name.len() <= NAME_MAX
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(is_allowed)
 }
 
 impl AccountProperties {
