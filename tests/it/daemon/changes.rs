@@ -272,6 +272,19 @@ async fn a_refused_change_keeps_the_record_and_a_correction_is_sent_by_itself() 
     world.wait_until_settled("A", "synced").await;
     world.audit_values().await;
 
+    // A clearing that HubSpot refuses, because the property is required.
+    world.change("A", &json!({ "hs_course_description": "without a name" })).await;
+    world.wait_until_settled("A", "failed").await;
+    let row = world.row("A").await;
+    assert_eq!(row.hubspot_id, Some(record.to_string()));
+    assert!(
+        row.error("message").contains("A value for hs_course_name must be provided"),
+        "{}",
+        row.error("message")
+    );
+    world.change("A", &course("Algebra", "corrected again")).await;
+    world.wait_until_settled("A", "synced").await;
+
     // The same for a course that was never created.
     world.enqueue("B", &json!({ "hs_course_name": "Biology", "hs_enrollment_capacity": "many" })).await;
     world.wait_until_settled("B", "failed").await;
@@ -331,6 +344,17 @@ async fn many_changes_are_sent_in_full_batches() {
     })
     .await;
     assert_eq!(world.received(Operation::BatchUpdate).len(), 20);
+    // Each course: its creation is recorded, the catalogue changes it, and the change is recorded.
+    let versions = eventually("the statistics are published", async || {
+        let versions: i64 =
+            sqlx::query_scalar("select n_tup_upd from pg_stat_user_tables where relname = 'course_outbox'")
+                .fetch_one(world.pool())
+                .await
+                .unwrap();
+        if versions >= 6_000 { Ok(versions) } else { Err(versions) }
+    })
+    .await;
+    assert_eq!(versions, 6_000, "a change costs one row version more than its own write");
     world.audit_values().await;
 }
 

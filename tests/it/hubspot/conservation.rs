@@ -1,9 +1,7 @@
 //! The conservation law with corrupted responses: every course gets exactly one verdict, and no course counts as
 //! created with an id that HubSpot did not assign to it.
 
-use course_sync::course::Batch;
-use course_sync::course::Category;
-use course_sync::course::Verdict;
+use course_sync::course::{Batch, Category, HeldRecord, HubSpotId, Verdict, Write};
 use course_sync::hubspot::api::record_state::RecordState;
 use course_sync::hubspot::api::response::Exchange;
 use course_sync::pipeline::interpret::interpret;
@@ -25,6 +23,16 @@ fn interpret_body(batch: &Batch, status: u16, body: &[u8]) -> Interpretation {
     let meaning = interpret(batch, &response(status, "", body), NOW);
     assert_eq!(meaning.verdicts.len(), batch.courses().len(), "each course must have exactly one verdict");
     meaning
+}
+
+/// The same courses, whose records are known and are to be changed or archived.
+fn of_records(batch: &Batch, write: Write) -> Batch {
+    let mut courses = batch.courses().to_vec();
+    for (at, course) in courses.iter_mut().enumerate() {
+        let id = HubSpotId::parse(&TruthfulHubSpot::id(at)).expect("an id");
+        course.record = Some(HeldRecord { id, patch: [("title".to_owned(), "new".to_owned())].into() });
+    }
+    Batch::of(write, batch.id(), courses, batch.unique_property())
 }
 
 /// Checks that no course gets a wrong id. If the status fits the response, a created course must not count as refused,
@@ -184,6 +192,10 @@ proptest! {
             matches!(verdict, Verdict::Applied { .. } | Verdict::CreatedUnidentified(_))
         };
         prop_assert!(!meaning.verdicts.iter().any(is_created) || (200..300).contains(&status));
+        for write in [Write::Update, Write::Archive] {
+            let meaning = interpret_body(&of_records(&batch, write), status, &body);
+            prop_assert!(!meaning.verdicts.iter().any(is_created) || (200..300).contains(&status));
+        }
     }
 
     #[test]
