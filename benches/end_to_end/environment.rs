@@ -1,6 +1,7 @@
 //! The environment of a measurement: a throwaway Postgres, and the program in its own process.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct Scope {
     pub rows: usize,
     /// Repetitions.
     pub rounds: usize,
+    /// Minutes of the long run.
+    pub minutes: usize,
 }
 
 /// A throwaway Postgres.
@@ -113,6 +116,11 @@ pub fn settings(database: &str, hubspot: &FakeHubSpot, quota: (&str, &str)) -> B
 /// Environment variable with the path of another build of the program, to compare two builds.
 const PROGRAM: &str = "BENCH_PROGRAM";
 
+/// The program that is measured.
+pub fn program() -> OsString {
+    std::env::var_os(PROGRAM).unwrap_or_else(|| env!("CARGO_BIN_EXE_course-sync").into())
+}
+
 /// A running `course-sync run`. Killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -122,8 +130,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the real program.
     pub fn start(settings: &BTreeMap<String, String>) -> anyhow::Result<Self> {
-        let program = std::env::var_os(PROGRAM).unwrap_or_else(|| env!("CARGO_BIN_EXE_course-sync").into());
-        Self::spawn(Command::new(program).arg("run"), settings)
+        Self::spawn(Command::new(program()).arg("run"), settings)
     }
 
     /// Starts another program with the same settings.
@@ -147,8 +154,18 @@ impl Daemon {
 
     /// The peak memory so far, in MiB.
     pub fn peak(&self) -> anyhow::Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    /// The number of open descriptors.
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.id))?.count())
+    }
+
+    /// A line of the process's status, in MiB.
+    pub fn memory(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("an unknown /proc")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("an unknown /proc")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 

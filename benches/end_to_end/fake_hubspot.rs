@@ -1,6 +1,8 @@
 //! A minimal fake HubSpot in its own process: responds to every create and update by repeating what was sent, after a
-//! fixed time, and records when each request arrived. It validates nothing, so that it does not become the bottleneck.
+//! fixed time, remembers which records were archived, and records when each request arrived. It validates nothing, so that it
+//! does not become the bottleneck.
 
+use std::collections::HashSet;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +24,8 @@ const NOW: &str = "2026-11-24T12:00:00.000Z";
 pub struct Arrival {
     /// When its head was read, in seconds since 1970.
     pub at: f64,
+    /// The number of its courses; 0 for a read.
+    pub courses: usize,
     /// The keys of its courses, if the body is small.
     pub keys: Vec<String>,
 }
@@ -61,7 +65,8 @@ impl FakeHubSpot {
         let arrival = |line: &str| {
             let mut words = line.split(' ').map(str::to_owned);
             let at = words.next().unwrap_or_default().parse()?;
-            Ok(Arrival { at, keys: words.collect() })
+            let courses = words.next().unwrap_or_default().parse()?;
+            Ok(Arrival { at, courses, keys: words.collect() })
         };
         lines.lines().map(arrival).collect()
     }
@@ -71,6 +76,14 @@ impl FakeHubSpot {
 struct Seen {
     arrivals: Vec<Arrival>,
     records: u64,
+    /// The ids of the records in the recycle bin.
+    archived: HashSet<String>,
+}
+
+impl Seen {
+    fn record(&mut self, at: f64, courses: usize, keys: Vec<String>) {
+        self.arrivals.push(Arrival { at, courses, keys });
+    }
 }
 
 /// Runs the process.
@@ -139,12 +152,25 @@ async fn serve_connection(
                 sleep_until_precisely(respond_at).await;
                 ("200 OK", answer)
             }
+            Some(path) if path.ends_with("/batch/archive") => {
+                archive(&String::from_utf8_lossy(&body), at, seen);
+                sleep_until_precisely(respond_at).await;
+                ("204 No Content", String::new())
+            }
+            Some(path) if path.contains("/batch/read?archived=") => {
+                let answer = read(&String::from_utf8_lossy(&body), path.ends_with("=true"), at, seen);
+                sleep_until_precisely(respond_at).await;
+                ("200 OK", answer)
+            }
             _ => ("404 Not Found", r#"{"status":"error","message":"not here"}"#.to_owned()),
         };
         let length = answer.len();
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        );
+        // A 204 has neither a body nor its length.
+        let content = match length {
+            0 => String::new(),
+            _ => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        let head = format!("HTTP/1.1 {status}\r\n{content}\r\n");
         to.write_all(head.as_bytes()).await?;
         to.write_all(answer.as_bytes()).await?;
         if first.starts_with("GET /arrivals") {
@@ -157,7 +183,7 @@ fn arrivals(seen: &Mutex<Seen>) -> String {
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let line = |arrival: &Arrival| {
         let keys: String = arrival.keys.iter().flat_map(|key| [" ", key]).collect();
-        format!("{:.6}{keys}\n", arrival.at)
+        format!("{:.6} {}{keys}\n", arrival.at, arrival.courses)
     };
     seen.arrivals.iter().map(line).collect()
 }
@@ -167,36 +193,66 @@ fn created(body: &str, at: f64, seen: &Mutex<Seen>) -> String {
     let is_small = body.len() <= SMALL;
     let mut answer = String::with_capacity(body.len() + 256 + body.len() / 3);
     answer.push_str(r#"{"status":"COMPLETE","results":["#);
-    let (mut rest, mut keys, mut is_first) = (body, Vec::new(), true);
+    let (mut rest, mut keys, mut courses) = (body, Vec::new(), 0);
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some((_, input)) = rest.split_once(r#"{"properties":"#) {
         let Some((properties, after)) = input.split_once(r#"},"associations":"#) else { break };
         rest = after;
         seen.records += 1;
         let id = seen.records;
-        let comma = if std::mem::take(&mut is_first) { "" } else { "," };
+        let comma = if courses == 0 { "" } else { "," };
+        courses += 1;
         answer.push_str(&format!(
             r#"{comma}{{"id":"{id}","properties":{properties},"hs_object_id":"{id}","hs_createdate":"{NOW}","hs_lastmodifieddate":"{NOW}"}},"createdAt":"{NOW}","updatedAt":"{NOW}","archived":false}}"#
         ));
         let key = properties.split_once(r#""course_sync_key":""#).and_then(|(_, key)| key.split('"').next());
         keys.extend(key.filter(|_| is_small).map(str::to_owned));
     }
-    seen.arrivals.push(Arrival { at, keys });
+    seen.record(at, courses, keys);
     answer.push_str(&format!(r#"],"requestedAt":"{NOW}","startedAt":"{NOW}","completedAt":"{NOW}"}}"#));
     answer
 }
 
 /// The response to an update. Its records are copied from the text of the request, without parsing it.
 fn updated(body: &str, at: f64, seen: &Mutex<Seen>) -> String {
-    let mut answer = String::from(r#"{"status":"COMPLETE","results":["#);
-    for (number, input) in body.split(r#"{"id":""#).skip(1).enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        let record = input.split(r#","objectWriteTraceId""#).next().unwrap_or_default();
-        answer.push_str(&format!(
-            r#"{comma}{{"id":"{record},"createdAt":"{NOW}","updatedAt":"{NOW}","archived":false}}"#
-        ));
-    }
-    seen.lock().unwrap_or_else(PoisonError::into_inner).arrivals.push(Arrival { at, keys: Vec::new() });
-    answer.push_str(&format!(r#"],"requestedAt":"{NOW}","startedAt":"{NOW}","completedAt":"{NOW}"}}"#));
-    answer
+    let records = records(body, r#","objectWriteTraceId""#);
+    seen.lock().unwrap_or_else(PoisonError::into_inner).record(at, records.len(), Vec::new());
+    results(records.iter().map(|record| {
+        format!(r#"{{"id":"{record},"createdAt":"{NOW}","updatedAt":"{NOW}","archived":false}}"#)
+    }))
+}
+
+/// Moves the records of the request to the recycle bin.
+fn archive(body: &str, at: f64, seen: &Mutex<Seen>) {
+    let ids = records(body, "\"");
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.record(at, ids.len(), Vec::new());
+    seen.archived.extend(ids.into_iter().map(str::to_owned));
+}
+
+/// The response to a read: those of the requested records that are in the recycle bin, or those that are not.
+fn read(body: &str, from_recycle_bin: bool, at: f64, seen: &Mutex<Seen>) -> String {
+    let ids = records(body, "\"");
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.record(at, 0, Vec::new());
+    let found = ids.iter().filter(|id| seen.archived.contains(**id) == from_recycle_bin);
+    results(found.map(|id| {
+        format!(
+            r#"{{"id":"{id}","properties":{{"hs_object_id":"{id}"}},"createdAt":"{NOW}","updatedAt":"{NOW}","archived":{from_recycle_bin}}}"#
+        )
+    }))
+}
+
+/// The text of each input of a request, from its id to this end.
+fn records<'a>(body: &'a str, end: &str) -> Vec<&'a str> {
+    body.split(r#"{"id":""#).skip(1).map(|input| input.split(end).next().unwrap_or_default()).collect()
+}
+
+/// A response with these records.
+fn results(records: impl Iterator<Item = String>) -> String {
+    let records: Vec<_> = records.collect();
+    let records = records.join(",");
+    format!(
+        r#"{{"status":"COMPLETE","results":[{records}],"requestedAt":"{NOW}","startedAt":"{NOW}","completedAt":"{NOW}"}}"#
+    )
 }

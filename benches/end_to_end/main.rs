@@ -1,7 +1,7 @@
 //! End-to-end benchmark: the real program, a real Postgres and a minimal fake HubSpot on this machine. Throughput is
 //! compared with baselines measured in the same run. Prints one table.
 //!
-//! `cargo bench --bench end_to_end -- [SECTION]… [--courses N] [--rows N] [--rounds N]`; see docs/performance.md.
+//! `cargo bench --bench end_to_end -- [SECTION]… [--courses N] [--rows N] [--rounds N] [--minutes N]`; see docs/performance.md.
 
 // A benchmark prints to the terminal and reads only its own data.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, clippy::format_push_string)]
@@ -10,7 +10,9 @@ mod baseline;
 mod cost;
 mod environment;
 mod fake_hubspot;
+mod feeder;
 mod latency;
+mod long_run;
 mod memory;
 mod payload;
 mod quota;
@@ -49,12 +51,15 @@ enum Section {
     Trigger,
     /// Fraction of the quota that is used
     Quota,
+    /// Whether anything grows in hours at the full quota; only if it is named
+    #[value(name = "long_run")]
+    LongRun,
 }
 
 #[derive(Debug, Parser)]
 #[command(name = "end_to_end")]
 struct Args {
-    /// Sections to run; default: all
+    /// Sections to run; default: all but `long_run`
     sections: Vec<Section>,
     /// Courses per run
     #[arg(long, default_value_t = 20_000)]
@@ -65,6 +70,9 @@ struct Args {
     /// Repetitions of each measurement, alternating with its baseline
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Minutes of `long_run`
+    #[arg(long, default_value_t = 120)]
+    minutes: usize,
     /// Added by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,15 +95,14 @@ fn measure(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let scope = Scope { courses: args.courses, rows: args.rows, rounds: args.rounds.max(1) };
-    let sections = match args.sections.as_slice() {
-        [] => Section::value_variants(),
-        some => some,
-    };
+    let (rounds, minutes) = (args.rounds.max(1), args.minutes.max(2));
+    let scope = Scope { courses: args.courses, rows: args.rows, rounds, minutes };
+    let all = || Section::value_variants().iter().copied().filter(|section| *section != Section::LongRun);
+    let sections: Vec<_> = if args.sections.is_empty() { all().collect() } else { args.sections.clone() };
     let mut report = Report::default();
     for section in sections {
         eprintln!("measuring {section:?} …");
-        let measured = runtime.block_on(run_section(*section, scope, &mut report));
+        let measured = runtime.block_on(run_section(section, scope, &mut report));
         if let Err(error) = measured {
             eprintln!("{section:?}: {error:#}");
             println!("{report}");
@@ -115,5 +122,6 @@ async fn run_section(section: Section, scope: Scope, report: &mut Report) -> any
         Section::Latency => latency::measure(scope, report).await,
         Section::Trigger => trigger::measure(scope, report).await,
         Section::Quota => quota::measure(scope, report).await,
+        Section::LongRun => long_run::measure(scope, report).await,
     }
 }

@@ -41,7 +41,8 @@ async fn measure_requests(url: &str, what: &str, report: &mut Report) -> anyhow:
     let daemon = Daemon::start(&settings(url, &hubspot, ("190", "10s")))?;
     tokio::time::sleep(Duration::from_secs_f64(PER * (WINDOWS as f64 + 1.5))).await;
     daemon.stop().await?;
-    let arrivals: Vec<f64> = hubspot.arrivals().await?.iter().map(|arrival| arrival.at).collect();
+    let requests = hubspot.arrivals().await?;
+    let arrivals: Vec<f64> = requests.iter().map(|arrival| arrival.at).collect();
     // Requests arrive in one burst per window. Measured from burst to burst: a period that begins between two
     // bursts could contain one burst more or less.
     let (first, last) = (arrivals.get(REQUESTS), arrivals.get(REQUESTS * (WINDOWS + 1)));
@@ -49,6 +50,9 @@ async fn measure_requests(url: &str, what: &str, report: &mut Report) -> anyhow:
         anyhow::bail!("only {} requests arrived", arrivals.len())
     };
     let used = PER * WINDOWS as f64 / (last - first);
+    let sent = requests.get(REQUESTS..REQUESTS * (WINDOWS + 1)).unwrap_or_default();
+    let courses = sent.iter().map(|request| request.courses).sum::<usize>() as f64 / sent.len() as f64;
+    report.add(format!("{what}: courses per request at the quota"), courses, "courses", Goal::AtLeast(95.0));
     let fullest = arrivals
         .iter()
         .map(|from| arrivals.iter().filter(|at| (*from..=*from + PER).contains(*at)).count())

@@ -49,7 +49,7 @@ impl fmt::Display for Report {
 }
 
 /// Formats with a sensible number of digits.
-fn format_number(value: f64) -> String {
+pub fn format_number(value: f64) -> String {
     match value.abs() {
         large if large >= 1_000.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.2}"),

@@ -232,6 +232,12 @@ impl RateLimiter {
         self.slots.usage().in_use
     }
 
+    /// The number of requests that count in the current window, and how many it may contain at present.
+    #[must_use]
+    pub fn usage(&self) -> (u32, u32) {
+        (saturate(self.requests_in_window() as u64), self.limit())
+    }
+
     /// Counts requests that other instances sent, each for the given time.
     pub fn count_requests(&self, requests: Vec<Duration>) {
         let now = Instant::now();

@@ -254,10 +254,7 @@ impl Engine {
             self.queues.expect_all(Lane::Fresh);
         }
         match cause {
-            Wakeup::Notify => {
-                // A short batch waits for more courses, which saves requests.
-                self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
-            }
+            Wakeup::Notify => self.wait_for_more_courses().await,
             Wakeup::Completion => {
                 self.may_be_unconfirmed = true;
                 self.queues.expect_all(Lane::Fresh);
@@ -281,8 +278,10 @@ impl Engine {
                 // need more permits for their reads.
                 let may_be_many = queue.lane == Lane::Fresh && queue.write != Write::Archive;
                 if concurrent && may_be_many && courses >= self.context.settings.max_size {
+                    let has_waited = !self.linger().is_zero();
+                    let batches = self.queues.backlog(queue).batches(has_waited);
                     let more = std::iter::from_fn(|| self.context.account.rate_limiter.reserve_if_free());
-                    permits.extend(more.take(self.queues.backlog(queue).batches() - 1));
+                    permits.extend(more.take(batches - 1));
                 }
                 self.start_claim(held, queue, order, courses, permits);
             }
@@ -388,7 +387,10 @@ impl Engine {
 
     fn end_claim(&mut self, ended: ClaimEnd) {
         if let Some(claim) = self.claim.take() {
-            self.queues.backlog(claim.queue).end_claim(claim.begun, ended, Instant::now());
+            let (linger, now) = (self.linger(), Instant::now());
+            let backlog = self.queues.backlog(claim.queue);
+            backlog.end_claim(claim.begun, ended, now);
+            backlog.postpone_reread(now + linger);
         }
     }
 

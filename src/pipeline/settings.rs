@@ -19,6 +19,7 @@ pub struct Settings {
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) max_size: u16,
     pub(crate) max_bytes: u64,
+    /// The longest wait of a short batch.
     pub(crate) linger: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) retry: RetryPolicy,

@@ -86,6 +86,10 @@ pub struct Backlog {
     failures: u32,
     /// After a failure: when the next claim may start.
     retry_at: Option<Instant>,
+    /// Nothing was left after the cursor, and the outbox has not been read from its beginning since.
+    is_nearly_empty: bool,
+    /// When it may be read from its beginning, if it is nearly empty.
+    reread_at: Option<Instant>,
     /// Counts the resets of the cursor. A claim that started before the last reset has a stale result.
     generation: u64,
 }
@@ -123,6 +127,8 @@ impl Default for Backlog {
             full_scan_took: Duration::ZERO,
             failures: 0,
             retry_at: None,
+            is_nearly_empty: false,
+            reread_at: None,
             generation: 0,
         }
     }
@@ -139,6 +145,7 @@ impl Backlog {
         self.may_have_courses = true;
         self.full_scan_at = None;
         self.full_scan_took = Duration::ZERO;
+        self.end_reread();
         self.forget_cursor();
     }
 
@@ -151,7 +158,18 @@ impl Backlog {
     /// When the next claim may start, if there is one to start and it waits.
     #[must_use]
     pub fn waits_until(&self) -> Option<Instant> {
-        self.retry_at.filter(|_| self.may_have_courses)
+        self.retry_at.max(self.reread_at).filter(|_| self.may_have_courses)
+    }
+
+    /// If the last claim took what was left after the cursor: the next one waits until then. It finds only the courses that
+    /// were committed in between, which are few.
+    pub fn postpone_reread(&mut self, until: Instant) {
+        self.reread_at = self.is_nearly_empty.then_some(until);
+    }
+
+    fn end_reread(&mut self) {
+        self.is_nearly_empty = false;
+        self.reread_at = None;
     }
 
     fn forget_cursor(&mut self) {
@@ -162,13 +180,14 @@ impl Backlog {
     /// Whether to start a claim.
     #[must_use]
     pub fn should_claim(&self, now: Instant) -> bool {
-        self.may_have_courses && self.retry_at.is_none_or(|at| now >= at)
+        self.may_have_courses && self.waits_until().is_none_or(|at| now >= at)
     }
 
-    /// For how many requests the next claim should take courses, at most.
+    /// For how many requests the next claim should take courses, at most. `has_waited`: short batches wait at present, so the
+    /// courses of several requests may have been committed meanwhile.
     #[must_use]
-    pub fn batches(&self) -> usize {
-        if self.cursor.is_beginning() { 1 } else { MAX_BATCHES }
+    pub fn batches(&self, has_waited: bool) -> usize {
+        if self.cursor.is_beginning() && !has_waited { 1 } else { MAX_BATCHES }
     }
 
     /// Starts a claim. The caller passes its end to [`Backlog::end_claim`].
@@ -180,6 +199,7 @@ impl Backlog {
         if self.cursor.is_beginning() {
             self.full_scan_at = Some(now);
         }
+        self.end_reread();
         BegunClaim { cursor: self.cursor, generation: self.generation }
     }
 
@@ -216,7 +236,8 @@ impl Backlog {
             }
             Remaining::Nothing | Remaining::After(_) if is_up_to_date => {
                 // If nothing is left after the cursor, there may still be courses before it.
-                self.may_have_courses = remaining != Remaining::Nothing || !begun.cursor.is_beginning();
+                self.is_nearly_empty = remaining == Remaining::Nothing && !begun.cursor.is_beginning();
+                self.may_have_courses = remaining != Remaining::Nothing || self.is_nearly_empty;
                 self.cursor = remaining.cursor();
             }
             Remaining::Nothing | Remaining::After(_) => {}
@@ -247,10 +268,11 @@ mod tests {
     #[test]
     fn a_claim_takes_courses_for_several_requests_in_a_large_backlog_and_for_one_otherwise() {
         let now = Instant::now();
-        assert_eq!(Backlog::default().batches(), 1, "it is not yet known whether the backlog is large");
+        assert_eq!(Backlog::default().batches(false), 1, "it is not yet known whether the backlog is large");
         let backlog = after_claim(more_after(1, TOOK), now);
         assert!(backlog.should_claim(now));
-        assert_eq!(backlog.batches(), MAX_BATCHES);
+        assert_eq!(backlog.batches(false), MAX_BATCHES);
+        assert_eq!(Backlog::default().batches(true), MAX_BATCHES, "courses were committed during the wait");
 
         for (end, should_claim) in
             [(NOTHING, false), (DID_NOT_FIT, true), (ClaimEnd::Failed, false), (ClaimEnd::Lost, false)]
@@ -260,7 +282,7 @@ mod tests {
             backlog.expect_courses();
             let later = now + MIN_WAIT;
             assert!(backlog.should_claim(later));
-            assert_eq!(backlog.batches(), 1, "after {end:?}");
+            assert_eq!(backlog.batches(false), 1, "after {end:?}");
             assert!(backlog.begin_claim(later).cursor.is_beginning());
         }
     }
@@ -276,6 +298,34 @@ mod tests {
         assert!(last.cursor.is_beginning());
         backlog.end_claim(last, NOTHING, now);
         assert!(!backlog.should_claim(now));
+    }
+
+    #[test]
+    fn the_read_that_finds_it_empty_can_be_postponed_and_no_other_claim() {
+        let now = Instant::now();
+        let later = now + Duration::from_millis(500);
+        let mut backlog = after_claim(more_after(1, TOOK), now);
+        backlog.postpone_reread(later);
+        assert!(backlog.should_claim(now), "more courses wait after the cursor");
+        let begun = backlog.begin_claim(now);
+        backlog.end_claim(begun, NOTHING, now);
+        backlog.postpone_reread(later);
+        backlog.expect_courses();
+        assert_eq!(backlog.waits_until(), Some(later));
+        assert!(!backlog.should_claim(now) && backlog.should_claim(later));
+
+        let last = backlog.begin_claim(later);
+        assert!(last.cursor.is_beginning());
+        backlog.end_claim(last, DID_NOT_FIT, later);
+        backlog.postpone_reread(later + TOOK);
+        assert!(backlog.should_claim(later), "courses are left");
+
+        let mut backlog = after_claim(more_after(1, TOOK), now);
+        let begun = backlog.begin_claim(now);
+        backlog.end_claim(begun, NOTHING, now);
+        backlog.postpone_reread(later);
+        backlog.reset();
+        assert!(backlog.should_claim(now), "a reset ends the wait");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod gate;
 pub mod key_property;
 pub mod leader_report;
+pub mod linger;
 pub mod lookup_size;
 pub mod outage;
 pub mod poll;

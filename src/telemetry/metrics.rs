@@ -73,7 +73,7 @@ pub struct Metrics {
     stale_results: Counter,
 }
 
-/// From `batch.linger` of an idle daemon to a backlog of days.
+/// From a fast response to a daemon with little load, to a backlog of days.
 const DELAY_BUCKETS: [f64; 14] =
     [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 10_800.0, 86_400.0];
 /// From a fast read to the timeout of HubSpot's edge.

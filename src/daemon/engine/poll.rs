@@ -1,13 +1,14 @@
 //! What the main loop reads from the outbox when no event comes: which courses are due, and the operator's pause.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Engine, WaitFor};
 use crate::course::Write;
 use crate::daemon::durable_pauses;
 use crate::outbox::due::{self, NextDue};
 use crate::policy::attribution::Lane;
+use crate::policy::linger::linger;
 use crate::runtime::run_in_task;
 
 impl Engine {
@@ -25,8 +26,23 @@ impl Engine {
         self.polls.record_poll(due.wait(), is_quiet, now);
         if due::is_due(due.creates) && self.context.runtime.wake.is_listening() {
             // A poll soon after a notification finds the first courses of a short batch, as the notification did.
-            self.wait(WaitFor::Linger, Some(Instant::now() + self.context.settings.linger)).await;
+            self.wait_for_more_courses().await;
         }
+    }
+
+    /// Lets a batch that may be short wait for more courses, where that saves requests.
+    pub(super) async fn wait_for_more_courses(&mut self) {
+        let wait = self.linger();
+        // A timer would turn no wait into a millisecond.
+        if !wait.is_zero() {
+            self.wait(WaitFor::Linger, Some(Instant::now() + wait)).await;
+        }
+    }
+
+    /// How long a batch that may be short waits at present.
+    pub(super) fn linger(&self) -> Duration {
+        let (in_use, limit) = self.context.account.rate_limiter.usage();
+        linger(self.context.settings.linger, in_use, limit)
     }
 
     /// Expects the courses that are due. `None`: the database did not answer.

@@ -22,7 +22,7 @@ fn defaults_have_their_documented_values() {
     assert_eq!(config.hubspot.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.hubspot.request_timeout, Duration::from_secs(20));
     assert_eq!((config.batch.max_size, config.batch.max_bytes), (100, 2_097_152));
-    assert_eq!((config.batch.linger, config.batch.max_in_flight), (Duration::from_millis(50), 32));
+    assert_eq!((config.batch.linger, config.batch.max_in_flight), (Duration::from_millis(500), 32));
     assert_eq!((config.rate_limit.requests, config.rate_limit.per), (190, Duration::from_secs(10)));
     assert_eq!(config.rate_limit.daily_reserve.of(10_000), 500);
     assert_eq!(config.retry.initial_interval, Duration::from_secs(1));
