@@ -41,6 +41,7 @@ mod session_state;
 pub mod stranded;
 pub mod verify;
 
-pub use database::{Database, DatabaseRef, SessionMode};
+pub use database::{Database, DatabaseRef};
 pub use error::OutboxError;
 pub use server::Server;
+pub use session::SessionMode;

@@ -6,6 +6,7 @@
 mod lookup;
 pub mod meaning;
 pub(super) mod read;
+pub(crate) mod record_errors;
 pub(crate) mod record_meaning;
 pub(super) mod records;
 

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::course::{HeldProperties, HubSpotId, Patch, Status, fold_key};
 use crate::outbox::ops::drift::{KeyedRow, Repair, SettledRow};
+use crate::pipeline::reconcile::record_errors::{record_gone, record_merged};
 use crate::pipeline::reconcile::record_meaning::{
-    RecordFinding, RecordValues, Whereabouts, changed_values, record_gone, record_merged, whereabouts,
+    RecordFinding, RecordValues, Whereabouts, changed_values, whereabouts,
 };
 
 /// The class of a difference.

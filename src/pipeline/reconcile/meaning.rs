@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::record_meaning::record_gone;
+use super::record_errors::record_gone;
 use crate::course::{
     Category, CourseError, CourseKey, Doubt, HubSpotId, Provenance, Requeue, Suspicion, Transition,
     UnconfirmedCourse, fold_key,
