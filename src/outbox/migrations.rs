@@ -37,6 +37,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0017_changes"),
     migration!("0018_room_for_outcomes"),
     migration!("0019_attach"),
+    migration!("0020_audits"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 17] = [
+    const CHECKSUMS: [(i64, &str, &str); 18] = [
         (
             1,
             "outbox",
@@ -148,6 +149,11 @@ mod tests {
             19,
             "attach",
             "e0211407e4d47727ebd45e05ae7a24cc186d7c8189fbca4c209aaf145751157b3211b05258319fe0cc3cfc4ca1f4e3a8",
+        ),
+        (
+            20,
+            "audits",
+            "1b1c93d333d19475f95afd903d2cc5e11b92c46fb907cb2445f20d7c0eae4d57d41dbe5d2e19fc88ec93069ce1492f9f",
         ),
     ];
 
