@@ -7,6 +7,7 @@
 
 mod apply;
 pub mod attach;
+pub mod audits;
 pub mod changes;
 pub mod claim;
 pub mod connect;
@@ -31,6 +32,7 @@ pub mod pause;
 mod pooler;
 pub mod record;
 pub mod recover;
+pub mod reservations;
 pub mod retention;
 mod roots;
 mod rows;
