@@ -46,7 +46,7 @@ pub struct Account {
     stored_pauses: Mutex<BTreeMap<Reason, StoredPause>>,
     /// Notified when the gate may have changed.
     gate_changes: Notify,
-    /// Notified when a pause began or ended, so that the leader reports it.
+    /// Notified when a pause or a reservation began or ended, so that the leader reports it.
     pause_changes: Notify,
     /// Permits to send within the quota.
     pub rate_limiter: RateLimiter,
@@ -123,9 +123,16 @@ impl Account {
         self.gate_changes.notified().await;
     }
 
-    /// Waits until a pause begins or ends that must be reported. A change since the last call counts.
+    /// Waits until a pause or a reservation begins or ends that must be reported. A change since the last call counts.
     pub(crate) async fn pause_changed(&self) {
         self.pause_changes.notified().await;
+    }
+
+    /// Leaves so many requests of each window to commands of course-sync. A change is reported at once: they wait for it.
+    pub(crate) fn set_reserved(&self, requests: u32) {
+        if self.rate_limiter.set_reserved(requests) {
+            self.pause_changes.notify_one();
+        }
     }
 
     /// Applies the end of a request with courses to evidence, pauses and quota.

@@ -171,6 +171,23 @@ impl RateLimiter {
         self.quota_share().limit()
     }
 
+    /// Leaves so many requests of each window to commands of course-sync, such as `audit`. True if the number is new.
+    pub fn set_reserved(&self, requests: u32) -> bool {
+        let mut share = self.quota_share();
+        if share.reserved() == requests {
+            return false;
+        }
+        share.set_reserved(requests);
+        self.slots.set_limit(share.limit() as usize);
+        true
+    }
+
+    /// The requests of each window that are left to commands.
+    #[must_use]
+    pub fn reserved(&self) -> u32 {
+        self.quota_share().reserved()
+    }
+
     /// Applies the quota headers of a request that has ended, and takes back its permit. `signal`: what its end shows
     /// about the account.
     pub fn record_end(&self, mut permit: Permit, exchange: &Exchange, signal: &Signal) {

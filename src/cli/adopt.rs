@@ -14,11 +14,12 @@ use self::lease::CommandLease;
 use self::matching::{Fingerprints, MatchDecision, MatchRule, RecordEntry, RowEntry, RowState, decide};
 use self::report::{AdoptReport, Counts};
 use super::connections::open_database;
+use super::interruption::interrupted;
 use super::outcome::{CommandOutcome, UsageError};
 use super::output::{print_as, print_progress, spinner};
 use super::paced_client::{PacedClient, RecordWalk, Share};
 use crate::config::Config;
-use crate::course::{MAX_COURSES, RowId, Status};
+use crate::course::{InstanceId, MAX_COURSES, RowId, Status};
 use crate::hubspot::api::response::CourseRecord;
 use crate::outbox::Database;
 use crate::outbox::ops::adopt::{self, MatchableRow};
@@ -42,7 +43,7 @@ pub(super) struct AdoptArgs {
     /// Write the keys to the matched records, and give the rows their records
     #[arg(long)]
     apply: bool,
-    /// The part of the quota that this command uses
+    /// The part of the quota that this command reserves; a daemon leaves it free
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = Share::parse)]
     share: Share,
     /// The number of examples of each kind
@@ -60,17 +61,18 @@ pub(super) async fn run(args: &AdoptArgs, config: &Config) -> anyhow::Result<Com
         return Err(UsageError(message.to_owned()).into());
     };
     let database = open_database(config).await?;
-    let client = PacedClient::new(config, args.share)?;
-    let mut lease = args.apply.then(|| CommandLease::new(&database, config.outbox.lease));
+    let instance = InstanceId(uuid::Uuid::new_v4());
+    let client = PacedClient::new(config, args.share, &database, instance)?;
+    let mut lease = args.apply.then(|| CommandLease::new(&database, instance, config.outbox.lease));
     let command = Adopting { args, unique, database: &database, client: &client };
     let result = tokio::select! {
         result = command.run(&mut lease) => result,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
+        signal = interrupted() => {
             print_progress("interrupted: run the command again to complete it");
-            Ok(CommandOutcome::Interrupted(2))
+            signal.map(CommandOutcome::Interrupted)
         }
     };
+    client.release().await;
     if let Some(lease) = lease {
         lease.release().await;
     }

@@ -14,19 +14,21 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 
-use self::drift::{Drift, DriftClass, RecordOrigin, compare, origin};
+use self::drift::{Drift, RecordOrigin, compare, origin};
 use self::report::{AuditTotals, Finding, Position};
 use super::connections::open_database;
+use super::interruption::interrupted;
 use super::outcome::CommandOutcome;
-use super::output::{print_progress, print_result, spinner};
+use super::output::{describe_error, print_progress, print_result, spinner};
 use super::paced_client::{PacedClient, RecordWalk, Share};
 use crate::config::Config;
-use crate::course::{HubSpotId, MAX_COURSES, Properties, RowId};
+use crate::course::{HubSpotId, InstanceId, MAX_COURSES, Properties, RowId};
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::CourseRecord;
-use crate::outbox::Database;
 use crate::outbox::ops::drift::{self as rows, Repair, SettledRow};
+use crate::outbox::{Database, audits};
 use crate::pipeline::reconcile::record_meaning::{MERGED_IDS, RecordFinding};
+use crate::policy::drift::{AuditResult, DriftClass};
 
 /// Compare what HubSpot holds with what the outbox says
 ///
@@ -34,8 +36,9 @@ use crate::pipeline::reconcile::record_meaning::{MERGED_IDS, RecordFinding};
 /// course key and belong to no course. Prints each difference, and a summary. The exit code is 1 if anything differs. Courses
 /// that are pending, in flight, unconfirmed or failed are not compared.
 ///
-/// It needs about two requests for each hundred courses, and uses a tenth of the quota, so it can run beside the daemon. An
-/// interrupted audit prints where it stopped; --from continues there.
+/// It needs about two requests for each hundred courses. It reserves a tenth of the quota, which the daemon leaves free. The
+/// result is stored: `status` and the daemon's metrics show it. An interrupted audit prints where it stopped; --from continues
+/// there.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuditArgs {
     /// Put courses whose values were edited back to pending, so that the daemon updates their records. Courses whose record is
@@ -45,7 +48,7 @@ pub(super) struct AuditArgs {
     /// Continue where an interrupted audit stopped
     #[arg(long, value_name = "POSITION", default_value_t)]
     from: Position,
-    /// The part of the quota that this command uses
+    /// The part of the quota that this command reserves; a daemon leaves it free
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = Share::parse)]
     share: Share,
     /// Print one line of JSON for each difference, and one for the summary
@@ -60,7 +63,8 @@ const MAX_CANDIDATES: usize = 2_000;
 
 pub(super) async fn run(args: &AuditArgs, config: &Config) -> anyhow::Result<CommandOutcome> {
     let database = open_database(config).await?;
-    let client = PacedClient::new(config, args.share)?;
+    let client = PacedClient::new(config, args.share, &database, InstanceId(uuid::Uuid::new_v4()))?;
+    let started_at = Timestamp::now();
     let mut audit = Audit {
         args,
         unique: config.hubspot.unique_property.as_deref(),
@@ -69,19 +73,22 @@ pub(super) async fn run(args: &AuditArgs, config: &Config) -> anyhow::Result<Com
         client: &client,
         position: args.from.clone(),
         totals: AuditTotals::default(),
+        totals_at_position: AuditTotals::default(),
         progress: spinner("{spinner} {msg}"),
         printed_at: Instant::now(),
     };
     let result = tokio::select! {
         result = audit.run() => result.map(|()| None),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            Ok(Some(CommandOutcome::Interrupted(2)))
-        }
+        signal = interrupted() => signal.map(|signal| Some(CommandOutcome::Interrupted(signal))),
     };
     audit.progress.finish_and_clear();
     let is_complete = matches!(result, Ok(None));
     audit.totals.requests = client.requests();
+    client.release().await;
+    let stopped_at = (!is_complete).then(|| audit.position.to_string());
+    // What lies after the position is audited again when the audit is continued.
+    let recorded = if is_complete { &audit.totals } else { &audit.totals_at_position };
+    record_result(&database, args, started_at, stopped_at, recorded).await;
     print_result(&audit.totals.format(args.json, is_complete, config.outbox.retention.is_some())?)?;
     if !is_complete {
         print_progress(&format!("not complete: continue with `course-sync audit --from {}`", audit.position));
@@ -91,6 +98,41 @@ pub(super) async fn run(args: &AuditArgs, config: &Config) -> anyhow::Result<Com
         None if audit.totals.has_differences() => CommandOutcome::Failure,
         None => CommandOutcome::Success,
     })
+}
+
+/// Records the result for the metrics and `status`. An audit that continues the last one is one audit with it.
+async fn record_result(
+    database: &Database,
+    args: &AuditArgs,
+    started_at: Timestamp,
+    stopped_at: Option<String>,
+    totals: &AuditTotals,
+) {
+    let is_from_start = args.from == Position::default();
+    let result = AuditResult {
+        started_at,
+        is_complete: is_from_start && stopped_at.is_none(),
+        stopped_at,
+        courses: totals.rows,
+        records: totals.records,
+        differences: totals.differences.clone(),
+        repaired: totals.repaired.clone(),
+    };
+    let recorded = async {
+        let first = if is_from_start { None } else { audits::read_stopped_audit(database).await? };
+        let from = args.from.to_string();
+        let result = match first.filter(|first| first.stopped_at.as_deref() == Some(from.as_str())) {
+            Some(first) => result.continuing(&first),
+            None => result,
+        };
+        audits::record_audit(database, &result).await
+    };
+    if let Err(error) = recorded.await {
+        let error = describe_error(&anyhow::Error::from(error));
+        print_progress(&format!(
+            "course-sync: warning: the result is not recorded, so metrics and status do not show it: {error}"
+        ));
+    }
 }
 
 /// An audit under way.
@@ -103,6 +145,8 @@ struct Audit<'a> {
     /// Everything before it is audited.
     position: Position,
     totals: AuditTotals,
+    /// What was counted before the position.
+    totals_at_position: AuditTotals,
     progress: ProgressBar,
     printed_at: Instant,
 }
@@ -117,7 +161,7 @@ impl Audit<'_> {
     async fn run(&mut self) -> anyhow::Result<()> {
         if let Position::Rows(after) = self.position {
             self.audit_rows(after).await?;
-            self.position = Position::Records(None);
+            self.advance(Position::Records(None));
         }
         match self.unique {
             Some(unique) => self.audit_records(unique).await,
@@ -137,7 +181,7 @@ impl Audit<'_> {
                 page.rows.iter().partition(|row| row.is_settling);
             self.totals.settling += settling.len() as u64;
             self.audit_page(&settled).await?;
-            self.position = Position::Rows(after);
+            self.advance(Position::Rows(after));
             self.show_progress();
         }
     }
@@ -234,7 +278,7 @@ impl Audit<'_> {
                 self.report_strangers(std::mem::take(&mut candidates)).await?;
             }
             if candidates.is_empty() {
-                self.position = Position::Records(walk.cursor().map(str::to_owned));
+                self.advance(Position::Records(walk.cursor().map(str::to_owned)));
             }
             self.show_progress();
         }
@@ -287,6 +331,11 @@ impl Audit<'_> {
         let line = if self.args.json { serde_json::to_string(finding)? } else { finding.to_line() };
         self.progress.suspend(|| print_result(&line))?;
         Ok(())
+    }
+
+    fn advance(&mut self, position: Position) {
+        self.position = position;
+        self.totals_at_position = self.totals.clone();
     }
 
     fn show_progress(&mut self) {

@@ -12,6 +12,7 @@ mod explain;
 mod failures;
 mod format;
 mod healthcheck;
+mod interruption;
 mod migrate;
 mod outcome;
 mod output;

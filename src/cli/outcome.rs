@@ -32,6 +32,14 @@ impl CommandOutcome {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// An option names a property that HubSpot cannot have.
+pub(super) fn unknown_property(option: &str, property: &str) -> UsageError {
+    UsageError(format!(
+        "{option}: HubSpot has no property {property:?}; the internal name of a property has lower-case letters, digits and \
+         underscores, and begins with a letter"
+    ))
+}
+
 /// The exit code of an error: 2 if usage or configuration is wrong, else 1.
 pub(super) fn error_exit_code(error: &anyhow::Error) -> ExitCode {
     let is_configuration = error.is::<Problems>()

@@ -1,21 +1,25 @@
 //! Sends an operator's requests to HubSpot at a share of the quota, and waits out failures that pass. For commands that
 //! read or write many records.
 
+mod reservation;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
 
+use self::reservation::QuotaReservation;
 use crate::account::rate_limiter::RateLimiter;
 use crate::config::{Config, RateLimit};
-use crate::course::{CourseKey, HubSpotId};
+use crate::course::{CourseKey, HubSpotId, InstanceId};
 use crate::hubspot::Client;
 use crate::hubspot::api::listing::RecordPage;
 use crate::hubspot::api::properties::Sensitivity;
 use crate::hubspot::api::read::ReadResponse;
 use crate::hubspot::api::record_state::RecordState;
 use crate::hubspot::api::response::{BatchReply, Body, Exchange};
+use crate::outbox::Database;
 use crate::pipeline::reconcile::record_meaning::{RecordFinding, interpret_records};
 use crate::policy::backoff::RetryPolicy;
 use crate::policy::gate::Reason;
@@ -38,10 +42,11 @@ impl Share {
             .ok_or_else(|| "expected a percentage from 1% to 100%, such as 10%".to_owned())
     }
 
-    /// This part of the quota, at least one request.
+    /// This part of the quota, at least one request. One is left to the daemon, which may start at any time.
     pub(super) fn of(self, quota: RateLimit) -> RateLimit {
         let requests = u64::from(quota.requests) * u64::from(self.0) / 100;
-        RateLimit { requests: u32::try_from(requests).unwrap_or(u32::MAX).max(1), ..quota }
+        let most = quota.requests.saturating_sub(1);
+        RateLimit { requests: u32::try_from(requests).unwrap_or(u32::MAX).min(most).max(1), ..quota }
     }
 }
 
@@ -64,13 +69,20 @@ pub(super) enum SendAttempt<T> {
 pub(super) struct PacedClient {
     hubspot: Client,
     rate_limiter: RateLimiter,
+    reservation: QuotaReservation,
     per: Duration,
     retry: RetryPolicy,
     requests: AtomicU64,
 }
 
 impl PacedClient {
-    pub(super) fn new(config: &Config, share: Share) -> anyhow::Result<Self> {
+    /// `command` identifies this command to the daemon, which leaves its share of the quota free.
+    pub(super) fn new(
+        config: &Config,
+        share: Share,
+        database: &Database,
+        command: InstanceId,
+    ) -> anyhow::Result<Self> {
         let retry = RetryPolicy {
             initial_interval: config.retry.initial_interval,
             max_interval: config.retry.max_interval.min(MAX_WAIT),
@@ -80,6 +92,7 @@ impl PacedClient {
         Ok(Self {
             hubspot: Client::new(&config.hubspot, 1, Arc::new(Metrics::new()))?,
             rate_limiter: RateLimiter::new(share.of(config.rate_limit), 1),
+            reservation: QuotaReservation::new(config, share, database, command),
             per: config.rate_limit.per,
             retry,
             requests: AtomicU64::new(0),
@@ -89,6 +102,11 @@ impl PacedClient {
     /// The number of requests that were sent.
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the quota to others again.
+    pub(super) async fn release(&self) {
+        self.reservation.end().await;
     }
 
     /// The account's ordinary properties.
@@ -201,6 +219,7 @@ impl PacedClient {
         send: impl AsyncFn() -> ReadResponse<T>,
         failures: &mut u32,
     ) -> anyhow::Result<SendAttempt<T>> {
+        self.reservation.keep().await?;
         let permit = self.rate_limiter.acquire().await;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let ReadResponse { value, exchange } = send().await;
@@ -290,13 +309,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_quota_is_at_least_one_request() {
+    fn a_share_of_the_quota_is_at_least_one_request_and_leaves_one() {
         let quota = |requests| RateLimit {
             requests,
             per: Duration::from_secs(10),
             daily_reserve: crate::config::Percent::ZERO,
         };
-        for (share, requests, expected) in [("10%", 190, 19), ("100%", 190, 190), ("1%", 5, 1), ("50%", 1, 1)]
+        for (share, requests, expected) in [("10%", 190, 19), ("100%", 190, 189), ("1%", 5, 1), ("50%", 1, 1)]
         {
             assert_eq!(Share::parse(share).unwrap().of(quota(requests)).requests, expected, "{share}");
         }

@@ -29,9 +29,11 @@ use crate::telemetry::metrics::Metrics;
 
 mod changes;
 mod forecast;
+mod limits;
 
 use changes::{as_properties, sent_patch};
-use forecast::{Fault, Forecast, SendingLimits};
+use forecast::{Fault, Forecast};
+use limits::SendingLimits;
 
 /// Show what sending the pending courses would do, without sending anything
 ///

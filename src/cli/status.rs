@@ -12,7 +12,7 @@ use super::output::print_result;
 use crate::config::Config;
 use crate::course::Status;
 use crate::policy::leader_report::PauseReport;
-use crate::report::status::{QuotaSettings, StatusReport, read_status};
+use crate::report::status::{AuditStatus, QuotaSettings, StatusReport, read_status};
 
 /// Show courses by status, leader, pauses, rate and quota
 ///
@@ -91,7 +91,31 @@ fn format_text(report: &StatusReport) -> String {
     if let Some(left) = report.seconds_to_empty.filter(|left| *left > 0.0) {
         lines.push(format!("time to empty: about {}", format_duration(left)));
     }
+    lines.extend(report.audit.as_ref().map(format_audit));
+    if report.refused_courses > 0 {
+        lines.push(format!(
+            "refused: the outbox cannot hold {} of attached tables; see `course-sync check`",
+            pluralize(report.refused_courses, "course")
+        ));
+    }
     lines.join("\n")
+}
+
+fn format_audit(audit: &AuditStatus) -> String {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let left = audit.differences.iter().map(|(class, count)| format!("{count} {}", class.as_str()));
+    let left = left.collect::<Vec<_>>().join(", ");
+    let state = match (audit.complete, audit.completed_at) {
+        (true, _) => "complete".to_owned(),
+        (false, Some(at)) => format!("not complete; the last complete one ended {}", format_time(at)),
+        (false, None) => "not complete; there was no complete one".to_owned(),
+    };
+    format!(
+        "last audit: {}, {}, {state}; {}",
+        format_time(audit.ended_at),
+        pluralize(number(audit.courses), "course"),
+        if left.is_empty() { "no differences left".to_owned() } else { format!("differences left: {left}") }
+    )
 }
 
 fn format_pause(pause: &PauseReport) -> String {

@@ -36,6 +36,8 @@ pub(super) async fn request_lease(
     match &answer {
         LeaseAnswer::Granted(granted) => {
             memory.record_grant(granted, sent);
+            // Before the lease is used.
+            context.account.set_reserved(granted.reserved);
             context.edges.database.server().confirm_run(&granted.server);
             if granted.is_adopted {
                 tracing::info!(
@@ -79,6 +81,7 @@ fn leader_report(context: &Context) -> LeaderReport {
         requests: Some(context.settings.rate_limit.requests),
         per_seconds: Some(context.settings.rate_limit.per.as_secs_f64()),
         batch_size: Some(context.account.batch_size().into()),
+        reserved: Some(context.account.rate_limiter.reserved()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Verifies the unique property before anything is sent in a term of the lease, because exactly-once depends on it.
 //!
 //! A property that is missing, not unique or read-only pauses sending with reason `schema`. The pause ends when a later
-//! check finds the property usable; no create is sent as a probe. If the definition cannot be read (a scope
-//! is missing, HubSpot is unavailable), sending continues, because HubSpot checks each create itself.
+//! check finds the property usable; no create is sent as a probe. If HubSpot is unavailable, the check is repeated a few times,
+//! for about 15 s, before anything is sent. If the definition still cannot be read, or may not be read (a scope is missing), sending
+//! continues, because HubSpot checks each create itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +18,22 @@ use crate::telemetry::events;
 
 /// The longest wait before the next check of a property that is not usable.
 const UNUSABLE_MAX: Duration = Duration::from_mins(1);
-/// The wait before the next check if the definition cannot be read.
-const UNREADABLE_WAIT: Duration = Duration::from_mins(10);
+/// The wait before the next check if the definition may not be read.
+const DENIED_WAIT: Duration = Duration::from_mins(10);
+/// So many checks in a row may end without an answer before sending continues without one.
+const UNANSWERED_CHECKS: u32 = 5;
+
+/// What a check found.
+enum CheckResult {
+    /// The property is usable.
+    Usable,
+    /// It is not usable, for this reason.
+    Problem(String),
+    /// The definition may not be read.
+    Denied,
+    /// HubSpot is unavailable.
+    Unanswered,
+}
 
 /// Reads the definition, and pauses or resumes accordingly.
 pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
@@ -32,21 +47,19 @@ pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
         () = context.runtime.shutdown.begun() => return,
         definitions = request => definitions,
     };
-    let property = match definitions {
-        Some(ReadResult::Found(definitions)) => key_property(definitions, name),
-        Some(
-            ReadResult::Denied(..)
-            | ReadResult::Refused(_)
-            | ReadResult::Stop(_)
-            | ReadResult::Unavailable(_),
-        ) => None,
+    let result = match definitions {
+        Some(ReadResult::Found(definitions)) => match key_property(definitions, name) {
+            Some(property) => property.problem(name).map_or(CheckResult::Usable, CheckResult::Problem),
+            // Not a list of the courses' properties.
+            None => CheckResult::Denied,
+        },
+        Some(ReadResult::Denied(..) | ReadResult::Refused(_)) => CheckResult::Denied,
+        Some(ReadResult::Stop(_) | ReadResult::Unavailable(_)) => CheckResult::Unanswered,
         None => return,
     };
-    // `None`: the definition could not be read. `Some(None)`: the property is usable.
-    let problem = property.map(|property| property.problem(name));
-    let next_check_after = record_check(&context, held, problem.as_ref());
-    match problem {
-        Some(None) => {
+    let (next_check_after, is_held) = record_check(&context, held, &result);
+    match result {
+        CheckResult::Usable => {
             context.account.resume_for_property();
             tracing::debug!(
                 event = events::UNIQUE_PROPERTY_VERIFIED,
@@ -54,27 +67,40 @@ pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
                 "unique property verified"
             );
         }
-        Some(Some(problem)) => context.account.pause_for_property(&problem),
-        None => tracing::warn!(
+        CheckResult::Problem(problem) => context.account.pause_for_property(&problem),
+        CheckResult::Denied | CheckResult::Unanswered => tracing::warn!(
             event = events::UNIQUE_PROPERTY_NOT_VERIFIED,
             property = name,
             retry_seconds = next_check_after.as_secs(),
-            hint = "the account's properties cannot be read: run `course-sync check`; sending continues",
+            hint = if is_held {
+                "the account's properties cannot be read: nothing is sent before the next attempt"
+            } else {
+                "the account's properties cannot be read: run `course-sync check`; sending continues"
+            },
             "unique property not verified"
         ),
     }
 }
 
-/// Records the result of a check. Returns the time until the next one may start.
-fn record_check(context: &Context, held: HeldLease, problem: Option<&Option<String>>) -> Duration {
+/// Records the result of a check. Returns the time until the next one may start, and whether nothing is sent until then.
+fn record_check(context: &Context, held: HeldLease, result: &CheckResult) -> (Duration, bool) {
     let mut state = context.account.unique_property.lock();
-    state.term = Some(held.lease.term);
-    state.is_known = problem.is_some();
-    state.failures = if problem == Some(&None) { 0 } else { state.failures.saturating_add(1) };
-    let wait = match problem {
-        None => UNREADABLE_WAIT,
-        Some(_) => context.settings.retry.equal_jitter(state.failures, fastrand::f64(), UNUSABLE_MAX),
+    state.failures = match result {
+        CheckResult::Usable => 0,
+        _ => state.failures.saturating_add(1),
     };
-    state.next_check_at = Some(Instant::now() + wait);
-    wait
+    let wait = match result {
+        CheckResult::Denied => DENIED_WAIT,
+        _ => context.settings.retry.equal_jitter(state.failures, fastrand::f64(), UNUSABLE_MAX),
+    };
+    let next_check_at = Some(Instant::now() + wait);
+    if matches!(result, CheckResult::Unanswered) && state.failures < UNANSWERED_CHECKS {
+        // Still the first check of this term: nothing is sent before its result.
+        state.retry_at = next_check_at;
+        return (wait, true);
+    }
+    state.term = Some(held.lease.term);
+    state.is_known = matches!(result, CheckResult::Usable | CheckResult::Problem(_));
+    state.next_check_at = next_check_at;
+    (wait, false)
 }

@@ -210,7 +210,7 @@ impl Auth {
             );
             tokens.replaced = Some(ReplacedRefreshToken { configured, replacement });
         }
-        let lifetime = Duration::from_secs(reply.expires_in).min(LIFETIME_MAX);
+        let lifetime = reply.expires_in.map_or(LIFETIME_USUAL, Duration::from_secs).min(LIFETIME_MAX);
         // Half of the lifetime, where a token lives for less than twice the margin.
         let renew_at = Instant::now() + lifetime.saturating_sub(RENEW_AHEAD).max(lifetime / 2);
         tokens.current = Some(CachedToken { header: header.clone(), renew_at });
@@ -299,6 +299,9 @@ impl TokenCache {
         replaced.map_or_else(|| configured.clone(), |it| it.replacement.clone())
     }
 }
+
+/// How long HubSpot's tokens live, for a response that does not state it.
+const LIFETIME_USUAL: Duration = Duration::from_mins(30);
 
 /// The longest lifetime of a token. A longer one in a response is cut to it.
 const LIFETIME_MAX: Duration = Duration::from_hours(24);

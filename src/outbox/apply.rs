@@ -7,9 +7,8 @@ use sqlx::migrate::{MigrateError, Migration};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::outbox::OutboxError;
-use crate::outbox::database::SessionMode;
 use crate::outbox::migrations::{APPLIED_TABLE, MIGRATOR};
-use crate::outbox::session::Session;
+use crate::outbox::session::{Session, SessionMode};
 
 /// Applies the missing migrations in the current transaction. Returns their number.
 pub(super) async fn apply_missing(transaction: &mut PgConnection) -> Result<usize, OutboxError> {

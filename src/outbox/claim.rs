@@ -14,7 +14,7 @@ use crate::course::{BatchId, ClaimedCourse, RowId, Write};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::lease::Lease;
-use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES};
+use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES, bounded_text};
 use crate::policy::attribution::{ClaimOrder, Evidence, Lane};
 use crate::policy::backlog::{Cursor, Remaining};
 
@@ -130,16 +130,29 @@ macro_rules! claim_statement {
              where claim_number >= coalesce((select b.oldest_open from course_sync_batch b, last
                                               where b.claim_number = last.number), 0)
         ), due as materialized (
-            select id, course_key, properties, associations, revision, attempts + 1 as attempts, faults, doubts,
-                   doubt_property, coalesce(changed_at, created_at) as requested_at, hubspot_id, hubspot_properties,
+            -- The courses in their order, and as many as there is room for. Their text is made once, to measure and to send it.
+            select id, course_key, revision, attempts + 1 as attempts, faults, doubts, doubt_property,
+                   coalesce(changed_at, created_at) as requested_at, hubspot_id, hubspot_properties,
                    -- No request is executed an hour late.
                    coalesce(doubted_since > now() - interval '1 hour', false) as is_doubt_recent,
-                   next_attempt_at as due, batch_id = any($14) as is_blamed,
+                   next_attempt_at as due, coalesce(batch_id = any($14), false) as is_blamed,
                    -- The evidence of other requests may narrow the batch of a group that failed.
-                   least(batch_limit, (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
-                                        where n.batch_id = course_outbox.batch_id)) as batch_limit,
-                   -- The text of a row that is too large is never made.
-                   course_sync_text_size(properties) + course_sync_text_size(associations) as size
+                   case when $12 = '{}' then batch_limit
+                        else least(batch_limit,
+                                   (select n.batch_limit from unnest($12::uuid[], $13::smallint[]) n (batch_id, batch_limit)
+                                     where n.batch_id = course_outbox.batch_id)) end as batch_limit,
+                   ",
+            bounded_text!("properties", "$15"),
+            " as properties,
+                   ",
+            bounded_text!("associations", "$15"),
+            " as associations,
+                   -- Counted from 0.
+                   row_number() over (order by next_attempt_at ",
+            $order,
+            ", id ",
+            $order,
+            ") - 1 as place
               from course_outbox
              where status = 'pending' and next_attempt_at <= now() and ",
             $what,
@@ -155,48 +168,42 @@ macro_rules! claim_statement {
             "
              limit $6 * cardinality($9::uuid[])
         ), placed as (
-            -- The place of each course, and its batch, counted from 0. Each step keeps all columns: a join of two steps would
-            -- compare every row with every other, because the planner expects a single row.
-            select *, (place - 1) / $6 as batch,
-                   -- A row that is too large is not sent.
-                   case when size <= $15 then size + octet_length(course_key) + $11 else 0 end as bytes
-              from (select *, row_number() over (order by due ",
-            $order,
-            ", id ",
-            $order,
-            ") as place from due) t
+            -- The batch of each course. Each step keeps all columns: a join of two steps would compare every row with every
+            -- other, because the planner expects a single row.
+            select *, place / $6 as batch, octet_length(properties) + octet_length(associations) as size from due
         ), fitting as (
             -- Whether the course fits into its batch: no course exceeds its own batch limit, and the body stays small
-            -- enough. The first one always fits: HubSpot decides whether it is too large.
+            -- enough. The first one always fits: HubSpot decides whether it is too large. A row that is too large is not sent.
             select *,
-                   row_number() over so_far = 1
-                     or row_number() over so_far <= min(batch_limit) over so_far and sum(bytes) over so_far <= $7 as fits
+                   place % $6 = 0
+                     or place % $6 < min(batch_limit) over so_far
+                        and sum(case when size <= $15 then size + octet_length(course_key) + $11 else 0 end) over so_far <= $7 as fits
               from placed
             window so_far as (partition by batch order by place rows unbounded preceding)
         ), taken as materialized (
             -- The courses before the first that does not fit. The others are left for the next claim.
-            select *, ($9::uuid[])[batch + 1] as batch_id
-              from (select *, bool_and(fits) over (order by place rows unbounded preceding) as all_fit from fitting) t
+            select * from (select *, bool_and(fits) over (order by batch, place rows unbounded preceding) as all_fit from fitting) t
              where all_fit
         ), intent as (
             -- The intents: a new leader that finds one open after a crash knows that these courses may have been sent.
             insert into course_sync_batch (batch_id, operation, term, holder, row_ids, revisions, claim_number, oldest_open,
                                            send_by, unique_property, knows_changes)
-            select t.batch_id, '",
+            select ($9::uuid[])[t.batch + 1], '",
             $write,
             "', $2, $1, array_agg(t.id order by t.place), array_agg(t.revision order by t.place),
-                   last.number + 1 + t.batch, coalesce((select min(claim_number) from in_flight), last.number + 1),
+                   (select number from last) + 1 + t.batch,
+                   coalesce((select min(claim_number) from in_flight), (select number from last) + 1),
                    now() + make_interval(secs => $10), $8, true
-              from taken t cross join last
-             group by t.batch_id, t.batch, last.number
+              from taken t
+             group by t.batch
         )
         -- More candidates than courses: some that were due did not fit.
-        select batch_id as batch, id, course_key, case when size <= $15 then properties end as properties,
-               case when size <= $15 then associations end as associations, attempts, faults, doubts, doubt_property,
-               coalesce(is_blamed, false) as is_blamed, requested_at, is_doubt_recent, hubspot_id,
-               case when size <= $15 then hubspot_properties end as hubspot_properties, due, (select count(*) from due) as candidates
-          from taken t
-         order by t.batch, due, id"
+        select ($9::uuid[])[batch + 1] as batch, id, course_key, case when size <= $15 then properties end as properties,
+               case when size <= $15 then associations end as associations, attempts, faults, doubts, doubt_property, is_blamed,
+               requested_at, is_doubt_recent, hubspot_id, case when size <= $15 then hubspot_properties end as hubspot_properties,
+               due, (select count(*) from due) as candidates
+          from taken
+         order by taken.batch, due, id"
         )
     };
 }

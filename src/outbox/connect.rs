@@ -6,12 +6,11 @@ use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
-use crate::outbox::database::{
-    CONNECT_TIMEOUT, Database, DatabaseRef, SessionMode, assume_pooler, parse_url, run_statement, timed_out,
-};
+use crate::outbox::database::{Database, DatabaseRef, assume_pooler, parse_url, run_statement, timed_out};
 use crate::outbox::migrations::MIGRATOR;
 use crate::outbox::pooler::has_changing_sessions;
 use crate::outbox::schema::{find_schema, use_schema};
+use crate::outbox::session::{CONNECT_TIMEOUT, SessionMode};
 use crate::outbox::{OutboxError, apply};
 
 /// The wait after the first attempt to migrate that did not get its locks. It doubles with each attempt.

@@ -14,12 +14,9 @@ use crate::outbox::OutboxError;
 use crate::outbox::pooler;
 use crate::outbox::roots::system_roots;
 use crate::outbox::server::Server;
-use crate::outbox::session::Session;
+use crate::outbox::session::{CONNECT_TIMEOUT, Session, SessionMode};
 use crate::outbox::session_state::SessionState;
 use crate::telemetry::events;
-
-/// How long to wait for a connection before the database counts as unreachable.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to look for the reason why no connection could be made.
 const DIAGNOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,16 +35,6 @@ const READ_ONLY: &str = "25006";
 /// How long to wait for a statement's response. The server's own timeouts are shorter, so after this long the server
 /// or the network is gone.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
-
-/// Whether a connection is one session of the server, or a pooler may give each transaction another session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionMode {
-    /// A connection is a session: statements are prepared once and run without an explicit transaction.
-    Dedicated,
-    /// A pooler in transaction mode: each statement runs in a transaction of its own, because preparing and executing
-    /// it are two steps that must reach the same session. Nothing is kept between transactions.
-    Pooled,
-}
 
 /// A pool of connections to the database.
 #[derive(Debug, Clone)]

@@ -12,8 +12,9 @@ use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::rows::EvidenceRow;
 use crate::policy::attribution::Evidence;
 
-/// The evidence about each of these `batches`: whether the nearest create requests with other courses passed, one
-/// claimed before and one claimed after it, among the 500 on either side.
+/// The evidence about each of these `batches`: whether the nearest requests of the same operation with other courses passed,
+/// one claimed before and one claimed after it, among the 500 on either side. Other operations show nothing: HubSpot may refuse all
+/// updates and still create courses.
 ///
 /// Index: the primary key of `course_sync_batch`, whose ids sort by time.
 pub async fn load_evidence(
@@ -28,14 +29,16 @@ pub async fn load_evidence(
           left join lateral (
                -- Requests with a course of this one are no evidence: the same course may have failed them.
                select passed from (
-                   select passed, row_ids, batch_id from course_sync_batch n
+                   select passed, operation, row_ids, batch_id from course_sync_batch n
                     where n.batch_id < b.batch_id order by n.batch_id desc limit 500) near
-                where passed is not null and not row_ids && b.row_ids order by batch_id desc limit 1) before on true
+                where passed is not null and operation = b.operation and not row_ids && b.row_ids
+                order by batch_id desc limit 1) before on true
           left join lateral (
                select passed from (
-                   select passed, row_ids, batch_id from course_sync_batch n
+                   select passed, operation, row_ids, batch_id from course_sync_batch n
                     where n.batch_id > b.batch_id order by n.batch_id limit 500) near
-                where passed is not null and not row_ids && b.row_ids order by batch_id limit 1) after on true
+                where passed is not null and operation = b.operation and not row_ids && b.row_ids
+                order by batch_id limit 1) after on true
          where b.batch_id = any($1)";
     let rows: Vec<EvidenceRow> = run_statement(database, async |session| {
         sqlx::query_as(EVIDENCE).bind(batches).fetch_all(session).await

@@ -18,6 +18,7 @@ use crate::course::{InstanceId, Term};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
+use crate::outbox::reservations::reserved_requests;
 use crate::policy::leader_report::LeaderReport;
 
 /// The right to claim. Each statement that uses it checks in the database that it is still valid.
@@ -68,6 +69,8 @@ pub struct LeaseGrant {
     pub pause: Option<String>,
     /// The row's counter.
     pub renewals: i64,
+    /// The requests of each window that commands have reserved.
+    pub reserved: u32,
     /// The run of the server in which it was granted.
     pub server: String,
     /// The database is another one, or its leader's row was rewritten, but no commit of interest is lost.
@@ -99,6 +102,7 @@ struct AnswerRow {
     verifying: Option<bool>,
     alarm: Option<String>,
     renewals: Option<i64>,
+    reserved: Option<i64>,
     pause: Option<String>,
     server: Option<String>,
 }
@@ -112,6 +116,7 @@ impl_from_row!(AnswerRow {
     verifying,
     alarm,
     renewals,
+    reserved,
     pause,
     server
 });
@@ -125,6 +130,7 @@ impl AnswerRow {
                 alarm: self.alarm,
                 pause: self.pause,
                 renewals,
+                reserved: self.reserved.and_then(|requests| u32::try_from(requests).ok()).unwrap_or_default(),
                 server: self.server.unwrap_or_default(),
                 is_adopted: !verifying && self.has_changed == Some(true),
             });
@@ -141,7 +147,8 @@ impl AnswerRow {
 
 /// The statement of [`request_lease`]. Parameters: 1 holder, 2 host, 3 lease in seconds, 4 report, 5 verify, 6 remembered
 /// counter, 7 whether this instance was idle since, 8 stale counter, 9 what the operator has to do.
-const LEAD: &str = "-- acquire or renew lease
+const LEAD: &str = concat!(
+    "-- acquire or renew lease
     with here as materialized (
         -- Read only by an instance that leads: others ask often.
         select course_sync_identity() as identity, course_sync_server() as server
@@ -219,7 +226,9 @@ const LEAD: &str = "-- acquire or renew lease
                renewed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => $3)
          where (holder = $1 and exists (select from complete)) or exists (select from free)
-        returning term, verifying, alarm, renewals
+        returning term, verifying, alarm, renewals, ",
+    reserved_requests!("to_jsonb(l) -> 'reservations'"),
+    " as reserved
     ), review as (
         select 'the database may have lost commits' || coalesce(' (' || alarm || ')', '') || '. ' || $9 as message
           from lead where verifying and $9 is not null
@@ -233,13 +242,14 @@ const LEAD: &str = "-- acquire or renew lease
          where not exists (select from course_sync_pause where reason = 'operator')
             on conflict do nothing
     )
-    select is_free, seen, lasts, term, verifying, alarm, renewals, message as pause,
+    select is_free, seen, lasts, term, verifying, alarm, renewals, reserved, message as pause,
            case when term is not null then (select server from here) end as server,
            case when term is not null then is_rewritten or exists (
                select from here, generate_series(1, 5) part
                 where split_part(former, '/', part) not in ('', '?', split_part(identity, '/', part))
                   and split_part(identity, '/', part) <> '?') end as has_changed
-      from (values (1)) always left join known on true left join lead on true left join review on true";
+      from (values (1)) always left join known on true left join lead on true left join review on true"
+);
 
 /// Takes the lease if it is free or expired, or renews this instance's own.
 ///

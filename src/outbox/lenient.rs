@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
+use serde_json::Value;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
@@ -35,6 +36,26 @@ impl<T: Type<Postgres>> Type<Postgres> for Lenient<T> {
 impl<'r, T: Decode<'r, Postgres>> Decode<'r, Postgres> for Lenient<T> {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         Ok(Self(T::decode(value).map_err(|error| error.to_string())))
+    }
+}
+
+/// A JSON value that comes as text.
+#[derive(Debug, Clone)]
+pub(super) struct JsonText(pub Value);
+
+impl Type<Postgres> for JsonText {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(other: &PgTypeInfo) -> bool {
+        <str as Type<Postgres>>::compatible(other)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for JsonText {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(Self(serde_json::from_slice(value.as_bytes()?)?))
     }
 }
 

@@ -37,6 +37,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     migration!("0017_changes"),
     migration!("0018_room_for_outcomes"),
     migration!("0019_attach"),
+    migration!("0020_cheaper_claims"),
+    migration!("0021_audits"),
 ];
 
 /// Applies what a database lacks, and rejects one whose applied migrations differ from these.
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     /// `sha384sum migrations/*`. Databases store these: a released file must not change.
-    const CHECKSUMS: [(i64, &str, &str); 17] = [
+    const CHECKSUMS: [(i64, &str, &str); 19] = [
         (
             1,
             "outbox",
@@ -148,6 +150,16 @@ mod tests {
             19,
             "attach",
             "e0211407e4d47727ebd45e05ae7a24cc186d7c8189fbca4c209aaf145751157b3211b05258319fe0cc3cfc4ca1f4e3a8",
+        ),
+        (
+            20,
+            "cheaper claims",
+            "a3b46b8a445029e209f9d5438bc313b8d013ff618d5972be07d7430014eadbf5609ea2e2e6d38dfbc461ec84a0e7ad42",
+        ),
+        (
+            21,
+            "audits",
+            "1b1c93d333d19475f95afd903d2cc5e11b92c46fb907cb2445f20d7c0eae4d57d41dbe5d2e19fc88ec93069ce1492f9f",
         ),
     ];
 

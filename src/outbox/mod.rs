@@ -7,6 +7,7 @@
 
 mod apply;
 pub mod attach;
+pub mod audits;
 pub mod changes;
 pub mod claim;
 pub mod connect;
@@ -31,6 +32,7 @@ pub mod pause;
 mod pooler;
 pub mod record;
 pub mod recover;
+pub mod reservations;
 pub mod retention;
 mod roots;
 mod rows;
@@ -41,6 +43,7 @@ mod session_state;
 pub mod stranded;
 pub mod verify;
 
-pub use database::{Database, DatabaseRef, SessionMode};
+pub use database::{Database, DatabaseRef};
 pub use error::OutboxError;
 pub use server::Server;
+pub use session::SessionMode;

@@ -2,13 +2,17 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as SqlTimestamp;
+use serde_json::Value;
 use sqlx::types::Json;
 
 use crate::course::{InstanceId, Status, Term};
 use crate::outbox::OutboxError;
+use crate::outbox::attach::refused::{MAX_COUNTED, refused_changes};
+use crate::outbox::audits;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::from_row::impl_from_row;
-use crate::outbox::lenient::ClampedTimestamp;
+use crate::outbox::lenient::{ClampedTimestamp, Lenient};
+use crate::policy::drift::AuditSummary;
 use crate::policy::leader_report::LeaderReport;
 
 /// The number of courses in a status.
@@ -109,26 +113,110 @@ impl OldestTimes {
     }
 }
 
+/// The columns of [`read_oldest`].
+macro_rules! oldest_times {
+    () => {
+        "(select coalesce(changed_at, created_at) from course_outbox
+                 where status = 'pending' and id not in (select id from course_sync_in_flight())
+                 order by next_attempt_at, id limit 1),
+               (select min(claimed_at) from course_sync_batch where state = 'open'),
+               (select min(claimed_at) from course_sync_batch where state = 'unknown')"
+    };
+}
+
 /// Reads since when the oldest courses wait.
 ///
 /// Index: `course_outbox_pending`, `course_sync_batch_open` and `course_sync_batch_unsettled`.
 pub async fn read_oldest(database: impl Into<DatabaseRef<'_>>) -> Result<OldestTimes, OutboxError> {
-    const OLDEST: &str = "-- oldest times
-        select (select coalesce(changed_at, created_at) from course_outbox
-                 where status = 'pending' and id not in (select id from course_sync_in_flight())
-                 order by next_attempt_at, id limit 1),
-               (select min(claimed_at) from course_sync_batch where state = 'open'),
-               (select min(claimed_at) from course_sync_batch where state = 'unknown')";
+    const OLDEST: &str = concat!(
+        "-- oldest times
+        select ",
+        oldest_times!()
+    );
     type Row = (Option<ClampedTimestamp>, Option<SqlTimestamp>, Option<SqlTimestamp>);
     let (pending, in_flight, unconfirmed): Row =
         run_statement(database, async |session| sqlx::query_as(OLDEST).fetch_one(session).await)
             .await
             .map_err(OutboxError::failed_to("find the oldest courses"))?;
-    Ok(OldestTimes {
+    Ok(oldest_times(pending, in_flight, unconfirmed))
+}
+
+fn oldest_times(
+    pending: Option<ClampedTimestamp>,
+    in_flight: Option<SqlTimestamp>,
+    unconfirmed: Option<SqlTimestamp>,
+) -> OldestTimes {
+    OldestTimes {
         pending: pending.map(|time| time.0),
         in_flight: in_flight.map(SqlTimestamp::to_jiff),
         unconfirmed: unconfirmed.map(SqlTimestamp::to_jiff),
+    }
+}
+
+/// What a report shows besides the counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxFindings {
+    /// Since when the oldest courses wait.
+    pub oldest: OldestTimes,
+    /// What the last audits showed; `None` if there were none.
+    pub audit: Option<AuditSummary>,
+    /// Courses of attached tables that the outbox cannot hold, up to [`MAX_COUNTED`].
+    pub refused_courses: i64,
+}
+
+/// Reads since when the oldest courses wait, the last audits, and the number of courses that were refused: in one statement,
+/// because it is repeated for each scrape.
+///
+/// Without the right to read the last two, or in a schema without them, as after a restore of an older one, they are left out.
+///
+/// Index: as [`read_oldest`]; for refused courses `course_outbox_course_key_unique`. The other tables are small.
+pub async fn read_findings(database: impl Into<DatabaseRef<'_>>) -> Result<OutboxFindings, OutboxError> {
+    const FINDINGS: &str = concat!(
+        "-- findings
+        select ",
+        oldest_times!(),
+        ",
+               -- the last complete audit, and those since
+               (select jsonb_agg(to_jsonb(audit) order by ended_at) from course_sync_audit audit
+                 where ended_at >= coalesce((select max(ended_at) from course_sync_audit where complete), '-infinity')),
+               -- as `check` reads them
+               (select count(*) from (",
+        refused_changes!(),
+        " limit $1) refused)"
+    );
+    type Row = (
+        Option<ClampedTimestamp>,
+        Option<SqlTimestamp>,
+        Option<SqlTimestamp>,
+        Option<Lenient<Json<Value>>>,
+        i64,
+    );
+    let database = database.into();
+    let query = sqlx::query_as(FINDINGS).bind(i64::from(MAX_COUNTED));
+    let read: Result<Row, _> = run_statement(database, async |session| query.fetch_one(session).await).await;
+    let (pending, in_flight, unconfirmed, audits, refused_courses) = match read {
+        Ok(row) => row,
+        Err(error) if is_not_readable(&error) => {
+            let oldest = read_oldest(database).await?;
+            return Ok(OutboxFindings { oldest, ..OutboxFindings::default() });
+        }
+        Err(error) => return Err(OutboxError::failed_to("find the oldest courses")(error)),
+    };
+    let audits = audits.and_then(Lenient::ok).map(|rows| rows.0).unwrap_or_default();
+    let audits = audits.as_array().into_iter().flatten().filter_map(audits::read_result).collect();
+    Ok(OutboxFindings {
+        oldest: oldest_times(pending, in_flight, unconfirmed),
+        audit: AuditSummary::of(audits),
+        refused_courses,
     })
+}
+
+/// Whether a table is missing, or this role may not read it.
+fn is_not_readable(error: &sqlx::Error) -> bool {
+    /// The SQLSTATEs of a missing table and of a missing privilege.
+    const CODES: [&str; 2] = ["42P01", "42501"];
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| CODES.contains(&&*code))
 }
 
 /// The leader.

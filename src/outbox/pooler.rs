@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::outbox::database::CONNECT_TIMEOUT;
+use crate::outbox::session::CONNECT_TIMEOUT;
 
 /// How often to compare the sessions of two transactions. A busy pooler may give the same session again by chance.
 const ROUNDS: usize = 3;

@@ -210,16 +210,17 @@ with intent as materialized (
       from course_sync_batch where batch_id = $1 for no key update
 ), sent as materialized (
     -- The courses of the request. Open: they have no outcome yet.
-    select c.id, c.revision, i.state = 'open' and c.id <> all (i.recorded) as is_open
-      from intent i cross join lateral unnest(i.row_ids, i.revisions) as c (id, revision)
+    select id, revision, state = 'open' and id <> all (recorded) as is_open
+      from (select unnest(row_ids) as id, unnest(revisions) as revision, state, recorded from intent) c
 ), answer as materialized (
     -- The transitions as rows. A course that was not sent keeps its row as it is.
     select a.*, coalesce(s.is_open, false) as is_open, s.revision, i.unique_property, i.claimed_at,
            a.attempts = 0 and a.status = 'pending' as is_unchanged
-      from unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bool[], $7::float8[],
-                  $8::int[], $9::int[], $10::smallint[], $11::bool[], $12::text[], $13::text[], $19::jsonb[])
-               as a (id, status, hubspot_id, error, keeps_error, wait, attempts, fault, batch_limit,
-                     is_suspect, doubt, event, content)
+      from (select unnest($2::bigint[]) as id, unnest($3::text[]) as status, unnest($4::text[]) as hubspot_id,
+                   unnest($5::jsonb[]) as error, unnest($6::bool[]) as keeps_error, unnest($7::float8[]) as wait,
+                   unnest($8::int[]) as attempts, unnest($9::int[]) as fault, unnest($10::smallint[]) as batch_limit,
+                   unnest($11::bool[]) as is_suspect, unnest($12::text[]) as doubt, unnest($13::text[]) as event,
+                   unnest($19::jsonb[]) as content) a
       left join sent s using (id) left join intent i on true
 ), recorded as (
     update course_outbox o

@@ -11,21 +11,40 @@ use crate::course::{
 };
 use crate::outbox::OutboxError;
 use crate::outbox::from_row::impl_from_row;
-use crate::outbox::lenient::{ClampedTimestamp, Lenient};
+use crate::outbox::lenient::{ClampedTimestamp, JsonText, Lenient};
 use crate::policy::attribution::Evidence;
 
 /// The largest course that is read, in bytes of `properties` and `associations` as text. `migrations/0015_bounded_rows.sql`
 /// refuses a larger one when it is written.
 pub(super) const MAX_ROW_BYTES: i64 = 4 << 20;
 
+/// The expression for a JSON column as text; null if it is larger than the parameter allows, because then the text is not made.
+/// 2,000 bytes have at most 17 MB as text.
+macro_rules! bounded_text {
+    ($column:literal, $limit:literal) => {
+        concat!(
+            "case when pg_column_size(",
+            $column,
+            " #> '{}') <= 2000 or course_sync_measure(",
+            $column,
+            ") <= ",
+            $limit,
+            " then ",
+            $column,
+            "::text end"
+        )
+    };
+}
+pub(super) use bounded_text;
+
 pub(super) struct ClaimedRow {
     pub batch: BatchId,
     pub id: RowId,
     course_key: Lenient<String>,
     /// `None`: too large.
-    properties: Option<Lenient<Json<Value>>>,
+    properties: Option<Lenient<JsonText>>,
     /// `None`: too large.
-    associations: Option<Lenient<Json<Value>>>,
+    associations: Option<Lenient<JsonText>>,
     attempts: i32,
     faults: i32,
     doubts: i32,

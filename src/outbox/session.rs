@@ -5,13 +5,26 @@
 //! session of the server. So there a statement has no name. It is replaced by the next one, and nothing has to be freed:
 //! `deallocate all` would also free what a pooler prepared for other clients.
 
+use std::time::Duration;
+
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
-use crate::outbox::database::SessionMode;
+/// How long to wait for a connection before the database counts as unreachable.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether a connection is one session of the server, or a pooler may give each transaction another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionMode {
+    /// A connection is a session: statements are prepared once and run without an explicit transaction.
+    Dedicated,
+    /// A pooler in transaction mode: each statement runs in a transaction of its own, because preparing and executing
+    /// it are two steps that must reach the same session. Nothing is kept between transactions.
+    Pooled,
+}
 
 /// A connection, and whether it is one session of the server.
 #[derive(Debug)]

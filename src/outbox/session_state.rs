@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::AssertSqlSafe;
 
-use crate::outbox::database::SessionMode;
 use crate::outbox::schema::OutboxSchema;
 use crate::outbox::server::Server;
+use crate::outbox::session::SessionMode;
 
 /// The longest that one statement may take at the server. The daemon's statements take far less; these limits end
 /// the wait for a lock that an operator holds, or for a dead disk.

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::context::Context;
 use super::reconcile::read::ReadEnd;
-use super::reconcile::record_meaning::{RecordFinding, record_gone, record_merged};
+use super::reconcile::record_errors::{record_gone, record_merged};
+use super::reconcile::record_meaning::RecordFinding;
 use super::reconcile::records;
 use super::send::{Response, SendSkipped, check_may_send, send_with_permit};
 use crate::account::rate_limiter::{Permit, ReservedPermit};

@@ -1,4 +1,5 @@
-//! Reconciles unconfirmed courses: due → look up → decide → record, one batch at a time.
+//! Reconciles unconfirmed courses: due → look up → decide → record. Batches are looked up at the same time, and recorded one
+//! after the other.
 //!
 //! `lookup` reads from HubSpot, `meaning` decides, and this file calls them in order and records the result. It runs only
 //! while this instance is the leader.
@@ -6,6 +7,7 @@
 mod lookup;
 pub mod meaning;
 pub(super) mod read;
+pub(crate) mod record_errors;
 pub(crate) mod record_meaning;
 pub(super) mod records;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 
 use self::meaning::{LookupFinding, Settlement, SettlementFacts};
 use self::read::ReadEnd;
@@ -34,7 +37,13 @@ use crate::telemetry::events;
 /// How far the clocks of HubSpot and the database may differ when records are compared by the time of their creation.
 const CLOCK_MARGIN: Duration = Duration::from_mins(1);
 
-/// Reconciles one batch of the unconfirmed courses that are due.
+/// The largest number of look-ups that are open at once. After a restore, a whole backlog may have to be looked up.
+const MAX_LOOKUPS_AT_ONCE: u16 = 8;
+
+/// The courses of one look-up, and how it ended.
+type LookedUp = (Vec<UnconfirmedCourse>, Result<ReadEnd<LookupFinding>, OutboxError>);
+
+/// Reconciles a few batches of the unconfirmed courses that are due.
 pub(crate) async fn reconcile_due(context: Arc<Context>, held: HeldLease) {
     match reconcile(&context, held).await {
         Ok(()) => context.reporting.database_health.record_success(DatabaseTask::Reconcile),
@@ -65,18 +74,60 @@ async fn look_up_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Ou
         return Ok(!unreadable.is_empty());
     };
     courses.retain(|course| course.property.as_deref() == Some(property.as_str()));
-    let findings = match lookup::look_up(context, held, &property, &courses).await? {
+    let mut has_progress = false;
+    // The results are recorded one after the other: two statements at once could wait for each other's rows.
+    for (courses, end) in look_up_all(context, held, &property, courses).await {
+        has_progress |= settle_looked_up(context, held, &courses, end?).await?;
+    }
+    Ok(has_progress)
+}
+
+/// Looks up these courses with several requests at once, and returns when all have ended: a request that is cancelled would
+/// leave its permit and its journal row open.
+async fn look_up_all(
+    context: &Arc<Context>,
+    held: HeldLease,
+    property: &str,
+    mut courses: Vec<UnconfirmedCourse>,
+) -> Vec<LookedUp> {
+    let size = usize::from(context.account.lookup_size()).max(1);
+    let mut lookups = JoinSet::new();
+    while !courses.is_empty() {
+        let rest = courses.split_off(size.min(courses.len()));
+        let group = std::mem::replace(&mut courses, rest);
+        let (context, property) = (Arc::clone(context), property.to_owned());
+        lookups.spawn(async move {
+            let end = lookup::look_up(&context, held, &property, &group).await;
+            (group, end)
+        });
+    }
+    let mut looked_up = Vec::with_capacity(lookups.len());
+    while let Some(ended) = lookups.join_next().await {
+        // The courses of a task that panicked are still due.
+        looked_up.extend(ended);
+    }
+    looked_up
+}
+
+/// Settles the courses of one look-up. False if no look-up is possible now.
+async fn settle_looked_up(
+    context: &Context,
+    held: HeldLease,
+    courses: &[UnconfirmedCourse],
+    end: ReadEnd<LookupFinding>,
+) -> Result<bool, OutboxError> {
+    let findings = match end {
         ReadEnd::Found(findings) => findings,
         ReadEnd::NotPossible => return Ok(false),
         // The courses are still due: the next run looks up fewer of them.
         ReadEnd::Halved(_) => return Ok(true),
         ReadEnd::Failed(why) => {
-            postpone_failed_lookups(context, &courses, &why).await?;
+            postpone_failed_lookups(context, courses, &why).await?;
             return Ok(true);
         }
     };
-    let settlements = decide_by_findings(context, &courses, &findings).await?;
-    record(context, held, &courses, settlements).await
+    let settlements = decide_by_findings(context, courses, &findings).await?;
+    record(context, held, courses, settlements).await
 }
 
 /// Sends courses again without proof, if duplicates are accepted. False if no course is due.
@@ -99,7 +150,9 @@ async fn resend_due(context: &Arc<Context>, held: HeldLease) -> Result<bool, Out
 async fn read_due_lookups(context: &Context) -> Result<DueLookups, OutboxError> {
     let unique_property = context.settings.unique_property.as_deref();
     let size = context.account.lookup_size();
-    recover::due_lookups(&context.edges.database, unique_property, false, size).await
+    // After a failure, a single look-up shows whether smaller ones succeed.
+    let lookups = if size < MAX_COURSES { 1 } else { MAX_LOOKUPS_AT_ONCE };
+    recover::due_lookups(&context.edges.database, unique_property, false, size.saturating_mul(lookups)).await
 }
 
 /// Postpones rows that cannot be read. They stay unconfirmed and show the reason; an operator corrects or resolves them.

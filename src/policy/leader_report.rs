@@ -33,6 +33,9 @@ pub struct LeaderReport {
     /// The largest batch that is sent at present.
     #[serde(deserialize_with = "absent_if_unreadable")]
     pub batch_size: Option<u64>,
+    /// Requests of each window that are left to commands such as `audit`; absent if this version cannot do that.
+    #[serde(deserialize_with = "absent_if_unreadable")]
+    pub reserved: Option<u32>,
 }
 
 /// The quota as HubSpot's last headers showed it.
@@ -196,12 +199,13 @@ mod tests {
             requests: Some(190),
             per_seconds: Some(10.0),
             batch_size: Some(100),
+            reserved: Some(19),
         };
         let expected = json!({
             "since": "1970-01-01T00:00:00Z",
             "pauses": [{ "reason": "token", "message": "m", "since": "1970-01-01T00:00:00Z" }],
             "quota": { "max": 190, "remaining": null, "daily": null, "daily_remaining": null, "limit": 100 },
-            "requests": 190, "per_seconds": 10.0, "batch_size": 100,
+            "requests": 190, "per_seconds": 10.0, "batch_size": 100, "reserved": 19,
         });
         assert_eq!(serde_json::to_value(&report).unwrap(), expected);
         assert_eq!(serde_json::from_value::<LeaderReport>(expected).unwrap(), report);

@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod backoff;
 pub mod batch_size;
 pub mod day;
+pub mod drift;
 pub mod explain;
 pub mod gate;
 pub mod key_property;

@@ -13,6 +13,8 @@ use crate::hubspot::api::response::QuotaHeaders;
 pub struct QuotaShare {
     configured: u32,
     per: Duration,
+    /// The requests that commands of course-sync have reserved.
+    reserved: u32,
     /// The account's limit, from its headers.
     account: Option<AccountLimit>,
     /// The requests of other integrations, as the responses of the last window showed them: falling values, highest first.
@@ -84,6 +86,7 @@ impl QuotaShare {
         Self {
             configured,
             per,
+            reserved: 0,
             account: None,
             other_requests: VecDeque::new(),
             ceiling: configured,
@@ -96,11 +99,24 @@ impl QuotaShare {
     /// The number of requests allowed in a window: at least one, so that the next response can show more.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        let room = match self.account {
-            Some(account) => account.allowed.saturating_sub(self.other_requests()),
-            None => self.configured,
+        // The requests of commands are among those of others, so the two reductions are not added.
+        let (allowed, room) = match self.account {
+            Some(account) => (account.allowed, account.allowed.saturating_sub(self.other_requests())),
+            None => (self.configured, self.configured),
         };
-        self.configured.min(room).min(self.ceiling).max(1)
+        let unreserved = self.configured.min(allowed).saturating_sub(self.reserved);
+        unreserved.min(room).min(self.ceiling).max(1)
+    }
+
+    /// Sets how many requests of each window are left to commands of course-sync, such as `audit`.
+    pub fn set_reserved(&mut self, requests: u32) {
+        self.reserved = requests;
+    }
+
+    /// The requests of each window that are left to commands.
+    #[must_use]
+    pub fn reserved(&self) -> u32 {
+        self.reserved
     }
 
     /// Whether other integrations use the same quota, as far as is known.
@@ -315,6 +331,22 @@ mod tests {
         assert_eq!(spacing, [Duration::ZERO, Duration::ZERO, even, even]);
         share.observe_headers(&headers(190, 66, 10_000), own(10), Instant::now());
         assert_eq!(share.spacing(0), (PER / 76).mul_f64(SPACING_SHARED));
+    }
+
+    #[test]
+    fn reserved_requests_are_left_to_commands_and_counted_once() {
+        let (mut share, now) = (QuotaShare::new(190, PER), Instant::now());
+        share.set_reserved(19);
+        assert_eq!(share.limit(), 171);
+        // HubSpot counts the command's requests too.
+        share.observe_headers(&headers(190, 161, 10_000), own(10), now);
+        assert_eq!(share.limit(), 171);
+        share.observe_headers(&headers(190, 130, 10_000), own(10), now);
+        assert_eq!(share.limit(), 140, "and those of another integration");
+        share.observe_headers(&headers(100, 90, 10_000), own(10), now + PER);
+        assert_eq!(share.limit(), 81, "of what the account allows");
+        share.set_reserved(0);
+        assert_eq!(share.limit(), 100);
     }
 
     fn reduced(max: u32) -> QuotaNotice {

@@ -16,12 +16,15 @@ pub async fn refresh_gauges(
 ) -> Result<(), OutboxError> {
     let database = database.into();
     let counts = overview::count_courses(database).await?;
-    let oldest = overview::read_oldest(database).await?;
+    let findings = overview::read_findings(database).await?;
     for count in counts {
-        let age = oldest
+        let age = findings
+            .oldest
             .of(count.status)
             .map_or(Duration::ZERO, |since| Duration::from_secs_f64(age_seconds(since)));
         metrics.set_outbox(count.status, count.courses, age);
     }
+    metrics.set_refused_courses(findings.refused_courses);
+    metrics.set_audit(findings.audit.as_ref());
     Ok(())
 }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::config::{Config, RateLimit};
 use crate::course::{InstanceId, Status, Term};
-use crate::outbox::overview::{self, Leader, OldestTimes, RecentRequests, StatusCount};
+use crate::outbox::overview::{self, Leader, OutboxFindings, RecentRequests, StatusCount};
 use crate::outbox::pause::{self, DurablePause};
 use crate::outbox::{DatabaseRef, OutboxError};
+use crate::policy::drift::{AuditSummary, DriftCounts};
 use crate::policy::leader_report::{PauseReport, ReportedQuota};
 use crate::report::pauses::merge_pauses;
 
@@ -52,10 +53,41 @@ pub struct StatusReport {
     pub leader: Option<LeaderStatus>,
     /// The pauses in effect.
     pub pauses: Vec<PauseReport>,
+    /// What the last audits showed; absent if there were none.
+    pub audit: Option<AuditStatus>,
+    /// Courses of attached tables that the outbox cannot hold, up to 1000.
+    pub refused_courses: i64,
     /// The largest batch that is sent at present: less than configured while large requests fail.
     pub batch_size: u64,
     /// Seconds until no course is pending, at the rate of the quota; absent while nothing is sent.
     pub seconds_to_empty: Option<f64>,
+}
+
+/// What the last audits showed.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditStatus {
+    /// When the last audit ended or stopped.
+    pub ended_at: Timestamp,
+    /// Whether it covered all courses and all records.
+    pub complete: bool,
+    /// When the last complete audit ended; absent if there was none.
+    pub completed_at: Option<Timestamp>,
+    /// Courses that the last audit read.
+    pub courses: u64,
+    /// The differences that are left, by class.
+    pub differences: DriftCounts,
+}
+
+impl From<AuditSummary> for AuditStatus {
+    fn from(summary: AuditSummary) -> Self {
+        Self {
+            ended_at: summary.ended_at,
+            complete: summary.last.is_complete,
+            completed_at: summary.completed_at,
+            courses: summary.last.courses,
+            differences: summary.left,
+        }
+    }
 }
 
 /// What was sent in the last minute.
@@ -98,8 +130,8 @@ pub struct LeaderStatus {
 pub struct StatusReadings {
     /// Courses by status.
     pub counts: Vec<StatusCount>,
-    /// Since when the oldest courses wait.
-    pub oldest: OldestTimes,
+    /// Since when the oldest courses wait, the last audits, and refused courses.
+    pub findings: OutboxFindings,
     /// What was sent lately.
     pub recent: RecentRequests,
     /// The leader, if there is one.
@@ -128,7 +160,7 @@ impl StatusReadings {
         let database = database.into();
         Ok(Self {
             counts: overview::count_courses(database).await?,
-            oldest: overview::read_oldest(database).await?,
+            findings: overview::read_findings(database).await?,
             recent: overview::read_recent_requests(database, per).await?,
             leader: overview::read_leader(database).await?.filter(|leader| leader.is_current),
             stored_pauses: pause::read_active(database).await?,
@@ -138,7 +170,8 @@ impl StatusReadings {
     /// Makes the report.
     #[must_use]
     pub fn into_report(self, settings: QuotaSettings) -> StatusReport {
-        let Self { counts, oldest, recent, leader, stored_pauses } = self;
+        let Self { counts, findings, recent, leader, stored_pauses } = self;
+        let OutboxFindings { oldest, audit, refused_courses } = findings;
         let QuotaSettings { rate_limit, batch_size } = settings;
         let RateLimit { requests, per, .. } = rate_limit;
         let (leader, report) = match leader {
@@ -170,6 +203,8 @@ impl StatusReadings {
             quota: QuotaStatus { requests, per_seconds: per.as_secs_f64(), used: recent.in_window, hubspot },
             leader,
             pauses,
+            audit: audit.map(AuditStatus::from),
+            refused_courses,
             batch_size,
             seconds_to_empty: is_sending.then(|| seconds_to_empty(pending, batch_size, rate_limit)),
         }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +20,7 @@ use super::logging;
 use super::process::Process;
 use crate::course::Status;
 use crate::hubspot::api::outcome::RequestOutcome;
+use crate::policy::drift::{AuditSummary, DriftClass};
 use crate::policy::gate::Reason;
 pub use crate::telemetry::labels::{CourseOutcome, Operation, Wakeup, Window};
 use crate::telemetry::trend::{DelayCounts, DelayRecorder};
@@ -37,6 +39,8 @@ labels! {
     ByOperation { operation }
     ByWindow { window }
     ByReason { reason }
+    ByClass { class }
+    ByResult { result }
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -71,6 +75,9 @@ pub struct Metrics {
     leader: Gauge,
     wakeups: Family<ByReason, Counter>,
     stale_results: Counter,
+    refused_courses: Gauge,
+    audit_differences: Family<ByClass, Gauge>,
+    audit_ended: Family<ByResult, Gauge>,
 }
 
 /// From a fast response to a daemon with little load, to a backlog of days.
@@ -111,6 +118,9 @@ impl Metrics {
             leader: Gauge::default(),
             wakeups: Family::default(),
             stale_results: Counter::default(),
+            refused_courses: Gauge::default(),
+            audit_differences: Family::default(),
+            audit_ended: Family::default(),
         };
         metrics.register();
         metrics.create_series();
@@ -173,6 +183,21 @@ impl Metrics {
             "Results discarded because another writer had changed the row. Expected only after a leader change",
             self.stale_results.clone(),
         );
+        registry.register(
+            "refused_courses",
+            "Courses of attached tables that the outbox cannot hold, up to 1000",
+            self.refused_courses.clone(),
+        );
+        registry.register(
+            "audit_differences",
+            "Differences between HubSpot and the outbox that the last audits found and did not repair",
+            self.audit_differences.clone(),
+        );
+        registry.register(
+            "audit_timestamp_seconds",
+            "End of the last audit, in seconds since 1970; 0 if there was none. complete: of the last one that covered everything; partial: of the last one, if it did not",
+            self.audit_ended.clone(),
+        );
         registry.register_collector(Box::new(logging::DroppedLinesMetric));
         let commit = option_env!("COURSE_SYNC_COMMIT").unwrap_or("unknown");
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit)]);
@@ -207,6 +232,7 @@ impl Metrics {
         for reason in Reason::ALL {
             drop(self.paused.get_or_create(&ByReason { reason: reason.as_str() }));
         }
+        self.set_audit(None);
         for reason in Wakeup::ALL {
             drop(self.wakeups.get_or_create(&ByReason { reason: reason.as_str() }));
         }
@@ -306,6 +332,26 @@ impl Metrics {
     /// Counts results that were discarded because another writer had changed the row.
     pub fn count_stale_results(&self, count: u64) {
         self.stale_results.inc_by(count);
+    }
+
+    /// Sets the number of courses of attached tables that the outbox cannot hold.
+    pub fn set_refused_courses(&self, count: i64) {
+        self.refused_courses.set(count);
+    }
+
+    /// Sets what the last audits showed; `None`: there were none.
+    pub fn set_audit(&self, audit: Option<&AuditSummary>) {
+        for class in DriftClass::ALL {
+            let left = audit.and_then(|audit| audit.left.get(&class)).copied().unwrap_or_default();
+            let gauge = self.audit_differences.get_or_create(&ByClass { class: class.as_str() });
+            gauge.set(i64::try_from(left).unwrap_or(i64::MAX));
+        }
+        let completed = audit.and_then(|audit| audit.completed_at);
+        let partial = audit.filter(|audit| !audit.last.is_complete).map(|audit| audit.ended_at);
+        for (result, ended_at) in [("complete", completed), ("partial", partial)] {
+            let gauge = self.audit_ended.get_or_create(&ByResult { result });
+            gauge.set(ended_at.map_or(0, Timestamp::as_second));
+        }
     }
 
     /// The metrics as OpenMetrics text, or as the older Prometheus text format 0.0.4.

@@ -11,7 +11,7 @@ use crate::telemetry::trend::{Period, Point};
 /// Courses by status, each with the age of the oldest.
 pub(super) fn status_counts(outbox: &OutboxView<'_>) -> Markup {
     let Some(snapshot) = outbox.snapshot else { return html! {} };
-    let oldest = snapshot.readings.oldest;
+    let oldest = snapshot.readings.findings.oldest;
     html! {
         section aria-labelledby="counts" {
             h2 #counts { "Courses" }

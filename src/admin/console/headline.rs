@@ -98,7 +98,7 @@ impl UnsentCourses {
             pending: pending.map_or(0, |count| count.courses),
             in_flight: in_flight.map_or(0, |count| count.courses),
             is_estimate: pending.is_some_and(|count| !count.is_exact),
-            has_pending: readings.oldest.pending.is_some(),
+            has_pending: readings.findings.oldest.pending.is_some(),
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
     use crate::course::{InstanceId, Term};
-    use crate::outbox::overview::{Leader, OldestTimes, RecentRequests};
+    use crate::outbox::overview::{Leader, OutboxFindings, RecentRequests};
     use crate::policy::leader_report::{LeaderReport, ReportedReason};
 
     fn readings(pending: i64, in_flight: i64, has_leader: bool) -> StatusReadings {
@@ -167,7 +167,7 @@ mod tests {
         });
         StatusReadings {
             counts: counts.to_vec(),
-            oldest: OldestTimes::default(),
+            findings: OutboxFindings::default(),
             recent: RecentRequests::default(),
             leader,
             stored_pauses: Vec::new(),
@@ -248,7 +248,7 @@ mod tests {
             assert_eq!(as_text(&input), expected);
         }
         let mut estimated = readings(0, 0, true);
-        estimated.oldest.pending = Some(jiff::Timestamp::UNIX_EPOCH);
+        estimated.findings.oldest.pending = Some(jiff::Timestamp::UNIX_EPOCH);
         let input = HeadlineInput {
             is_stopping: false,
             is_database_down: false,

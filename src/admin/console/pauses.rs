@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::course::{InstanceId, Term};
-    use crate::outbox::overview::{Leader, OldestTimes, RecentRequests};
+    use crate::outbox::overview::{Leader, OutboxFindings, RecentRequests};
     use crate::outbox::pause::DurablePause;
     use crate::policy::leader_report::LeaderReport;
 
@@ -189,7 +189,7 @@ mod tests {
         };
         let readings = StatusReadings {
             counts: Vec::new(),
-            oldest: OldestTimes::default(),
+            findings: OutboxFindings::default(),
             recent: RecentRequests::default(),
             leader: Some(leader),
             stored_pauses: vec![stored],

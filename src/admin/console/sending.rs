@@ -7,6 +7,7 @@ use super::{InstanceView, OutboxView, figures, words};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::outbox::ops::requests::JournalRequest;
 use crate::outbox::overview::Leader;
+use crate::policy::drift::AuditSummary;
 use crate::policy::leader_report::ReportedQuota;
 
 /// The leader and the calls left today.
@@ -41,11 +42,25 @@ pub(super) fn leader_card(here: &InstanceView, outbox: &OutboxView<'_>) -> Marku
                         dd { (words::pluralize(recent.requests, "request")) ", " (words::pluralize(recent.courses, "course")) " sent" }
                     }
                 }
+                @if let Some(audit) = outbox.snapshot.and_then(|snapshot| snapshot.readings.findings.audit.as_ref()) {
+                    div { dt { "Last audit" } dd { (audit_note(audit, outbox.now)) } }
+                }
                 @if let Some((left, daily)) = calls {
                     div { dt { "Daily quota" } dd { (left) " of " (daily) " calls left, as reported by HubSpot" } }
                 }
             }
         }
+    }
+}
+
+/// When the last audit ended, and what is left to do.
+fn audit_note(audit: &AuditSummary, now: Timestamp) -> Markup {
+    let left = audit.left.values().copied().fold(0, u64::saturating_add);
+    html! {
+        (words::relative_time(audit.ended_at, now))
+        @if !audit.last.is_complete { ", not complete" }
+        ", "
+        (words::pluralize(i64::try_from(left).unwrap_or(i64::MAX), "difference")) " left"
     }
 }
 

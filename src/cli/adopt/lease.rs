@@ -22,8 +22,7 @@ pub(super) struct CommandLease<'a> {
 
 impl<'a> CommandLease<'a> {
     /// `lasts`: as the daemon's, so that a daemon takes over as quickly if this command is killed.
-    pub(super) fn new(database: &'a Database, lasts: Duration) -> Self {
-        let holder = InstanceId(uuid::Uuid::new_v4());
+    pub(super) fn new(database: &'a Database, holder: InstanceId, lasts: Duration) -> Self {
         Self { database, holder, lasts, renewals: None, term: None, renewed_at: None }
     }
 

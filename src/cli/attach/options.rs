@@ -1,7 +1,8 @@
 //! What the options mean for a table: parses names and pairs, and compares them with what is known of it. Pure.
 
 use super::args::AttachArgs;
-use crate::cli::outcome::UsageError;
+use crate::cli::outcome::{UsageError, unknown_property};
+use crate::course::is_property_name;
 use crate::outbox::attach::plan::{Attachment, TableName, TableShape};
 use crate::outbox::attach::table::KnownTable;
 
@@ -90,6 +91,8 @@ pub(super) fn make_attachment(
 ) -> Result<Attachment, UsageError> {
     let map = pairs("--map", "COLUMN=PROPERTY", &args.map, |text| text.rsplit_once('='))?;
     let constants = pairs("--set", "PROPERTY=VALUE", &args.set, |text| text.split_once('='))?;
+    check_properties("--map", map.iter().map(|(_, property)| property))?;
+    check_properties("--set", constants.iter().map(|(property, _)| property))?;
     let properties = map.iter().map(|(_, property)| property).chain(constants.iter().map(|(name, _)| name));
     let mut properties: Vec<_> = properties.collect();
     properties.sort_unstable();
@@ -112,6 +115,17 @@ pub(super) fn make_attachment(
     };
     check_columns(&attachment, shape)?;
     Ok(attachment)
+}
+
+/// Refuses names that no property of HubSpot can have.
+fn check_properties<'a>(
+    option: &str,
+    mut properties: impl Iterator<Item = &'a String>,
+) -> Result<(), UsageError> {
+    match properties.find(|property| !is_property_name(property)) {
+        Some(property) => Err(unknown_property(option, property)),
+        None => Ok(()),
+    }
 }
 
 fn pairs(

@@ -1,82 +1,14 @@
-//! How HubSpot differs from the outbox: the class of each difference, and what repairs it. Pure.
+//! How a row and its record differ, and what repairs it. Pure.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::course::{HeldProperties, HubSpotId, Patch, Status, fold_key};
 use crate::outbox::ops::drift::{KeyedRow, Repair, SettledRow};
+use crate::pipeline::reconcile::record_errors::{record_gone, record_merged};
 use crate::pipeline::reconcile::record_meaning::{
-    RecordFinding, RecordValues, Whereabouts, changed_values, record_gone, record_merged, whereabouts,
+    RecordFinding, RecordValues, Whereabouts, changed_values, whereabouts,
 };
-
-/// The class of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum DriftClass {
-    /// The record is neither live nor in the recycle bin.
-    Missing,
-    /// The record is in the recycle bin.
-    Archived,
-    /// The record was merged into another one.
-    Merged,
-    /// The record has another key, or none.
-    KeyEdited,
-    /// The record has other values than the row.
-    ValuesEdited,
-    /// The course is withdrawn, but its record is live again.
-    Restored,
-    /// A record has the key of a row that has another record.
-    DuplicateKey,
-    /// A record has a key that no row has, or the key of a row that has no record.
-    Stranger,
-    /// HubSpot does not show whether the record differs, or the row cannot be read.
-    Unclear,
-}
-
-impl DriftClass {
-    /// Every class.
-    pub(super) const ALL: [Self; 9] = [
-        Self::Missing,
-        Self::Archived,
-        Self::Merged,
-        Self::KeyEdited,
-        Self::ValuesEdited,
-        Self::Restored,
-        Self::DuplicateKey,
-        Self::Stranger,
-        Self::Unclear,
-    ];
-
-    /// Its name in the output.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Archived => "archived",
-            Self::Merged => "merged",
-            Self::KeyEdited => "key_edited",
-            Self::ValuesEdited => "values_edited",
-            Self::Restored => "restored",
-            Self::DuplicateKey => "duplicate_key",
-            Self::Stranger => "stranger",
-            Self::Unclear => "unclear",
-        }
-    }
-
-    /// What it means, for the summary.
-    pub(super) fn describe(self) -> &'static str {
-        match self {
-            Self::Missing => "the record was deleted permanently, or never existed",
-            Self::Archived => "the record is in HubSpot's recycle bin",
-            Self::Merged => "the record was merged into another one",
-            Self::KeyEdited => "the key was changed or removed in HubSpot",
-            Self::ValuesEdited => "values were changed in HubSpot",
-            Self::Restored => "the course is withdrawn, but its record is live again",
-            Self::DuplicateKey => "a second record has the key of a course",
-            Self::Stranger => "a record has a key that belongs to no synced course",
-            Self::Unclear => "HubSpot does not show the record",
-        }
-    }
-}
+use crate::policy::drift::DriftClass;
 
 /// A difference between a row and its record.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,10 +8,11 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::json;
 
-use super::drift::{Drift, DriftClass};
+use super::drift::Drift;
 use crate::cli::format::{pluralize, sanitize, truncate};
 use crate::course::{HubSpotId, RowId};
 use crate::outbox::ops::drift::SettledRow;
+use crate::policy::drift::{DriftClass, DriftCounts};
 
 /// Characters of a value and of a key that the text shows.
 const MAX_VALUE: usize = 60;
@@ -157,7 +158,7 @@ fn shown(value: &str) -> String {
 }
 
 /// What an audit has counted so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct AuditTotals {
     /// Rows that were read.
     pub rows: u64,
@@ -169,14 +170,17 @@ pub(super) struct AuditTotals {
     pub keyed: u64,
     /// Requests to HubSpot.
     pub requests: u64,
-    differences: BTreeMap<DriftClass, u64>,
-    repaired: u64,
+    pub differences: DriftCounts,
+    /// Those of them that were repaired.
+    pub repaired: DriftCounts,
 }
 
 impl AuditTotals {
     pub(super) fn count(&mut self, finding: &Finding<'_>) {
         *self.differences.entry(finding.class).or_default() += 1;
-        self.repaired += u64::from(finding.repaired.is_some());
+        if finding.repaired.is_some() {
+            *self.repaired.entry(finding.class).or_default() += 1;
+        }
     }
 
     pub(super) fn has_differences(&self) -> bool {
@@ -206,7 +210,7 @@ impl AuditTotals {
             "records": self.records,
             "records_without_key": self.records - self.keyed,
             "differences": differences,
-            "repaired": self.repaired,
+            "repaired": self.repaired.values().sum::<u64>(),
             "requests": self.requests,
         }}))
     }
@@ -230,7 +234,7 @@ impl AuditTotals {
             plural(self.rows, "course"),
             plural(self.records, "record"),
             self.records - self.keyed,
-            self.repaired,
+            self.repaired.values().sum::<u64>(),
             plural(self.requests, "request")
         ));
         if self.settling > 0 {

@@ -27,6 +27,7 @@ pub(super) async fn check_database(config: &Config) -> anyhow::Result<Vec<CheckR
             let grants = check_grants(&database).await;
             let grants = visible.filter(|_| !grants.has_failed()).unwrap_or(grants);
             let mut results = vec![reached, schema, grants, check_notifications(config, &database).await];
+            results.extend(check_report_grants(&database).await);
             results.extend(check_attached_tables(&database).await);
             results
         }
@@ -132,9 +133,23 @@ async fn check_grants(database: &Database) -> CheckResult {
     }
 }
 
+/// Warns about missing rights that only reports need. No result if there are none.
+async fn check_report_grants(database: &Database) -> Option<CheckResult> {
+    // Another check reports the error.
+    let lacking = rights::missing_report_privileges(database).await.ok().filter(|it| !it.is_empty())?;
+    Some(CheckResult::warning(
+        "report_grants",
+        format!(
+            "this role lacks {}: metrics and `status` do not show audits and the refused courses of attached tables",
+            lacking.join(", ")
+        ),
+        format!("as the tables' owner: grant {}, to this role", lacking.join(", grant ")),
+    ))
+}
+
 /// Warns about courses of attached tables that the outbox cannot hold. No result if there are none.
 async fn check_attached_tables(database: &Database) -> Option<CheckResult> {
-    // Without the right to read the table, the line `grants` names the right.
+    // Without the right to read the table, the line `report_grants` names the right.
     let refused = refused::read_refused(database).await.ok().filter(|refused| refused.count > 0)?;
     let count = refused.count;
     let count = if count >= u64::from(refused::MAX_COUNTED) {

@@ -3,6 +3,7 @@
 //! May touch: the reader it is given.
 
 mod dialect;
+mod head;
 mod sample;
 mod scanner;
 
@@ -69,7 +70,7 @@ impl<'p> CsvRecords<'p> {
             .next_record()
             .context("failed to read the file")?
             .ok_or_else(|| UsageError("the file is empty; CSV needs a header row".to_owned()))?;
-        let names = sample::header_names(&header);
+        let names = head::header_names(&header);
         if let Some(fault) = header.fault {
             let reason = explain_fault(fault, header.line, &names);
             return Err(UsageError(format!("the header row (line {}): {reason}", header.line)).into());

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::args::EnqueueArgs;
-use crate::cli::outcome::UsageError;
+use crate::cli::outcome::{UsageError, unknown_property};
 use crate::course::{Associations, CourseKey, Properties, is_property_name};
 use crate::outbox::ops::enqueue::NewCourse;
 
@@ -120,10 +120,7 @@ impl EnqueuePlan {
             .chain(constants.iter().map(|(property, _)| ("--set", property)))
         {
             if !is_property_name(property) {
-                return Err(UsageError(format!(
-                    "{option}: HubSpot has no property {property:?}; the internal name of a property has lower-case letters, \
-                     digits and underscores, and begins with a letter"
-                )));
+                return Err(unknown_property(option, property));
             }
         }
         let mut given: Vec<_> =

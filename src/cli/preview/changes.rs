@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::forecast::SendingLimits;
+use super::limits::SendingLimits;
 use crate::cli::format::{sanitize, truncate};
 use crate::course::{ClaimedCourse, HeldProperties, Patch, Properties, PropertyValue};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::changes::ChangeForecast;
+use super::limits::SendingLimits;
 use crate::cli::format::{pluralize, sanitize};
-use crate::config::RateLimit;
 use crate::course::ClaimedCourse;
 use crate::course::CourseError;
 use crate::pipeline::reconcile::meaning::LookupFinding;
@@ -20,16 +20,6 @@ const MAX_EXAMPLES: usize = 5;
 const MAX_COURSES_LISTED: usize = 100;
 /// Bytes that a course adds to a request besides its properties.
 const ENVELOPE_BYTES: u64 = 160;
-
-/// The limits of sending: batch size and quota.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SendingLimits {
-    pub batch_size: usize,
-    pub batch_bytes: u64,
-    pub quota: RateLimit,
-    /// More archives pending at once are held.
-    pub archive_limit: u32,
-}
 
 /// What sending would do.
 #[derive(Debug)]

@@ -1,41 +1,61 @@
 //! Pages of records, as HubSpot lists them: in order of id, without a total, and without a snapshot. What is created or
 //! deleted meanwhile appears or disappears. Pure.
 
-use std::collections::BTreeMap;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use serde::Deserialize;
-
-use super::lenient::{items, lenient};
 use super::response::CourseRecord;
 
 /// The most records of one page that HubSpot accepts.
 pub(crate) const MAX_PAGE: u16 = 100;
 
-/// One page of a list.
+/// One page of a list. A body without a list of results, or with a position that cannot be read, is no page: it would look like
+/// the last one, and the records after it would be missed.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
 pub struct RecordPage {
     /// The records. `None` where one could not be read.
-    #[serde(deserialize_with = "items")]
+    #[serde(deserialize_with = "listed")]
     pub results: Vec<Option<CourseRecord>>,
     /// Absent on the last page. A page may be short, or empty, although there are more.
-    #[serde(deserialize_with = "lenient")]
-    paging: BTreeMap<String, PageLink>,
+    #[serde(default)]
+    paging: Option<Paging>,
 }
 
-/// The position of another page.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Paging {
+    #[serde(default)]
+    next: Option<PageLink>,
+}
+
+/// The position of the next page.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 struct PageLink {
-    #[serde(deserialize_with = "lenient")]
-    after: Option<String>,
+    #[serde(deserialize_with = "cursor")]
+    after: String,
 }
 
 impl RecordPage {
     /// The cursor of the next page; `None`: this is the last one.
     #[must_use]
     pub fn next(&self) -> Option<&str> {
-        self.paging.get("next")?.after.as_deref().filter(|after| !after.is_empty())
+        let link = self.paging.as_ref()?.next.as_ref()?;
+        Some(link.after.as_str()).filter(|after| !after.is_empty())
+    }
+}
+
+/// Reads a list, each item on its own.
+fn listed<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Option<CourseRecord>>, D::Error> {
+    let list = Vec::<Value>::deserialize(from)?;
+    Ok(list.into_iter().map(|item| serde_json::from_value(item).ok()).collect())
+}
+
+/// Reads a cursor: HubSpot documents a string, and its cursors are numbers.
+fn cursor<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    match Value::deserialize(from)? {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        other => Err(D::Error::custom(format!("a cursor cannot be {other}"))),
     }
 }
 
@@ -63,9 +83,22 @@ mod tests {
             (r#"{"results":[],"paging":null}"#, 0, None),
             (r#"{"results":[],"paging":{"next":{"after":""}}}"#, 0, None),
             (r#"{"results":[],"paging":{"prev":{"before":"9"}}}"#, 0, None),
+            (r#"{"results":[],"paging":{"next":null}}"#, 0, None),
+            (r#"{"results":[{"id":"1"}],"paging":{"next":{"after":394}}}"#, 1, Some("394")),
         ] {
             let page = page(json);
             assert_eq!((page.results.len(), page.next()), (records, next), "{json}");
+        }
+        for no_page in [
+            "{}",
+            "[]",
+            r#"{"results":null}"#,
+            r#"{"status":"error","message":"x"}"#,
+            r#"{"results":[],"paging":{"next":{"link":"https://x"}}}"#,
+            r#"{"results":[],"paging":{"next":{"after":null}}}"#,
+            r#"{"results":[],"paging":{"next":"394"}}"#,
+        ] {
+            assert!(serde_json::from_str::<RecordPage>(no_page).is_err(), "{no_page}");
         }
         let unreadable = page(r#"{"results":[{"id":"1"},7]}"#).results;
         assert_eq!((unreadable[0].is_some(), unreadable[1].is_some()), (true, false));

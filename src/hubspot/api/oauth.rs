@@ -3,7 +3,7 @@
 //! Sources: HubSpot's description of `/oauth/2026-03/token`, recorded responses of `/oauth/v1/token`, RFC 6749 section 5.2.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::course::clip;
@@ -15,8 +15,18 @@ const REASON_BYTES: usize = 500;
 #[derive(Deserialize)]
 pub(crate) struct TokenReply {
     pub(crate) access_token: SecretString,
-    pub(crate) expires_in: u64,
+    /// Seconds. RFC 6749 allows to omit it, and some gateways write it as text.
+    #[serde(default, deserialize_with = "seconds")]
+    pub(crate) expires_in: Option<u64>,
     pub(crate) refresh_token: Option<SecretString>,
+}
+
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    })
 }
 
 /// A refusal. Fields of the wrong type read as absent.

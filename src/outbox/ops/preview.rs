@@ -11,7 +11,7 @@ use crate::course::{ClaimedCourse, HeldProperties, RowId, Write};
 use crate::outbox::OutboxError;
 use crate::outbox::database::{DatabaseRef, run_statement};
 use crate::outbox::lenient::Lenient;
-use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES};
+use crate::outbox::rows::{ClaimedRow, MAX_ROW_BYTES, bounded_text};
 
 /// The position after a page.
 ///
@@ -85,9 +85,10 @@ pub async fn read_pending_page(
     after: PageCursor,
     limit: u16,
 ) -> Result<Page, OutboxError> {
-    const PENDING: &str = "-- pending page
-        select id, course_key, case when size <= $4 then properties end as properties,
-               case when size <= $4 then associations end as associations, attempts, faults, doubts, doubt_property,
+    const PENDING: &str = concat!(
+        "-- pending page
+        select id, course_key, case when size <= $4 then text.properties end as properties,
+               case when size <= $4 then text.associations end as associations, attempts, faults, doubts, doubt_property,
                false as is_blamed, coalesce(changed_at, created_at) as requested_at, false as is_doubt_recent, hubspot_id,
                case when size <= $4 then hubspot_properties end as hubspot_properties, archived,
                -- As in the claim of archives.
@@ -95,11 +96,17 @@ pub async fn read_pending_page(
                next_attempt_at as due, 0::bigint as candidates, gen_random_uuid() as batch,
                next_attempt_at::text as time
           from course_outbox
-         cross join lateral (select course_sync_text_size(properties) + course_sync_text_size(associations)) s (size)
+         cross join lateral (select ",
+        bounded_text!("properties", "$4"),
+        ", ",
+        bounded_text!("associations", "$4"),
+        ") text (properties, associations)
+         cross join lateral (select octet_length(text.properties) + octet_length(text.associations)) s (size)
          where status = 'pending' and id not in (select id from course_sync_in_flight())
            and (next_attempt_at, id) > (coalesce($1::text::timestamptz, '-infinity'::timestamptz), $2)
          order by next_attempt_at, id
-         limit $3";
+         limit $3"
+    );
     let (time, id) = after.0.unzip();
     let query = sqlx::query_as(PENDING)
         .bind(time)

@@ -27,6 +27,24 @@ pub async fn missing_privileges(database: impl Into<DatabaseRef<'_>>) -> Result<
         .map_err(OutboxError::failed_to("read the privileges of this role"))
 }
 
+/// The tables that metrics, `status` and `audit` use and this role may not read or write, such as `select on course_sync_audit`.
+/// The daemon works without them.
+///
+/// Index: none; it reads the system catalogs.
+pub async fn missing_report_privileges(
+    database: impl Into<DatabaseRef<'_>>,
+) -> Result<Vec<String>, OutboxError> {
+    const MISSING: &str = "-- missing privileges of reports
+        select lower(privilege) || ' on ' || name
+          from (values ('course_sync_refused_change', 'SELECT'), ('course_sync_audit', 'SELECT'),
+                       ('course_sync_audit', 'INSERT'), ('course_sync_audit', 'DELETE')) as needed (name, privilege)
+         where not has_table_privilege(name, privilege)
+         order by name, privilege";
+    run_statement(database, async |session| sqlx::query_scalar(MISSING).fetch_all(session).await)
+        .await
+        .map_err(OutboxError::failed_to("read the privileges of this role"))
+}
+
 /// How long a notification may take before it counts as lost.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(5);
 

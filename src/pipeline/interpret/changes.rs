@@ -78,7 +78,11 @@ pub(super) fn interpret_refusal(
     let named = positions_named_by(batch, error);
     let verdict_of = |(position, course)| {
         if batch.courses().len() == 1 || named.contains(&position) {
-            return Some(item_verdict(response, error));
+            // With such a status, HubSpot has not executed the request, whatever the error is.
+            return Some(match item_verdict(response, error) {
+                Verdict::Unknown(_) => Verdict::Refused(refusal.clone()),
+                verdict => verdict,
+            });
         }
         fault_of(position, course).map(Verdict::Refused)
     };

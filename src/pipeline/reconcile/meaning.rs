@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::record_meaning::record_gone;
+use super::record_errors::record_gone;
 use crate::course::{
     Category, CourseError, CourseKey, Doubt, HubSpotId, Provenance, Requeue, Suspicion, Transition,
     UnconfirmedCourse, fold_key,
@@ -366,7 +366,9 @@ fn absent_after_conflict(
     facts: &SettlementFacts<'_>,
 ) -> Settlement {
     let conflict = course.error.as_ref();
-    if let Some(error) = conflict.and_then(|error| refusal::over_another_value(error, &course.key)) {
+    if let Some(error) =
+        conflict.and_then(|error| refusal::over_another_value(error, course.property.as_deref(), &course.key))
+    {
         return Settlement::Apply(Transition::Failed { error });
     }
     // The two responses contradict each other, probably because reads lag. The course is sent again at growing

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::meaning::{ReadMeaning, conclusive_reply, is_listed_as_missing};
+use super::record_errors::{already_deleted, record_gone, record_merged};
 use crate::course::{Category, CourseError, HeldProperties, HubSpotId, Patch, Properties, Write, patch};
 use crate::hubspot::api::outcome::RequestOutcome;
 use crate::hubspot::api::response::{BatchReply, Exchange};
@@ -289,36 +290,6 @@ pub(crate) fn changed_values(wanted: &Properties, unique: Option<&str>, values: 
         .sent_values()
         .filter(|(name, wanted)| Some(*name) != unique && !is_same_value(&actual(name), wanted));
     changed.map(|(name, _)| (name.to_owned(), actual(name))).collect()
-}
-
-/// The error of a course whose record was deleted.
-pub(crate) fn record_gone(id: &str, now: Timestamp) -> CourseError {
-    let message = format!(
-        "HubSpot's record {id} of this course was deleted. course-sync does not create a new record automatically. For a new \
-         record, run `course-sync resolve KEY --recreate`; if the course has another record, run `course-sync resolve KEY \
-         --hubspot-id ID`"
-    );
-    CourseError::new(Category::RecordGone, &message, now)
-}
-
-/// The remark on a withdrawn course whose record was deleted before.
-fn already_deleted(id: &str, now: Timestamp) -> CourseError {
-    let message = format!(
-        "HubSpot's record {id} of this course was already deleted permanently, so it is not in the recycle bin. Nothing has \
-         to be done"
-    );
-    CourseError::new(Category::RecordGone, &message, now)
-}
-
-/// The error of a course whose record was merged into another one.
-pub(crate) fn record_merged(id: &str, survivor: &HubSpotId, now: Timestamp) -> CourseError {
-    let message = format!(
-        "HubSpot's record {id} of this course was merged into record {}. Run `course-sync resolve` with --hubspot-id {} to \
-         keep that one for this course, or with --recreate for a new record",
-        survivor.as_str(),
-        survivor.as_str()
-    );
-    CourseError::new(Category::RecordMerged, &message, now)
 }
 
 #[cfg(test)]

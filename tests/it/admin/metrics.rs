@@ -73,6 +73,26 @@ const METRICS: &[(&str, &str, Labels)] = &[
     ("wakeups_total", "counter", &[("reason", &["notify", "poll", "completion", "resume"])]),
     ("lost_guards_total", "counter", &[]),
     ("log_lines_dropped_total", "counter", &[]),
+    ("refused_courses", "gauge", &[]),
+    (
+        "audit_differences",
+        "gauge",
+        &[(
+            "class",
+            &[
+                "missing",
+                "archived",
+                "merged",
+                "key_edited",
+                "values_edited",
+                "restored",
+                "duplicate_key",
+                "stranger",
+                "unclear",
+            ],
+        )],
+    ),
+    ("audit_timestamp_seconds", "gauge", &[("result", &["complete", "partial"])]),
 ];
 
 /// The standard metrics of a process, on Linux.

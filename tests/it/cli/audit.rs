@@ -10,8 +10,8 @@ use super::commands::{CommandOutput, run_command};
 use crate::support::eventually::eventually;
 use crate::support::world::{UNIQUE_PROPERTY, World};
 
-async fn audit(world: &World, arguments: &[&str]) -> CommandOutput {
-    run_command(&world.settings, &[&["audit", "--share", "100%"], arguments].concat()).await
+pub(super) async fn audit(world: &World, arguments: &[&str]) -> CommandOutput {
+    run_command(&world.settings, &[&["audit", "--share", "10%"], arguments].concat()).await
 }
 
 /// The differences by key, and the summary, of an audit with this exit code.
@@ -30,16 +30,16 @@ fn classes(findings: &BTreeMap<String, Value>) -> BTreeMap<&str, &str> {
     findings.iter().map(|(key, it)| (key.as_str(), it["class"].as_str().expect("a class"))).collect()
 }
 
-async fn record_of(world: &World, key: &str) -> u64 {
+pub(super) async fn record_of(world: &World, key: &str) -> u64 {
     world.row(key).await.hubspot_id.expect("a record").parse().expect("a number")
 }
 
-fn values(properties: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(super) fn values(properties: &[(&str, &str)]) -> BTreeMap<String, String> {
     properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Courses that are synced, and some that are withdrawn; the daemon is stopped.
-async fn synced_world(behaviour: Behaviour) -> World {
+pub(super) async fn synced_world(behaviour: Behaviour) -> World {
     let mut world = fast_world(behaviour).await;
     world.set("OUTBOX__SETTLE", "0s");
     world.enqueue_many("A", 250).await;
@@ -200,6 +200,9 @@ async fn an_interrupted_audit_continues_where_it_stopped() {
 async fn an_audit_beside_a_daemon_reports_nothing_that_is_only_under_way() {
     let mut world = fast_world(Behaviour::default()).await;
     world.set("OUTBOX__SETTLE", "0s");
+    // Each audit waits until the daemon leaves its share of the quota free, which it learns with a renewal.
+    world.set("OUTBOX__LEASE", "3s");
+    world.set("RATE_LIMIT__PER", "1s");
     let _daemon = world.start_daemon();
     world.enqueue_many("A", 2_000).await;
     let mut audits = 0;

@@ -202,6 +202,7 @@ async fn status_shows_the_outbox_before_and_after_a_sync() {
     let before = read_status(&world).await;
     let keys: Vec<_> = before.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
+        "audit",
         "batch_size",
         "counts",
         "estimated",
@@ -212,6 +213,7 @@ async fn status_shows_the_outbox_before_and_after_a_sync() {
         "oldest_unconfirmed_seconds",
         "pauses",
         "quota",
+        "refused_courses",
         "seconds_to_empty",
     ];
     let mut sorted = keys.clone();

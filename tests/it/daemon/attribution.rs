@@ -174,6 +174,48 @@ async fn a_course_that_keeps_failing_while_others_pass_fails_with_a_reason() {
 }
 
 #[tokio::test]
+async fn an_outage_of_one_operation_fails_no_course_while_others_are_created() {
+    for (operation, change) in [
+        (Operation::BatchUpdate, "properties = properties || '{\"hs_course_description\": \"new\"}'"),
+        (Operation::BatchArchive, "archived = true"),
+    ] {
+        let mut world = World::new().await;
+        world.set("RETRY__MAX_ATTEMPTS", "3");
+        world.set("RETRY__INITIAL_INTERVAL", "20ms");
+        world.set("RETRY__MAX_INTERVAL", "200ms");
+        world.enqueue_many("A", 5).await;
+        let _daemon = world.start_daemon();
+        wait_until_synced(&world, 5).await;
+        world.hubspot.add_fault(Fault::new(Answer::literal(502, "<html>Bad Gateway</html>")).on(operation));
+        sqlx::query(sqlx::AssertSqlSafe(format!("update course_outbox set {change}")))
+            .execute(world.pool())
+            .await
+            .unwrap();
+        let mut created = 0;
+        eventually("each course was sent often enough to fail", async || {
+            created += 1;
+            world.enqueue_many(&format!("B{created}"), 1).await;
+            let requests = world.received(operation).len();
+            if requests >= 30 { Ok(()) } else { Err(requests) }
+        })
+        .await;
+        let counts = world.counts().await;
+        assert!(!counts.contains_key("failed"), "{operation:?}: {counts:?}");
+        world.hubspot.clear_faults();
+        eventually("everything is settled", async || {
+            let counts = world.counts().await;
+            if counts.contains_key("pending") || counts.contains_key("unconfirmed") {
+                Err(counts)
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        assert!(!world.counts().await.contains_key("failed"));
+    }
+}
+
+#[tokio::test]
 async fn a_thousand_bad_courses_do_not_block_later_courses() {
     for answer in [Answer::literal(403, BLOCK_PAGE), Answer::literal(500, "")] {
         let world = World::new().await;

@@ -255,3 +255,34 @@ async fn a_look_up_is_recorded_with_its_outcome() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_large_backlog_is_looked_up_with_eight_requests_at_once() {
+    let world = World::new().await;
+    world.enqueue_many("A", 1_000).await;
+    let mut daemon = world.start_daemon();
+    wait_until_synced(&world, 1_000).await;
+    assert!(daemon.stop().await.success());
+    // As after a restore: HubSpot holds the courses, and no row shows it.
+    sqlx::query(
+        "update course_outbox
+            set status = 'unconfirmed', hubspot_id = null, synced_at = null, synced_revision = null, doubt = 'unknown',
+                doubt_property = 'course_sync_key', doubted_since = now() - interval '1 hour', next_attempt_at = now()",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    // The responses are held until the faults are removed.
+    world.hubspot.add_fault(Fault::new(Answer::Real).on(Operation::BatchRead).after_ms(600_000));
+    daemon = world.start_daemon();
+    eventually("eight look-ups are open", async || {
+        let open = world.received(Operation::BatchRead).len();
+        if open >= 8 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    assert_eq!(world.received(Operation::BatchRead).len(), 8);
+    world.hubspot.clear_faults();
+    wait_until_synced(&world, 1_000).await;
+    assert!(daemon.stop().await.success());
+    world.audit().await;
+}

@@ -1,7 +1,7 @@
 //! The unique property is verified before the first create. If it cannot be used, no course is sent.
 
 use serde_json::json;
-use simulator::Operation;
+use simulator::{Answer, Fault, Operation};
 
 use crate::support::eventually::eventually;
 use crate::support::http::http_client;
@@ -102,4 +102,12 @@ async fn properties_are_read_once_per_term() {
     let _daemon = world.start_daemon();
     world.wait_until_all_are(&["synced"]).await;
     assert_eq!(world.received(Operation::PropertyList).len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_with_an_unusable_property_if_the_first_check_is_not_answered() {
+    let world = world_with_other_property(false).await;
+    world.hubspot.add_fault(Fault::new(Answer::literal(500, "")).on(Operation::PropertyList).times(2));
+    let daemon = world.start_daemon();
+    assert_paused(&world, &daemon, "not unique").await;
 }

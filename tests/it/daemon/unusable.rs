@@ -59,7 +59,8 @@ async fn row_level_security_that_hides_the_rows_is_named() {
         &world,
         &format!(
             "create role {role} login; grant select, insert, update, delete on {} to {role};
-             grant select on course_sync_migrations to {role}",
+             grant select on course_sync_migrations, course_sync_refused_change to {role};
+             grant select, insert, delete on course_sync_audit to {role}",
             tables.join(", ")
         ),
     )

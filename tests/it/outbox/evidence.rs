@@ -132,6 +132,24 @@ async fn evidence_comes_from_the_nearest_requests_with_other_courses() {
 }
 
 #[tokio::test]
+async fn requests_of_other_operations_are_no_evidence() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_request(pool, "update", NearbyRequest { at: 0, course: 1, passed: Some(false) }).await;
+    for at in [-1, 1] {
+        insert_request(pool, "create", passed(at)).await;
+    }
+    let found = load_evidence(pool, &[id(0)]).await.unwrap();
+    assert_eq!([found[&id(0)].before, found[&id(0)].after], [None, None]);
+    // Further away, updates of other courses.
+    for at in [-2, 2] {
+        insert_request(pool, "update", passed(at)).await;
+    }
+    let found = load_evidence(pool, &[id(0)]).await.unwrap();
+    assert_eq!([found[&id(0)].before, found[&id(0)].after], [Some(true), Some(true)]);
+}
+
+#[tokio::test]
 async fn each_request_gets_its_own_evidence() {
     let database = database().await;
     let pool = database.pool();

@@ -4,7 +4,7 @@
 //! several do, or none, the delimiter is chosen that divides most rows into as many cells as the header.
 
 use super::CsvOptions;
-use super::sample::{self, header_names};
+use super::head::{header_names, read_records};
 use super::scanner::Dialect;
 use crate::cli::enqueue::columns::CsvColumns;
 use crate::cli::enqueue::input::FileHead;
@@ -63,7 +63,7 @@ fn best_delimiter(head: &FileHead, options: CsvOptions, plan: &EnqueuePlan) -> u
 /// How well a dialect fits: whether the columns exist, the share of the rows that have the width of the header, and this
 /// width.
 fn quality(head: &FileHead, dialect: Dialect, plan: &EnqueuePlan) -> (bool, usize, usize) {
-    let records = sample::read_records(head, dialect, false);
+    let records = read_records(head, dialect, false);
     let Some((header, rows)) = records.split_first() else { return (false, 0, 0) };
     let has_columns = CsvColumns::find_in(plan, &header_names(header)).is_ok();
     let width = header.width();

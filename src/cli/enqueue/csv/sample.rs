@@ -2,7 +2,8 @@
 //! written. Pure.
 
 use super::dialect::{DetectedDialect, candidates, delimiter_argument, delimiter_name};
-use super::scanner::{CsvRecord, Dialect, RecordScanner};
+use super::head::{header_names, read_records};
+use super::scanner::{CsvRecord, Dialect};
 use super::{CsvOptions, DelimiterOrigin, explain_fault};
 use crate::cli::enqueue::columns::CsvColumns;
 use crate::cli::enqueue::encoding::SourceEncoding;
@@ -11,8 +12,6 @@ use crate::cli::enqueue::lines::{LineCounter, LineEnds, filled_lines};
 use crate::cli::enqueue::plan::EnqueuePlan;
 use crate::cli::outcome::UsageError;
 
-/// The largest number of records in the sample.
-const MAX_RECORDS: usize = 1000;
 /// The largest number of lines above the header.
 const MAX_PREAMBLE: usize = 50;
 /// The lines among which a drawn one is found.
@@ -24,26 +23,6 @@ pub(super) const TEXT_FORMAT: &str = "this is the text format of PostgreSQL and 
 const MANY_NOT_UTF8: usize = 3;
 const MANY_FAULTS: usize = 3;
 const MANY_WIDTHS: usize = 5;
-
-/// The records at the beginning of the file, the header included.
-pub(super) fn read_records(head: &FileHead, dialect: Dialect, has_separator_line: bool) -> Vec<CsvRecord> {
-    let mut scanner = RecordScanner::new(head.text.as_slice(), dialect, head.lines.clone());
-    if has_separator_line {
-        scanner.skip_line().ok();
-    }
-    let records = std::iter::from_fn(|| scanner.next_record().ok().flatten());
-    let mut records: Vec<_> = records.take(MAX_RECORDS).collect();
-    // The last one may continue after the head.
-    if !head.is_whole && records.len() < MAX_RECORDS {
-        records.pop();
-    }
-    records
-}
-
-/// The names of the columns. White space around a name is no part of it.
-pub(super) fn header_names(header: &CsvRecord) -> Vec<String> {
-    header.cells().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect()
-}
 
 /// Refuses a file of which most rows would be refused for the same reason, and says what to do.
 pub(super) fn check(

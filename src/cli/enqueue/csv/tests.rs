@@ -171,7 +171,7 @@ fn rows_inside_of_a_cell_cause_a_warning() {
     ] {
         let dialect = scanner::Dialect { delimiter: b',', has_quotes: true };
         let mut scanner = RecordScanner::new(text.as_bytes(), dialect, LineCounter::new(LineEnds::Lf));
-        let names = sample::header_names(&scanner.next_record().unwrap().unwrap());
+        let names = head::header_names(&scanner.next_record().unwrap().unwrap());
         let record = scanner.next_record().unwrap().unwrap();
         assert_eq!(
             sample::suspicious_cell(&record, b',', LineEnds::Lf, &names).is_some(),

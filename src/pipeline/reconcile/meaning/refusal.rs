@@ -5,11 +5,17 @@ use crate::hubspot::api::error::taken_value;
 
 /// The conflict, if it is over the value of another unique property. A record of an earlier request would have been found
 /// by the key, so another record has the value, and sending the course again would be refused again.
-pub(super) fn over_another_value(error: &CourseError, key: &CourseKey) -> Option<CourseError> {
-    let (property, value) = taken_value(&error.message)?;
-    let is_key = fold_key(value) == fold_key(key.as_str());
-    let property = error.property.clone().or_else(|| Some(clip(property, 255)));
-    (!is_key).then(|| CourseError { property, ..error.clone() })
+/// `unique`: the property that carries the key.
+pub(super) fn over_another_value(
+    error: &CourseError,
+    unique: Option<&str>,
+    key: &CourseKey,
+) -> Option<CourseError> {
+    let taken = taken_value(&error.message);
+    let named = error.property.clone().or_else(|| taken.map(|(property, _)| clip(property, 255)));
+    let is_other_property = named.is_some() && unique.is_some() && named.as_deref() != unique;
+    let is_other_value = taken.is_some_and(|(_, value)| fold_key(value) != fold_key(key.as_str()));
+    (is_other_property || is_other_value).then(|| CourseError { property: named, ..error.clone() })
 }
 
 #[cfg(test)]
@@ -24,7 +30,7 @@ mod tests {
             "Cannot set PropertyValueCoordinates{{propertyName={property}, value={value}}} on 1. 2 already has that value."
         );
         let error = CourseError::new(Category::Conflict, &message, Timestamp::UNIX_EPOCH);
-        over_another_value(&error, &CourseKey::parse(key).unwrap())
+        over_another_value(&error, Some("key"), &CourseKey::parse(key).unwrap())
     }
 
     #[test]
@@ -34,7 +40,15 @@ mod tests {
         for (key, value) in [("A", "A"), ("A}b ", "a}B"), (" A", " A")] {
             assert_eq!(taken(key, "key", value), None, "{key} {value}");
         }
+        // The same text as the key, in another property.
+        assert_eq!(taken("A", "code", "A").unwrap().property.as_deref(), Some("code"));
         let without_value = CourseError::new(Category::Conflict, "it is taken", Timestamp::UNIX_EPOCH);
-        assert_eq!(over_another_value(&without_value, &CourseKey::parse("A").unwrap()), None);
+        let key = CourseKey::parse("A").unwrap();
+        assert_eq!(over_another_value(&without_value, Some("key"), &key), None);
+        let of =
+            |property: &str| CourseError { property: Some(property.to_owned()), ..without_value.clone() };
+        assert_eq!(over_another_value(&of("key"), Some("key"), &key), None);
+        assert_eq!(over_another_value(&of("code"), Some("key"), &key), Some(of("code")));
+        assert_eq!(over_another_value(&of("code"), None, &key), None);
     }
 }

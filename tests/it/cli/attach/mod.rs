@@ -145,6 +145,16 @@ async fn what_cannot_be_attached_is_refused() {
         ),
         ("catalogue.courses", &["--key", "code", "--map", "title"], "does not have the form COLUMN=PROPERTY"),
         ("catalogue.courses", &["--key", "code", "--map", "title=a", "--set", "a=b"], "is set twice"),
+        (
+            "catalogue.courses",
+            &["--key", "code", "--map", "title=Title"],
+            "--map: HubSpot has no property \\\"Title\\\"; the internal name",
+        ),
+        (
+            "catalogue.courses",
+            &["--key", "code", "--map", "title=a", "--set", "2nd=b"],
+            "--set: HubSpot has no property \\\"2nd\\\"",
+        ),
         ("a;b", &key, "is not the name of a table"),
         ("elsewhere.courses", &[&key[..], &["--apply"]].concat(), "is not in this database"),
     ] {

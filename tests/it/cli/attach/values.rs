@@ -131,6 +131,10 @@ async fn a_course_that_the_outbox_cannot_hold_does_not_fail_the_write_and_is_not
     }
     let check = run_command(&world.settings, &["check"]).await;
     assert!(check.out.contains("attached_tables") && check.out.contains("cannot hold: 6"), "{}", check.out);
+    let status = run_command(&world.settings, &["status"]).await.success();
+    assert!(status.contains("refused: the outbox cannot hold 6 courses of attached tables"), "{status}");
+    let daemon = world.start_daemon();
+    assert_eq!(daemon.metric("course_sync_refused_courses").await, "6");
 
     // Written again: the same number of courses. Another title replaces the one before.
     execute(
