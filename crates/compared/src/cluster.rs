@@ -35,11 +35,8 @@ impl Cluster {
     /// Creates and starts a cluster.
     pub fn start() -> anyhow::Result<Self> {
         let root = tempfile::Builder::new().prefix("compared-").tempdir()?;
-        let user = if id(&["-u"])? == 0 {
-            Some((id(&["-u", "postgres"])?, id(&["-g", "postgres"])?))
-        } else {
-            None
-        };
+        let user =
+            if id(&["-u"])? == 0 { Some((id(&["-u", "postgres"])?, id(&["-g", "postgres"])?)) } else { None };
         if let Some((user, group)) = user {
             chown(root.path(), Some(user), Some(group))?;
         }
@@ -80,7 +77,10 @@ impl Cluster {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@localhost/{database}?host={}&sslmode=disable", self.root.path().display())
+        format!(
+            "postgres://postgres@localhost/{database}?host={}&sslmode=disable",
+            self.root.path().display()
+        )
     }
 
     /// Creates a database. Returns its URL and a pool.

@@ -34,8 +34,14 @@ pub async fn measure(scope: &Scope) -> anyhow::Result<()> {
             continue;
         }
         let mut table = Table::new(&[
-            "Program", "courses per second", "CPU of the worker, s per 100,000", "CPU of Postgres, s per 100,000",
-            "WAL per course, bytes", "row versions written per course", "dead rows per course", "peak memory, MiB",
+            "Program",
+            "courses per second",
+            "CPU of the worker, s per 100,000",
+            "CPU of Postgres, s per 100,000",
+            "WAL per course, bytes",
+            "row versions written per course",
+            "dead rows per course",
+            "peak memory, MiB",
         ]);
         for subject in scope.subjects().filter(|subject| *subject != Subject::CourseSyncResend) {
             table.add(drain(&cluster, subject, scope.courses, is_held).await?);
@@ -72,8 +78,7 @@ async fn drain(
     courses: usize,
     is_held: bool,
 ) -> anyhow::Result<Vec<String>> {
-    let receiver =
-        Receiver::start(Behaviour { is_unique: true, delay: 0..0, lost_answers: 0.0 }).await?;
+    let receiver = Receiver::start(Behaviour { is_unique: true, delay: 0..0, loses_answers: false }).await?;
     let (url, pool) = cluster.database().await?;
     let run = Run::new(subject, (url.clone(), pool.clone()), receiver.url(), true).await?;
     run.enqueue(courses).await?;
@@ -116,7 +121,7 @@ async fn drain(
 
 async fn latency(cluster: &Cluster, subject: Subject) -> anyhow::Result<Vec<String>> {
     let receiver =
-        Receiver::start(Behaviour { is_unique: true, delay: 20..20, lost_answers: 0.0 }).await?;
+        Receiver::start(Behaviour { is_unique: true, delay: 20..20, loses_answers: false }).await?;
     let run = Run::new(subject, cluster.database().await?, receiver.url(), true).await?;
     let worker = Worker::start(subject.worker()?, &run.settings)?;
     let producer = run.producer().await?;

@@ -23,8 +23,7 @@ pub struct Scope {
 }
 
 /// The names of the faults and sections.
-const PARTS: [&str; 8] =
-    ["kill", "answers", "restart", "sessions", "stopped", "drain", "held", "latency"];
+const PARTS: [&str; 8] = ["kill", "answers", "restart", "sessions", "stopped", "drain", "held", "latency"];
 
 impl Scope {
     fn parse(mut words: impl Iterator<Item = String>, courses: usize) -> anyhow::Result<Self> {

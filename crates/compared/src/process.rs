@@ -39,7 +39,8 @@ impl Worker {
 
     /// Sends a signal, such as `STOP`.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let status = std::process::Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status()?;
+        let status =
+            std::process::Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status()?;
         ensure!(status.success(), "the worker was not running");
         Ok(())
     }

@@ -20,8 +20,8 @@ pub struct Behaviour {
     pub is_unique: bool,
     /// The time from a request to its response, in milliseconds. The courses are created halfway.
     pub delay: std::ops::Range<u64>,
-    /// The fraction of creates whose connection is cut after the courses were created.
-    pub lost_answers: f64,
+    /// Whether the connection of each tenth create is cut after the courses were created.
+    pub loses_answers: bool,
 }
 
 /// What the receiver has counted.
@@ -35,6 +35,8 @@ pub struct Counts {
     pub refused: u64,
     /// All requests: creates, look-ups and others.
     pub requests: u64,
+    /// Creates.
+    creates: u64,
     /// Creates that were received and not answered yet.
     pub open: usize,
     /// When a request with a single course arrived.
@@ -123,15 +125,19 @@ async fn serve(stream: TcpStream, counts: &Mutex<Counts>, behaviour: &Behaviour)
         let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
         lock().requests += 1;
         let (status, answer) = if path.ends_with("/batch/create") {
-            lock().open += 1;
-            let half = Duration::from_micros(fastrand::u64(
-                behaviour.delay.start * 500..=behaviour.delay.end * 500,
-            ));
+            let number = {
+                let mut counts = lock();
+                counts.open += 1;
+                counts.creates += 1;
+                counts.creates
+            };
+            let half =
+                Duration::from_micros(fastrand::u64(behaviour.delay.start * 500..=behaviour.delay.end * 500));
             pause(half).await;
             let answer = create(&body, arrived, behaviour.is_unique, &mut lock());
             pause(half).await;
             lock().open -= 1;
-            if fastrand::f64() < behaviour.lost_answers {
+            if behaviour.loses_answers && number % 10 == 5 {
                 return Ok(());
             }
             answer
@@ -140,12 +146,16 @@ async fn serve(stream: TcpStream, counts: &Mutex<Counts>, behaviour: &Behaviour)
         } else if path.contains("/properties/") {
             (200, properties(behaviour.is_unique))
         } else {
-            (404, json!({ "status": "error", "message": "resource not found", "category": "OBJECT_NOT_FOUND" }))
+            (
+                404,
+                json!({ "status": "error", "message": "resource not found", "category": "OBJECT_NOT_FOUND" }),
+            )
         };
         let answer = answer.to_string();
         let length = answer.len();
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
         to.write_all(&[head.as_bytes(), answer.as_bytes()].concat()).await?;
     }
 }
@@ -194,7 +204,8 @@ fn create(body: &[u8], arrived: Instant, is_unique: bool, counts: &mut Counts) -
             "createdAt": now, "updatedAt": now, "archived": false,
         }));
     }
-    let mut answer = json!({ "status": "COMPLETE", "results": results, "startedAt": now, "completedAt": now });
+    let mut answer =
+        json!({ "status": "COMPLETE", "results": results, "startedAt": now, "completedAt": now });
     if errors.is_empty() {
         return (201, answer);
     }
@@ -218,7 +229,8 @@ fn read(body: &[u8], counts: &Counts) -> (u16, Value) {
             None => missing.push(key),
         }
     }
-    let mut answer = json!({ "status": "COMPLETE", "results": results, "startedAt": now, "completedAt": now });
+    let mut answer =
+        json!({ "status": "COMPLETE", "results": results, "startedAt": now, "completedAt": now });
     if missing.is_empty() {
         return (200, answer);
     }

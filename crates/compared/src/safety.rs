@@ -52,6 +52,8 @@ impl Fault {
 
 /// The kills of each seed.
 const KILLS: [usize; 3] = [17, 17, 16];
+/// A run with kills needs more courses, so that it outlasts them.
+const LONGER: usize = 5;
 /// The longest run.
 const TIMEOUT: Duration = Duration::from_mins(3);
 const RESPONSE_TIME: std::ops::Range<u64> = 100..200;
@@ -62,6 +64,7 @@ const FOREVER: Duration = Duration::from_secs(20);
 struct Outcome {
     faults: usize,
     duplicates: u64,
+    refused: u64,
     lost: usize,
     left: usize,
     requests: u64,
@@ -75,7 +78,14 @@ pub async fn measure(scope: &Scope) -> anyhow::Result<()> {
     for is_unique in [false, true] {
         let heading = if is_unique { "With a unique property" } else { "Without a unique property" };
         let mut table = Table::new(&[
-            "Fault", "Program", "faults", "duplicates", "lost", "left for an operator", "requests per 100 courses",
+            "Fault",
+            "Program",
+            "faults",
+            "duplicates",
+            "creates refused",
+            "lost",
+            "left for an operator",
+            "requests per 100 courses",
             "seconds to empty",
         ]);
         let faults = [Fault::Kill(0), Fault::LostAnswers, Fault::Restart, Fault::Terminated, Fault::Stopped];
@@ -102,6 +112,7 @@ impl Outcome {
     fn add(&mut self, other: &Self) {
         self.faults += other.faults;
         self.duplicates += other.duplicates;
+        self.refused += other.refused;
         self.lost += other.lost;
         self.left += other.left;
         self.requests += other.requests;
@@ -118,6 +129,7 @@ impl Outcome {
             subject.name().to_owned(),
             faults,
             self.duplicates.to_string(),
+            self.refused.to_string(),
             self.lost.to_string(),
             self.left.to_string(),
             format!("{rate:.2}"),
@@ -144,8 +156,9 @@ async fn run(
     seed: u64,
     courses: usize,
 ) -> anyhow::Result<Outcome> {
-    let lost_answers = if fault == Fault::LostAnswers { 0.1 } else { 0.0 };
-    let receiver = Receiver::start(Behaviour { is_unique, delay: RESPONSE_TIME, lost_answers }).await?;
+    let courses = if matches!(fault, Fault::Kill(_)) { courses * LONGER } else { courses };
+    let loses_answers = fault == Fault::LostAnswers;
+    let receiver = Receiver::start(Behaviour { is_unique, delay: RESPONSE_TIME, loses_answers }).await?;
     let run = Run::new(subject, cluster.database().await?, receiver.url(), is_unique).await?;
     run.enqueue(courses).await?;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -191,7 +204,8 @@ impl Stage<'_> {
     async fn kill(&mut self, kills: usize, random: &mut fastrand::Rng) -> anyhow::Result<usize> {
         let mut done = 0;
         while done < kills && self.until(|receiver| receiver.counts().open > 0).await? {
-            sleep(Duration::from_millis(random.u64(0..200))).await;
+            // Long enough to kill some of them at full speed: course-sync begins with one course, then 10, then 100.
+            sleep(Duration::from_millis(random.u64(0..800))).await;
             if self.receiver.counts().open == 0 {
                 // The requests have ended meanwhile.
                 continue;
@@ -273,6 +287,7 @@ impl Stage<'_> {
         Ok(Outcome {
             faults: 0,
             duplicates: counts.records - counts.distinct() as u64,
+            refused: counts.refused,
             lost: missing.difference(&left).count(),
             left: left.len(),
             requests: counts.requests,

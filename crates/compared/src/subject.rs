@@ -208,14 +208,19 @@ impl Run {
     /// Enqueues courses, in batches where the queue needs them.
     pub async fn enqueue(&self, courses: usize) -> anyhow::Result<()> {
         let number = i64::try_from(courses)?;
-        let keys = "(select 'C-' || lpad(n::text, 9, '0') as key from generate_series(0, $1 - 1) n order by n) k";
+        let keys =
+            "(select 'C-' || lpad(n::text, 9, '0') as key from generate_series(0, $1 - 1) n order by n) k";
         let peers = format!("{PROPERTIES} || jsonb_build_object('{UNIQUE}', key)");
         let statement = match self.subject {
             Subject::CourseSync | Subject::CourseSyncResend => {
-                format!("insert into course_outbox (course_key, properties) select key, {PROPERTIES} from {keys}")
+                format!(
+                    "insert into course_outbox (course_key, properties) select key, {PROPERTIES} from {keys}"
+                )
             }
             Subject::PlainLoop => format!("insert into courses (properties) select {peers} from {keys}"),
-            Subject::Pgmq => format!("select pgmq.send_batch('courses', (select array_agg({peers}) from {keys}))"),
+            Subject::Pgmq => {
+                format!("select pgmq.send_batch('courses', (select array_agg({peers}) from {keys}))")
+            }
             Subject::Graphile => {
                 let worker = graphile::worker(&self.url, Sender::to(&self.receiver)?).await?;
                 for first in (0..courses).step_by(BATCH) {
@@ -238,7 +243,11 @@ impl Run {
                 return self.vacuum().await;
             }
         };
-        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(number).execute(&self.pool).await.context("enqueueing")?;
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(number)
+            .execute(&self.pool)
+            .await
+            .context("enqueueing")?;
         self.vacuum().await
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgmq::PGMQueueExt;
 use serde_json::Value;
+use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -15,7 +16,8 @@ pub const QUEUE: &str = "courses";
 
 /// Sends until it is killed.
 pub async fn run() -> anyhow::Result<()> {
-    let queue = PGMQueueExt::new(database_url()?, u32::try_from(AT_ONCE)?).await?;
+    // Its own constructor does not know URLs of unix sockets.
+    let queue = PGMQueueExt::new_with_pool(PgPool::connect(&database_url()?).await?).await;
     let sender = Sender::new()?;
     let mut loops = JoinSet::new();
     for _ in 0..AT_ONCE {

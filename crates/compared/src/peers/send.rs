@@ -27,9 +27,11 @@ impl Sender {
     /// Creates courses. With the trace ids HubSpot creates the good ones of a batch and names the others. A course that
     /// exists already counts as created.
     pub async fn create(&self, courses: &[Value]) -> anyhow::Result<Value> {
-        let input = |(at, course): (usize, &Value)| json!({
-            "properties": course, "associations": [], "objectWriteTraceId": at.to_string(),
-        });
+        let input = |(at, course): (usize, &Value)| {
+            json!({
+                "properties": course, "associations": [], "objectWriteTraceId": at.to_string(),
+            })
+        };
         let body = json!({ "inputs": courses.iter().enumerate().map(input).collect::<Vec<_>>() });
         let response = self.client.post(&self.url).json(&body).send().await?.error_for_status()?;
         let answer: Value = response.json().await?;
