@@ -139,14 +139,7 @@ async fn latency(cluster: &Cluster, subject: Subject) -> anyhow::Result<Vec<Stri
         committed.insert(key, Instant::now());
     }
     sleep(Duration::from_secs(2)).await;
-    let counts = receiver.counts();
-    let mut delays = Vec::new();
-    for (key, committed) in committed {
-        // A course may be sent together with another one.
-        let Some(arrived) = counts.arrivals.get(&key) else { continue };
-        delays.push(arrived.saturating_duration_since(committed).as_secs_f64() * 1_000.0);
-    }
-    drop(counts);
+    let mut delays = delays(&receiver, &committed);
     delays.sort_by(f64::total_cmp);
     let quantile = |part: usize| delays.get((delays.len() * part / 100).min(delays.len() - 1));
     let (middle, slow) = (quantile(50).context("no delays")?, quantile(99).context("no delays")?);
@@ -154,4 +147,15 @@ async fn latency(cluster: &Cluster, subject: Subject) -> anyhow::Result<Vec<Stri
     worker.kill().await;
     run.pool().close().await;
     Ok(row)
+}
+
+/// The milliseconds from the commit of each course to its request. A course that was sent together with another one is
+/// left out.
+fn delays(receiver: &Receiver, committed: &HashMap<String, Instant>) -> Vec<f64> {
+    let counts = receiver.counts();
+    let delay = |(key, committed): (&String, &Instant)| {
+        let arrived = counts.arrivals.get(key)?;
+        Some(arrived.saturating_duration_since(*committed).as_secs_f64() * 1_000.0)
+    };
+    committed.iter().filter_map(delay).collect()
 }

@@ -12,6 +12,7 @@ mod subject;
 mod table;
 
 use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::subject::Subject;
 
@@ -40,6 +41,7 @@ impl Scope {
     }
 
     /// Whether a fault or a section is to be measured.
+    #[must_use]
     pub fn includes(&self, part: &str) -> bool {
         let names_parts = self.only.iter().any(|name| PARTS.contains(&name.as_str()));
         !names_parts || self.only.iter().any(|name| name == part)
@@ -57,8 +59,8 @@ impl Scope {
 async fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
-        Some("safety") => safety::measure(&Scope::parse(words, 5_000)?).await,
-        Some("cost") => cost::measure(&Scope::parse(words, 50_000)?).await,
+        Some("safety") => unless_interrupted(safety::measure(&Scope::parse(words, 5_000)?)).await,
+        Some("cost") => unless_interrupted(cost::measure(&Scope::parse(words, 50_000)?)).await,
         Some("peer") => match words.next().as_deref() {
             Some("plain-loop") => peers::plain_loop::run().await,
             Some("pgmq") => peers::pgmq_worker::run().await,
@@ -67,5 +69,15 @@ async fn main() -> anyhow::Result<()> {
             _ => bail!("unknown peer"),
         },
         _ => bail!("usage: compared safety|cost [--courses N] [--only NAME]…"),
+    }
+}
+
+/// Ends a measurement at Ctrl-C or SIGTERM, so that its cluster is removed.
+async fn unless_interrupted(measurement: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = measurement => result,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("interrupted"),
     }
 }

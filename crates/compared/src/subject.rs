@@ -1,6 +1,7 @@
 //! What is compared: how each one gets its courses, is started, and shows what it has not finished.
 
 use anyhow::{Context, ensure};
+use graphile_worker::JobSpec;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::process::Command;
@@ -225,7 +226,7 @@ impl Run {
                 let worker = graphile::worker(&self.url, Sender::to(&self.receiver)?).await?;
                 for first in (0..courses).step_by(BATCH) {
                     let batch = (first..courses.min(first + BATCH)).map(|at| Course(course(&key(at))));
-                    worker.create_utils().add_batch_job(batch.collect(), Default::default()).await?;
+                    worker.create_utils().add_batch_job(batch.collect(), JobSpec::default()).await?;
                 }
                 return self.vacuum().await;
             }
@@ -310,7 +311,7 @@ impl Producer {
             }
             Self::Graphile(worker) => {
                 let batch = vec![Course(course(key))];
-                worker.create_utils().add_batch_job(batch, Default::default()).await?;
+                worker.create_utils().add_batch_job(batch, JobSpec::default()).await?;
             }
             Self::Awa(pool) => {
                 awa::insert_many(pool, &[awa_job(vec![course(key)])?]).await?;

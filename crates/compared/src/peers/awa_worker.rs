@@ -1,4 +1,4 @@
-//! awa, as its README and its example "etl_pipeline" show: one job holds a batch of courses, a registered handler sends
+//! awa, as its README and its example `etl_pipeline` show: one job holds a batch of courses, a registered handler sends
 //! it, and the jobs of workers without a heartbeat are rescued.
 
 use std::time::Duration;
