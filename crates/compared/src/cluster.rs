@@ -96,6 +96,15 @@ impl Cluster {
         Ok((url, pool))
     }
 
+    /// Removes a database, also if sessions are open.
+    pub async fn remove_database(&self, name: &str) -> anyhow::Result<()> {
+        let server = PgPool::connect(&self.url("postgres")).await?;
+        let remove = format!("drop database {name} with (force)");
+        sqlx::query(sqlx::AssertSqlSafe(remove)).execute(&server).await?;
+        server.close().await;
+        Ok(())
+    }
+
     /// The CPU time of the server's processes so far, in seconds.
     pub fn cpu(&self) -> anyhow::Result<f64> {
         let text = std::fs::read_to_string(self.data().join("postmaster.pid"))?;

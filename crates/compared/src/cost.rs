@@ -105,7 +105,7 @@ async fn drain(
     let after = work(&pool).await?;
     worker.kill().await;
     holder.close().await?;
-    pool.close().await;
+    run.remove(cluster).await?;
     let count = courses as f64;
     Ok(vec![
         subject.name().to_owned(),
@@ -145,7 +145,7 @@ async fn latency(cluster: &Cluster, subject: Subject) -> anyhow::Result<Vec<Stri
     let (middle, slow) = (quantile(50).context("no delays")?, quantile(99).context("no delays")?);
     let row = vec![subject.name().to_owned(), format!("{middle:.1}"), format!("{slow:.1}")];
     worker.kill().await;
-    run.pool().close().await;
+    run.remove(cluster).await?;
     Ok(row)
 }
 

@@ -57,7 +57,7 @@ const LONGER: usize = 5;
 /// The longest run.
 const TIMEOUT: Duration = Duration::from_mins(3);
 const RESPONSE_TIME: std::ops::Range<u64> = 100..200;
-const FOREVER: Duration = Duration::from_secs(20);
+const FOREVER: Duration = Duration::from_mins(1);
 
 /// What a run left behind.
 #[derive(Debug, Default)]
@@ -161,6 +161,8 @@ async fn run(
     let receiver = Receiver::start(Behaviour { is_unique, delay: RESPONSE_TIME, loses_answers }).await?;
     let run = Run::new(subject, cluster.database().await?, receiver.url(), is_unique).await?;
     run.enqueue(courses).await?;
+    // A crash soon after it is recovered from quickly.
+    sqlx::query("checkpoint").execute(run.pool()).await?;
     let mut random = fastrand::Rng::with_seed(seed);
     let began = Instant::now();
     let workers = vec![Worker::start(subject.worker()?, &run.settings)?];
@@ -189,9 +191,17 @@ impl Stage<'_> {
 
     /// Waits for a condition of the receiver. `false`: it did not come true.
     async fn until(&mut self, is_met: impl Fn(&Receiver) -> bool) -> anyhow::Result<bool> {
-        let began = Instant::now();
+        let (began, mut idle_since) = (Instant::now(), Instant::now());
         while !is_met(&self.receiver) {
-            if began.elapsed() > FOREVER {
+            let is_done = {
+                let counts = self.receiver.counts();
+                counts.open == 0 && counts.distinct() == self.courses
+            };
+            if !is_done {
+                idle_since = Instant::now();
+            }
+            // Something may be sent again after its lease.
+            if idle_since.elapsed() > LEASE * 3 || began.elapsed() > FOREVER {
                 return Ok(false);
             }
             self.supervise().await?;
@@ -281,7 +291,7 @@ impl Stage<'_> {
         for worker in self.workers {
             worker.kill().await;
         }
-        self.run.pool().close().await;
+        self.run.remove(self.cluster).await?;
         let counts = self.receiver.counts();
         let missing = counts.missing((0..self.courses).map(key));
         Ok(Outcome {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::process::Command;
 
+use crate::cluster::Cluster;
 use crate::peers::awa_worker::{self, SendCourses};
 use crate::peers::graphile::{self, Course};
 use crate::peers::{AT_ONCE, BATCH, LEASE, Sender, pgmq_worker};
@@ -204,6 +205,13 @@ impl Run {
             Subject::Awa => awa::migrations::run(&awa_pool(&url).await?).await?,
         }
         Ok(Self { subject, settings, pool, url, receiver: receiver.to_owned() })
+    }
+
+    /// Removes the database: a server that crashes later has less to read.
+    pub async fn remove(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        self.pool.close().await;
+        let name = self.url.split(['/', '?']).nth(3).context("a URL without a database")?;
+        cluster.remove_database(name).await
     }
 
     /// Enqueues courses, in batches where the queue needs them.
