@@ -10,6 +10,7 @@
 
 mod admin;
 mod cli;
+mod compared;
 mod config;
 mod daemon;
 mod demo;
