@@ -20,17 +20,21 @@ use crate::telemetry::events;
 const UNUSABLE_MAX: Duration = Duration::from_mins(1);
 /// The wait before the next check if the definition may not be read.
 const DENIED_WAIT: Duration = Duration::from_mins(10);
+/// The wait after the first check without an answer. It doubles with each one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// So many checks in a row may end without an answer before sending continues without one.
 const UNANSWERED_CHECKS: u32 = 5;
 
 /// What a check found.
-enum CheckResult {
+enum DefinitionCheck {
     /// The property is usable.
     Usable,
     /// It is not usable, for this reason.
     Problem(String),
     /// The definition may not be read.
     Denied,
+    /// No request of the account can succeed. The courses' requests show it too, and pause sending.
+    Stopped,
     /// HubSpot is unavailable.
     Unanswered,
 }
@@ -49,17 +53,20 @@ pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
     };
     let result = match definitions {
         Some(ReadResult::Found(definitions)) => match key_property(definitions, name) {
-            Some(property) => property.problem(name).map_or(CheckResult::Usable, CheckResult::Problem),
+            Some(property) => {
+                property.problem(name).map_or(DefinitionCheck::Usable, DefinitionCheck::Problem)
+            }
             // Not a list of the courses' properties.
-            None => CheckResult::Denied,
+            None => DefinitionCheck::Denied,
         },
-        Some(ReadResult::Denied(..) | ReadResult::Refused(_)) => CheckResult::Denied,
-        Some(ReadResult::Stop(_) | ReadResult::Unavailable(_)) => CheckResult::Unanswered,
+        Some(ReadResult::Denied(..) | ReadResult::Refused(_)) => DefinitionCheck::Denied,
+        Some(ReadResult::Stop(_)) => DefinitionCheck::Stopped,
+        Some(ReadResult::Unavailable(_)) => DefinitionCheck::Unanswered,
         None => return,
     };
     let (next_check_after, is_held) = record_check(&context, held, &result);
     match result {
-        CheckResult::Usable => {
+        DefinitionCheck::Usable => {
             context.account.resume_for_property();
             tracing::debug!(
                 event = events::UNIQUE_PROPERTY_VERIFIED,
@@ -67,8 +74,8 @@ pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
                 "unique property verified"
             );
         }
-        CheckResult::Problem(problem) => context.account.pause_for_property(&problem),
-        CheckResult::Denied | CheckResult::Unanswered => tracing::warn!(
+        DefinitionCheck::Problem(problem) => context.account.pause_for_property(&problem),
+        DefinitionCheck::Denied | DefinitionCheck::Stopped | DefinitionCheck::Unanswered => tracing::warn!(
             event = events::UNIQUE_PROPERTY_NOT_VERIFIED,
             property = name,
             retry_seconds = next_check_after.as_secs(),
@@ -83,24 +90,30 @@ pub(super) async fn verify(context: Arc<Context>, held: HeldLease) {
 }
 
 /// Records the result of a check. Returns the time until the next one may start, and whether nothing is sent until then.
-fn record_check(context: &Context, held: HeldLease, result: &CheckResult) -> (Duration, bool) {
+fn record_check(context: &Context, held: HeldLease, result: &DefinitionCheck) -> (Duration, bool) {
     let mut state = context.account.unique_property.lock();
     state.failures = match result {
-        CheckResult::Usable => 0,
+        DefinitionCheck::Usable => 0,
         _ => state.failures.saturating_add(1),
     };
     let wait = match result {
-        CheckResult::Denied => DENIED_WAIT,
-        _ => context.settings.retry.equal_jitter(state.failures, fastrand::f64(), UNUSABLE_MAX),
+        DefinitionCheck::Denied => DENIED_WAIT,
+        DefinitionCheck::Stopped => UNUSABLE_MAX,
+        DefinitionCheck::Unanswered => {
+            FIRST_RETRY * (1 << state.failures.clamp(1, UNANSWERED_CHECKS).saturating_sub(1))
+        }
+        DefinitionCheck::Usable | DefinitionCheck::Problem(_) => {
+            context.settings.retry.equal_jitter(state.failures, fastrand::f64(), UNUSABLE_MAX)
+        }
     };
     let next_check_at = Some(Instant::now() + wait);
-    if matches!(result, CheckResult::Unanswered) && state.failures < UNANSWERED_CHECKS {
+    if matches!(result, DefinitionCheck::Unanswered) && state.failures < UNANSWERED_CHECKS {
         // Still the first check of this term: nothing is sent before its result.
         state.retry_at = next_check_at;
         return (wait, true);
     }
     state.term = Some(held.lease.term);
-    state.is_known = matches!(result, CheckResult::Usable | CheckResult::Problem(_));
+    state.is_known = matches!(result, DefinitionCheck::Usable | DefinitionCheck::Problem(_));
     state.next_check_at = next_check_at;
     (wait, false)
 }
