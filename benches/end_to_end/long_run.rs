@@ -131,7 +131,7 @@ pub async fn measure(scope: Scope, report: &mut Report) -> anyhow::Result<()> {
     run.arg("run").stdout(Stdio::null()).stderr(log.as_file().try_clone()?);
     let daemon = Daemon::spawn(&mut run, &settings)?;
     let feeder = tokio::spawn(Feeder::default().run(pool.clone()));
-    let mut sampler =
+    let mut probe =
         Sampler { daemon: &daemon, pool: &pool, hubspot: &hubspot, log: log.path(), logged: 0, requests: 0 };
     let mut samples = Vec::new();
     let mut next = tokio::time::Instant::now();
@@ -139,7 +139,7 @@ pub async fn measure(scope: Scope, report: &mut Report) -> anyhow::Result<()> {
         next += SAMPLE_EVERY;
         tokio::time::sleep_until(next).await;
         ensure!(!feeder.is_finished(), "the feeder ended: {:?}", feeder.await);
-        let sample = sampler.sample().await?;
+        let sample = probe.sample().await?;
         samples.push(sample);
         let figures: Vec<_> =
             FIGURES.iter().zip(sample).map(|((name, _), value)| figure(name, value)).collect();

@@ -19,7 +19,7 @@ const CLAIM: Duration = Duration::from_millis(4);
 const RESPONSE: Duration = Duration::from_millis(200);
 /// Long enough for the use of the window to settle.
 const WARM_UP: Duration = Duration::from_secs(30);
-const MEASURED: Duration = Duration::from_secs(60);
+const MEASURED: Duration = Duration::from_mins(1);
 
 /// A catalogue that commits so many courses at once, at this interval.
 #[derive(Debug, Clone, Copy)]
