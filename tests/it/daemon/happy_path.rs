@@ -168,7 +168,7 @@ async fn a_small_batch_waits_for_more_courses_while_most_of_the_quota_is_in_use(
     world.set("OUTBOX__POLL_INTERVAL", "1h");
     world.set("BATCH__LINGER", "3s");
     world.set("RATE_LIMIT__REQUESTS", "100");
-    world.set("RATE_LIMIT__PER", "10m");
+    world.set("RATE_LIMIT__PER", "2m");
     // 80 requests, none of which waits, because each is full.
     world.set("BATCH__MAX_SIZE", "1");
     world.enqueue_many("B", 80).await;
@@ -186,9 +186,9 @@ async fn a_small_batch_waits_for_more_courses_while_most_of_the_quota_is_in_use(
     // On a busy machine the linger may end several times before the last course is enqueued.
     let lingers = began.elapsed().as_secs() / 3;
     world.wait_until_all_are(&["synced"]).await;
-    // The first look at the outbox after the start may find some of the courses.
+    // The first looks at the outbox after the start may find some of the courses. Without a wait, there are about ten requests.
     let requests = world.create_requests() - before;
-    assert!(requests as u64 <= lingers + 2, "{requests} requests in {lingers} lingers");
+    assert!(requests as u64 <= lingers + 4, "{requests} requests in {lingers} lingers");
 }
 
 #[tokio::test]
