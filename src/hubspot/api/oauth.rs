@@ -133,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lifetime_of_a_token_may_be_text_or_missing() {
+        for (member, expected) in [
+            (r#","expires_in":1800"#, Some(1800)),
+            (r#","expires_in":"1800""#, Some(1800)),
+            (r#","expires_in":null"#, None),
+            (r#","expires_in":-1"#, None),
+            ("", None),
+        ] {
+            let body = format!(r#"{{"access_token":"a"{member}}}"#);
+            assert_eq!(serde_json::from_str::<TokenReply>(&body).unwrap().expires_in, expected, "{body}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_final_temporary_or_undecided() {
         for (body, operator, temporary) in [
             (r#"{"error":"invalid_grant"}"#, true, false),

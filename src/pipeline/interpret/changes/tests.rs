@@ -132,6 +132,10 @@ fn a_refusal_of_a_single_update_concerns_its_course() {
         (400, r#"{"category":"VALIDATION_ERROR","message":"no"}"#.to_owned(), "refused"),
         (400, r#"{"message":"Cannot set PropertyValueCoordinates{portalId=1, objectTypeId=0-410, propertyName=key, value=K} on 1. 2 already has that value."}"#.to_owned(), "refused"),
         (409, r#"{"category":"CONFLICT","message":"taken"}"#.to_owned(), "refused"),
+        // Without a category. The same in a 207 proves nothing.
+        (400, r#"{"status":"error","message":"no"}"#.to_owned(), "refused"),
+        (422, r#"{"status":"error","message":"no"}"#.to_owned(), "refused"),
+        (207, reply(&[], r#"{"status":"error","message":"no"}"#), "unknown"),
         (207, reply(&[], r#"{"category":"OBJECT_NOT_FOUND","message":"gone"}"#), "look up"),
     ] {
         let meaning = interpret(&batch(Write::Update, 1), &answered(status, &body), Timestamp::UNIX_EPOCH);
